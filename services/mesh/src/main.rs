@@ -1,0 +1,2 @@
+//! The `mesh` program.
+fn main() {}

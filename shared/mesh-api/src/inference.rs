@@ -1,0 +1,101 @@
+//! Endpoints of `inference`: the way to models.
+
+use mesh_types::content::Content;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::endpoint::StreamEndpoint;
+use crate::execution::Empty;
+use crate::journal::Usage;
+
+endpoints! { "inference";
+    /// One model call with its fallbacks. Text arrives as chunks, the reply holds all of it.
+    Complete = "complete", CompleteRequest => Completion, Operator, 120 s;
+    Models = "models", Empty => ModelList, Viewer, 5 s;
+}
+
+impl StreamEndpoint for Complete {
+    type Chunk = Chunk;
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CompleteRequest {
+    /// Tried first; then the fallbacks in order.
+    pub model: String,
+    #[serde(default)]
+    pub fallbacks: Vec<String>,
+    pub messages: Vec<PromptMessage>,
+    #[serde(default)]
+    pub temperature: Option<f64>,
+    #[serde(default)]
+    pub max_tokens: Option<u32>,
+    /// `<invocation>/<step>`, passed on where the provider takes one.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    #[serde(default)]
+    pub tools: Vec<Value>,
+    /// How `mock` answers, and other things of the call.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PromptMessage {
+    pub role: Role,
+    pub content: Content,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chunk {
+    /// Another model or another try starts: what came before is void. Counted from 1.
+    Attempt(u32),
+    Text(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Completion {
+    pub text: String,
+    /// The model that answered.
+    pub model: String,
+    /// Its provider: `openai`, `anthropic`, `ollama`, `mock`.
+    pub provider: String,
+    pub usage: Usage,
+    /// Models tried before, each with why it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedModel>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<Value>,
+    pub finish_reason: String,
+    /// Which attempt the text belongs to, as announced by [`Chunk::Attempt`].
+    pub attempt: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FailedModel {
+    pub model: String,
+    pub provider: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ModelList {
+    pub items: Vec<ModelView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ModelView {
+    pub name: String,
+    pub provider: String,
+    /// Whether its provider is configured.
+    pub available: bool,
+}

@@ -1,0 +1,233 @@
+//! Records of the journal: what happened in one invocation, gapless from seq 1. The truth that all else is read from.
+
+use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One committed record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Record {
+    /// Gapless per invocation, from 1; the cursor of its readers.
+    pub seq: u32,
+    /// Raised by every claim; a record of an older epoch is refused.
+    pub epoch: u32,
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What a record says. Unknown kinds are never written by this version and never dropped by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Fact {
+    Accepted(Accepted),
+    Claimed(Claimed),
+    Begun(Begun),
+    Done(Box<Done>),
+    CancelRequested(CancelRequested),
+    Ended(Box<Ended>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Accepted {
+    pub agent: AgentName,
+    pub version: u32,
+    pub actor: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Claimed {
+    /// The node or, for hosted work, the execution process.
+    pub holder: String,
+    /// Grows with each start of the holder.
+    pub incarnation: u64,
+}
+
+/// A step that is about to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Begun {
+    /// From 1 within the invocation.
+    pub step: u32,
+    pub kind: StepKind,
+    pub name: String,
+    pub effect: Effect,
+    pub input: Value,
+}
+
+/// A step whose result is recorded: it is never executed again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Done {
+    pub step: u32,
+    pub kind: StepKind,
+    pub name: String,
+    pub effect: Effect,
+    /// `None` where a `begun` record holds it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Why the step has no output, or what it had to do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+    #[serde(default)]
+    pub usage: Usage,
+    /// Tries it took, from 1.
+    pub attempt: u32,
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CancelRequested {
+    pub actor: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Ended {
+    pub outcome: Outcome,
+    /// Why, in one word where it is not completed: `deadline_exceeded`, `operator_canceled`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+    #[serde(default)]
+    pub usage: Usage,
+    /// Who answered: the provider of the last model step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Completed,
+    Failed,
+    Cancelled,
+    Dead,
+}
+
+impl Outcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Kinds of steps (CONTRACT, "A step").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum StepKind {
+    #[serde(rename = "context.messages")]
+    ContextMessages,
+    #[serde(rename = "context.memories")]
+    ContextMemories,
+    #[serde(rename = "model")]
+    Model,
+    #[serde(rename = "tool")]
+    Tool,
+    #[serde(rename = "message.post")]
+    MessagePost,
+    #[serde(rename = "memory.store")]
+    MemoryStore,
+    #[serde(rename = "timer")]
+    Timer,
+    #[serde(rename = "signal")]
+    Signal,
+    #[serde(rename = "approval")]
+    Approval,
+    #[serde(rename = "child")]
+    Child,
+    #[serde(rename = "noop")]
+    Noop,
+}
+
+impl StepKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContextMessages => "context.messages",
+            Self::ContextMemories => "context.memories",
+            Self::Model => "model",
+            Self::Tool => "tool",
+            Self::MessagePost => "message.post",
+            Self::MemoryStore => "memory.store",
+            Self::Timer => "timer",
+            Self::Signal => "signal",
+            Self::Approval => "approval",
+            Self::Child => "child",
+            Self::Noop => "noop",
+        }
+    }
+}
+
+/// What may happen to an effect whose result was not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Runs again freely.
+    Pure,
+    /// Runs again with the same key `<invocation>/<step>` and input.
+    Idempotent,
+    /// Never runs again by itself.
+    AtMostOnce,
+}
+
+impl Effect {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pure => "pure",
+            Self::Idempotent => "idempotent",
+            Self::AtMostOnce => "at_most_once",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Usage {
+    #[serde(default)]
+    pub input_tokens: u64,
+    #[serde(default)]
+    pub output_tokens: u64,
+    /// US dollars.
+    #[serde(default)]
+    pub cost_usd: f64,
+}
+
+impl Usage {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cost_usd: self.cost_usd + other.cost_usd,
+        }
+    }
+}
+
+/// What JOURNAL carries for one invocation and relay pass, and what the feed endpoint answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalPage {
+    pub tenant: Tenant,
+    pub invocation: InvocationId,
+    pub records: Vec<Record>,
+    /// Whether more records are committed than this page holds.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// A piece of streamed text on `mesh.token.…`; superseded by the step's record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TokenChunk {
+    pub step: u32,
+    pub epoch: u32,
+    pub attempt: u32,
+    pub block: u32,
+    /// Bytes of text before this chunk within (step, epoch, attempt, block). 0 announces a new attempt.
+    pub offset: u64,
+    pub text: String,
+}

@@ -1,0 +1,15 @@
+//! What services ask of each other: one [`Endpoint`] type each. Wire types only; no I/O.
+
+#[macro_use]
+pub mod endpoint;
+
+pub mod execution;
+pub mod inference;
+pub mod journal;
+pub mod memory;
+pub mod messaging;
+pub mod page;
+pub mod registry;
+
+pub use endpoint::{Access, Caller, Endpoint, StreamEndpoint};
+pub use page::{Page, PageQuery};

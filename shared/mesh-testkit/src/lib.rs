@@ -1,0 +1,1 @@
+//! mesh-testkit: being written.

@@ -1,0 +1,2 @@
+//! Build, test and run the mesh from a checkout.
+fn main() {}

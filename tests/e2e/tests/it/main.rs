@@ -1,0 +1,1 @@
+//! The started mesh, from outside.
