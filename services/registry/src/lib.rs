@@ -1,1 +1,64 @@
-//! registry: being written.
+//! `registry`: desired state. Tenants, agents, immutable versions; artifacts by content hash; pointers in KV `AGENTS`.
+
+mod agents;
+mod artifact;
+mod bus;
+mod config;
+mod pointers;
+mod relay;
+mod state;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_bus::BusError;
+use mesh_runtime::{Context, Doorbell, health};
+use mesh_store::{Role, StoreError, StoreOptions};
+
+pub use config::Config;
+
+use state::State;
+
+/// How long requests in hand may take after the shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database of registry: {0}")]
+    Store(#[from] StoreError),
+    #[error("the endpoints of registry: {0}")]
+    Bus(#[from] BusError),
+}
+
+/// Serves until `context.shutdown`; waits for the database and its schema first, for ever.
+pub async fn run(config: Config, context: Context) -> Result<(), Error> {
+    let options = StoreOptions {
+        url: config.database.url.expose().clone(),
+        role: Role::Registry,
+        connections_max: config.database.connections,
+    };
+    let pool = mesh_store::connect(&options).await?;
+    let probe = mesh_store::probe(&pool);
+    context.health.register_with(health::DATABASE, move || probe());
+    tokio::select! {
+        () = mesh_store::wait_ready(&pool) => {}
+        () = context.shutdown.cancelled() => return Ok(()),
+    }
+    let state = Arc::new(State {
+        config,
+        context: context.clone(),
+        pool: pool.clone(),
+        pointers: pointers::Pointers::default(),
+        relay_bell: Doorbell::new(),
+    });
+    context.tasks.spawn("pointers", pointers::run(Arc::clone(&state)));
+    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
+    let service = context.bus.service("registry", env!("CARGO_PKG_VERSION"));
+    let serving = bus::serve(service, &state).start().await?;
+    context.shutdown.cancelled().await;
+    serving.drain(DRAIN).await;
+    context.tasks.drain(DRAIN).await;
+    pool.close().await;
+    Ok(())
+}

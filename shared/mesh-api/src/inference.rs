@@ -70,6 +70,9 @@ pub struct Completion {
     /// Its provider: `openai`, `anthropic`, `ollama`, `mock`.
     pub provider: String,
     pub usage: Usage,
+    /// The provider said no token counts: `usage` is counted from the length of the texts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage_estimated: bool,
     /// Models tried before, each with why it failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedModel>,

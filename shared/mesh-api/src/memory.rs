@@ -137,7 +137,7 @@ pub struct Hit {
 pub struct Scores {
     /// Cosine similarity of the vectors, −1 to 1.
     pub vector: Option<f64>,
-    /// Rank of Postgres full-text search.
+    /// Share of the query's words that the memory has, 0 to 1; ranks what has no vector yet.
     pub text: Option<f64>,
 }
 

@@ -41,7 +41,11 @@ impl Account {
 
     /// The account for new data; also `None` when the caller is no root.
     pub(crate) fn for_new_data() -> Result<Option<Self>, ServersError> {
-        if Uid::effective().is_root() { Self::unprivileged().map(Some) } else { Ok(None) }
+        if Uid::effective().is_root() {
+            Self::unprivileged().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn unprivileged() -> Result<Self, ServersError> {
@@ -54,19 +58,29 @@ impl Account {
     }
 
     fn of(user: User) -> Self {
-        Self { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }
+        Self {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        }
     }
 
     /// Gives a file or folder to this account.
     pub(crate) fn own(&self, path: &Path) -> Result<(), ServersError> {
-        chown(path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
-            .map_err(|errno| ServersError::io("change the owner of", path)(errno.into()))
+        chown(
+            path,
+            Some(Uid::from_raw(self.uid)),
+            Some(Gid::from_raw(self.gid)),
+        )
+        .map_err(|errno| ServersError::io("change the owner of", path)(errno.into()))
     }
 
     /// Whether this account may pass every folder down to `path`, and `path` itself. Groups
     /// beyond the first and ACLs do not count: a wrong "no" only moves data elsewhere.
     pub(crate) fn may_enter(&self, path: &Path) -> bool {
-        let Ok(path) = fs::canonicalize(path) else { return false };
+        let Ok(path) = fs::canonicalize(path) else {
+            return false;
+        };
         path.ancestors().all(|folder| {
             fs::metadata(folder).is_ok_and(|meta| {
                 let bit = match meta {
@@ -83,8 +97,20 @@ impl Account {
 /// Makes the command run as the account (without one: as the caller), from a folder anyone may
 /// enter, and without settings of other Postgres installations.
 pub(crate) fn prepare(command: &mut Command, account: Option<&Account>, home: &Path) {
-    command.current_dir("/").env("HOME", home).env("LC_ALL", "C").env("TZ", "UTC");
-    for name in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGSERVICE"] {
+    command
+        .current_dir("/")
+        .env("HOME", home)
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC");
+    for name in [
+        "PGDATA",
+        "PGPORT",
+        "PGHOST",
+        "PGUSER",
+        "PGDATABASE",
+        "PGOPTIONS",
+        "PGSERVICE",
+    ] {
         command.env_remove(name);
     }
     if let Some(account) = account {
@@ -105,7 +131,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let below = folder.path().join("below");
         fs::create_dir(&below).unwrap();
-        let stranger = Account { name: "stranger".into(), uid: 65_432, gid: 65_432 };
+        let stranger = Account {
+            name: "stranger".into(),
+            uid: 65_432,
+            gid: 65_432,
+        };
         fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
         assert!(!stranger.may_enter(&below));
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();

@@ -41,7 +41,11 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), ServersEr
         if fresh.exists() {
             fs::remove_file(&fresh)?;
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&fresh, path)
@@ -55,7 +59,11 @@ pub(crate) fn open_log(path: &Path) -> Result<File, ServersError> {
         if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
             fs::rename(path, path.with_extension("log.old"))?;
         }
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
     };
     open().map_err(ServersError::io("open the log", path))
 }
@@ -66,7 +74,9 @@ pub(crate) fn tail(path: &Path, from: u64) -> String {
     let read = || {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES)).min(length)))?;
+        file.seek(SeekFrom::Start(
+            from.max(length.saturating_sub(TAIL_BYTES)).min(length),
+        ))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map(|_| bytes)
     };
@@ -101,7 +111,10 @@ mod tests {
         write_private(&path, b"one").unwrap();
         write_private(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -111,7 +124,10 @@ mod tests {
         let lines: Vec<String> = (0..100).map(|line| format!("line {line}")).collect();
         fs::write(&path, lines.join("\n")).unwrap();
         let text = tail(&path, 0);
-        assert!(text.ends_with("line 99") && text.lines().count() == TAIL_LINES, "{text}");
+        assert!(
+            text.ends_with("line 99") && text.lines().count() == TAIL_LINES,
+            "{text}"
+        );
         assert_eq!(tail(&path, fs::metadata(&path).unwrap().len()), "");
         assert_eq!(tail(&folder.path().join("none"), 0), "");
     }

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::ServersError;
 use crate::account::Account;
-use crate::files;
+use crate::{ServersError, files, postgres};
 
 /// Root's own folders that others may enter, the best first.
-const SHARED: [&str; 3] = ["/var/lib/agent-mesh", "/var/tmp/agent-mesh", "/tmp/agent-mesh"];
+const SHARED: [&str; 3] = [
+    "/var/lib/agent-mesh",
+    "/var/tmp/agent-mesh",
+    "/tmp/agent-mesh",
+];
 
 /// A folder that the account may enter: the first of [`SHARED`] that can be had.
 pub(crate) fn shared_folder(account: &Account) -> Result<PathBuf, ServersError> {
@@ -42,14 +45,19 @@ pub(crate) fn settle(wanted: &Path, account: Option<&Account>) -> Result<PathBuf
     }
     files::create_folder(wanted, 0o711)?;
     let real = files::canonical(wanted)?;
-    let Some(account) = account else { return Ok(real) };
+    let Some(account) = account else {
+        return Ok(real);
+    };
     if account.may_enter(&real) {
         return Ok(real);
     }
     match fs::remove_dir(&real) {
         Ok(()) => relocate(wanted, &real, account),
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-            Err(ServersError::Unreachable { user: account.name.clone(), path: real })
+            Err(ServersError::Unreachable {
+                user: account.name.clone(),
+                path: real,
+            })
         }
         Err(error) => Err(ServersError::io("remove the empty folder", &real)(error)),
     }
@@ -63,8 +71,12 @@ fn relocate(wanted: &Path, real: &Path, account: &Account) -> Result<PathBuf, Se
     let target = parent.join(&name);
     // Without the link its data belongs to a home that was removed: set aside, never deleted.
     if target.exists() {
+        postgres::stop_leftover_at(&target)?;
         let aside = (1..).map(|number| parent.join(format!("{name}.{number}")));
-        let aside = aside.into_iter().find(|path| !path.exists()).expect("numbers do not end");
+        let aside = aside
+            .into_iter()
+            .find(|path| !path.exists())
+            .expect("numbers do not end");
         fs::rename(&target, &aside).map_err(ServersError::io("set aside", &target))?;
     }
     files::create_folder(&target, 0o711)?;
@@ -84,7 +96,9 @@ pub fn remove_data(path: &Path) -> Result<(), ServersError> {
         }
         _ => Ok(()),
     };
-    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !meta.is_symlink() {
         return remove(path);
     }

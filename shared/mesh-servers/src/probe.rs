@@ -1,6 +1,6 @@
 //! Whether a server answers, by the first bytes of its own protocol; no client library.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -23,7 +23,10 @@ pub(crate) fn http_get(port: u16, path: &str) -> io::Result<(u16, String)> {
     stream.read_to_string(&mut answer)?;
     let no_http = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(no_http)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     Ok((status.ok_or_else(no_http)?, body.to_owned()))
 }
 
@@ -31,13 +34,10 @@ pub(crate) fn http_get(port: u16, path: &str) -> io::Result<(u16, String)> {
 pub(crate) fn nats_info(port: u16) -> io::Result<serde_json::Value> {
     let stream = connect(port)?;
     let mut line = Vec::new();
-    for byte in stream.take(INFO_BYTES_MAX).bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
-    }
-    let json = line.strip_prefix(b"INFO ").ok_or(io::ErrorKind::InvalidData)?;
+    BufReader::new(stream.take(INFO_BYTES_MAX)).read_until(b'\n', &mut line)?;
+    let json = line
+        .strip_prefix(b"INFO ")
+        .ok_or(io::ErrorKind::InvalidData)?;
     Ok(serde_json::from_slice(json)?)
 }
 
@@ -55,9 +55,13 @@ pub(crate) fn postgres_accepts(port: u16, user: &str, database: &str) -> io::Res
     let mut stream = connect(port)?;
     stream.write_all(&length.to_be_bytes())?;
     stream.write_all(&body)?;
-    let mut kind = [0];
-    stream.read_exact(&mut kind)?;
-    Ok(kind[0] == b'R')
+    // The whole message, or closing would reset the connection and make the server log it.
+    let mut message = [0; 1024];
+    let length = stream.read(&mut message)?;
+    match message[..length].first() {
+        Some(kind) => Ok(*kind == b'R'),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 #[cfg(test)]
@@ -83,8 +87,12 @@ mod tests {
 
     #[test]
     fn http_gives_status_and_body() {
-        let port = answering(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n{\"status\":\"no\"}");
-        assert_eq!(http_get(port, "/healthz").unwrap(), (503, "{\"status\":\"no\"}".to_owned()));
+        let port =
+            answering(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n{\"status\":\"no\"}");
+        assert_eq!(
+            http_get(port, "/healthz").unwrap(),
+            (503, "{\"status\":\"no\"}".to_owned())
+        );
         assert!(http_get(answering(b"SSH-2.0"), "/").is_err());
     }
 

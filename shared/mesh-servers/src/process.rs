@@ -19,6 +19,14 @@ const POLL: Duration = Duration::from_millis(5);
 /// Signals to send one after the other, each with the time it gets.
 pub(crate) type StopPlan = &'static [(Signal, Duration)];
 
+/// No mercy: for tests and for what does not end otherwise.
+pub(crate) const KILL: StopPlan = &[(Signal::SIGKILL, Duration::from_secs(5))];
+
+const POLITE: StopPlan = &[
+    (Signal::SIGINT, Duration::from_secs(10)),
+    (Signal::SIGKILL, Duration::from_secs(5)),
+];
+
 /// Calls `probe` until it answers or the deadline passes.
 pub(crate) fn wait_for<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
@@ -43,11 +51,25 @@ pub struct Found {
 }
 
 impl Found {
+    /// Ends it, first politely (SIGINT, to which Postgres answers with a fast shutdown).
+    ///
+    /// # Errors
+    /// [`ServersError::WillNotStop`].
+    pub fn stop(&self) -> Result<(), ServersError> {
+        stop_found(self, POLITE)
+    }
+
     /// Whether it runs `program` and has `arguments` in a row on its command line.
     pub(crate) fn runs(&self, program: &str, arguments: &[&str]) -> bool {
-        let name = self.arguments.first().map(|first| Path::new(first).file_name());
+        let name = self
+            .arguments
+            .first()
+            .map(|first| Path::new(first).file_name());
         name.flatten().is_some_and(|name| name == program)
-            && self.arguments.windows(arguments.len()).any(|window| window == arguments)
+            && self
+                .arguments
+                .windows(arguments.len())
+                .any(|window| window == arguments)
     }
 }
 
@@ -71,16 +93,19 @@ pub(crate) fn find(pid: u32) -> Option<Found> {
     }
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let text = String::from_utf8_lossy(&line);
-    let arguments: Vec<String> =
-        text.split_terminator('\0').map(str::to_owned).collect();
+    let arguments: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
     // A zombie has no command line.
     (!arguments.is_empty()).then_some(Found { pid, arguments })
 }
 
 /// For systems without /proc (macOS).
 fn listed_by_ps() -> Vec<Found> {
-    let output = Command::new("ps").args(["axww", "-o", "pid=,stat=,command="]).output();
-    let Ok(output) = output else { return Vec::new() };
+    let output = Command::new("ps")
+        .args(["axww", "-o", "pid=,stat=,command="])
+        .output();
+    let Ok(output) = output else {
+        return Vec::new();
+    };
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| {
@@ -101,8 +126,11 @@ pub fn processes_with_environment(entry: &str) -> Option<Vec<Found>> {
         return None;
     }
     let carries = |found: &Found| {
-        fs::read(format!("/proc/{}/environ", found.pid))
-            .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|one| one == entry.as_bytes()))
+        fs::read(format!("/proc/{}/environ", found.pid)).is_ok_and(|bytes| {
+            bytes
+                .split(|byte| *byte == 0)
+                .any(|one| one == entry.as_bytes())
+        })
     };
     Some(all().into_iter().filter(carries).collect())
 }
@@ -121,7 +149,10 @@ pub(crate) fn stop_found(found: &Found, plan: StopPlan) -> Result<(), ServersErr
             return Ok(());
         }
     }
-    Err(ServersError::WillNotStop { pid: found.pid, what: found.arguments.join(" ") })
+    Err(ServersError::WillNotStop {
+        pid: found.pid,
+        what: found.arguments.join(" "),
+    })
 }
 
 /// Sends one signal; a process that is gone is no error.
@@ -152,15 +183,25 @@ impl Server {
     ) -> Result<Self, ServersError> {
         let out = files::open_log(log)?;
         let log_from = out.metadata().map_or(0, |meta| meta.len());
-        let both = out.try_clone().map_err(ServersError::io("open the log", log))?;
+        let both = out
+            .try_clone()
+            .map_err(ServersError::io("open the log", log))?;
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(both)
             .spawn()
-            .map_err(|source| ServersError::Run { program: name.to_owned(), source })?;
-        Ok(Self { name, child, log: log.to_owned(), log_from })
+            .map_err(|source| ServersError::Run {
+                program: name.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            name,
+            child,
+            log: log.to_owned(),
+            log_from,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -219,7 +260,10 @@ impl Server {
                 return Ok(());
             }
         }
-        Err(ServersError::WillNotStop { pid: self.pid(), what: self.name.to_owned() })
+        Err(ServersError::WillNotStop {
+            pid: self.pid(),
+            what: self.name.to_owned(),
+        })
     }
 }
 
@@ -237,7 +281,10 @@ mod tests {
     #[test]
     fn a_process_is_recognised_by_program_and_arguments() {
         let arguments = ["/opt/bin/nats-server", "-c", "/home/a/nats.conf"];
-        let found = Found { pid: 1, arguments: arguments.map(str::to_owned).to_vec() };
+        let found = Found {
+            pid: 1,
+            arguments: arguments.map(str::to_owned).to_vec(),
+        };
         assert!(found.runs("nats-server", &["-c", "/home/a/nats.conf"]));
         assert!(!found.runs("nats-server", &["-c", "/home/b/nats.conf"]));
         assert!(!found.runs("vim", &["-c", "/home/a/nats.conf"]));
@@ -246,7 +293,12 @@ mod tests {
     #[test]
     fn an_ended_child_is_no_process_even_before_it_is_reaped() {
         let mut child = Command::new("true").spawn().unwrap();
-        assert!(wait_for(Duration::from_secs(5), || find(child.id()).is_none().then_some(())).is_some());
+        assert!(
+            wait_for(Duration::from_secs(5), || find(child.id())
+                .is_none()
+                .then_some(()))
+            .is_some()
+        );
         child.wait().unwrap();
     }
 
@@ -254,7 +306,11 @@ mod tests {
     fn children_are_found_by_their_environment() {
         let entry = format!("AGENT_MESH_UNIT={}", std::process::id());
         let (name, value) = entry.split_once('=').unwrap();
-        let mut child = Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .env(name, value)
+            .spawn()
+            .unwrap();
         let pids: Option<Vec<u32>> = wait_for(Duration::from_secs(5), || {
             let found = processes_with_environment(&entry)?;
             (!found.is_empty()).then(|| found.iter().map(|one| one.pid).collect())

@@ -1,1 +1,11 @@
-//! mesh-testkit: being written.
+//! What tests share: a nats-server of their own, a fresh database with the migrations, waiting for
+//! a condition, delivering twice. Failures panic; nothing here is for production.
+
+mod database;
+mod nats;
+mod wait;
+
+pub use database::TestDatabase;
+pub use mesh_servers::NatsOptions;
+pub use nats::TestNats;
+pub use wait::{deliver_twice, wait_until};

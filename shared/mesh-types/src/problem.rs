@@ -88,6 +88,7 @@ codes! {
     InvalidName = "mesh/invalid-name", 400, "That is not a valid name or id";
     BodyTooLarge = "mesh/body-too-large", 413, "The body is too large";
     UnsupportedMediaType = "mesh/unsupported-media-type", 415, "The media type is not supported";
+    RequestTimeout = "mesh/request-timeout", 408, "The request did not arrive in time";
     RouteNotFound = "mesh/route-not-found", 404, "There is no such route";
     MethodNotAllowed = "mesh/method-not-allowed", 405, "The route does not take this method";
     PreconditionFailed = "mesh/precondition-failed", 412, "The object has changed meanwhile";
@@ -123,6 +124,7 @@ codes! {
     ChannelNotFound = "messaging/channel-not-found", 404, "There is no such channel";
     MessageConflict = "messaging/message-conflict", 409, "A message of this id has another body";
     MemoryNotFound = "memory/memory-not-found", 404, "There is no such memory";
+    MemoryConflict = "memory/memory-conflict", 409, "A memory of this id has another body";
     EmbedderUnavailable = "memory/embedder-unavailable", 503, "The embedder is not available";
     ModelNotFound = "inference/model-not-found", 404, "There is no such model";
     ModelFailed = "inference/model-failed", 502, "The model's provider failed";

@@ -1,2 +1,7 @@
-//! Build, test and run the mesh from a checkout.
-fn main() {}
+//! `cargo xtask`: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::main()
+}

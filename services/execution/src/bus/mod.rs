@@ -1,0 +1,81 @@
+//! What `execution` answers on the bus: one table of endpoints.
+
+mod call;
+mod reads;
+mod writes;
+
+use std::sync::Arc;
+
+use mesh_api::endpoint::Access;
+use mesh_api::execution::{
+    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept, InvocationCancel,
+    InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
+};
+use mesh_api::{Caller, Endpoint};
+use mesh_bus::ServiceBuilder;
+use mesh_types::subject::Filter;
+use mesh_types::{Problem, Subject, Token};
+use serde::{Deserialize, Serialize};
+
+use crate::state::State;
+
+/// Endpoint of one instance: gives a shard to whoever asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandOverShard;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HandOverRequest {
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HandOverReply {
+    pub(crate) done: bool,
+}
+
+impl Endpoint for HandOverShard {
+    const SERVICE: &'static str = "execution";
+    const NAME: &'static str = "hand-over";
+    type Request = HandOverRequest;
+    type Reply = HandOverReply;
+    const ACCESS: Access = Access::Service;
+}
+
+/// Every endpoint with its handler.
+pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<ServiceBuilder, Problem> {
+    macro_rules! handler {
+        ($handler:path) => {{
+            let state = Arc::clone(state);
+            move |caller: Caller, request| {
+                let state = Arc::clone(&state);
+                async move { $handler(&state, caller, request).await }
+            }
+        }};
+    }
+    let raw = {
+        let state = Arc::clone(state);
+        move |request| call::call(Arc::clone(&state), request)
+    };
+    Ok(service
+        .endpoint::<InvocationAccept, _, _>(handler!(writes::accept))
+        .endpoint::<InvocationCancel, _, _>(handler!(writes::cancel))
+        .endpoint::<DeadLetterDiscard, _, _>(handler!(writes::discard))
+        .endpoint::<InvocationGet, _, _>(handler!(reads::get))
+        .endpoint::<InvocationList, _, _>(handler!(reads::list))
+        .endpoint::<InvocationCounts, _, _>(handler!(reads::counts))
+        .endpoint::<InvocationSteps, _, _>(handler!(reads::steps))
+        .endpoint::<InvocationFeed, _, _>(handler!(reads::feed))
+        .endpoint::<DeadLetterList, _, _>(handler!(reads::dead_letters))
+        .endpoint::<DeadLetterGet, _, _>(handler!(reads::dead_letter))
+        .endpoint::<ExecutionStatus, _, _>(handler!(reads::status))
+        .endpoint_at::<InvocationAccept, _, _>(&at(state, "accept")?, handler!(writes::accept_here))
+        .endpoint_at::<InvocationCancel, _, _>(&at(state, "cancel")?, handler!(writes::cancel_here))
+        .endpoint_at::<HandOverShard, _, _>(&at(state, "hand-over")?, handler!(writes::hand_over))
+        .raw("call", &Filter::Calls, Some("q"), raw))
+}
+
+/// `mesh.execution.<instance>.<command>`: this very process.
+fn at(state: &State, command: &str) -> Result<Subject, Problem> {
+    let command: Token = command.parse()?;
+    Ok(Subject::Execution { instance: state.config.instance.parse()?, command })
+}

@@ -1,0 +1,49 @@
+//! Configuration of `execution`, with defaults that suit one process on two cores.
+
+use mesh_runtime::{DatabaseConfig, Validate};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Its connections serve reads, relay and ownership; each lane has one more of its own.
+    pub database: DatabaseConfig,
+    /// Name of this process in the shard table; each needs its own, and keeps it over restarts.
+    pub instance: String,
+    /// Connections that commit; each shard is pinned to one.
+    pub lanes: usize,
+    /// Invocations that this process runs at once, over all agents.
+    pub hosted_slots: u32,
+    /// Seconds that running invocations get at a shutdown before they are left to the next owner.
+    pub drain_seconds: u64,
+    /// Test hook: the process aborts once a record of this seq is committed. 0: never.
+    pub abort_after_seq: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database: DatabaseConfig { connections: 6, ..DatabaseConfig::default() },
+            instance: "execution".into(),
+            lanes: 2,
+            hosted_slots: 1_024,
+            drain_seconds: 5,
+            abort_after_seq: 0,
+        }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), String> {
+        if !(1..=16).contains(&self.lanes) {
+            return Err("execution.lanes must lie between 1 and 16".into());
+        }
+        if self.hosted_slots == 0 {
+            return Err("execution.hosted_slots must be at least 1".into());
+        }
+        self.instance
+            .parse::<mesh_types::Token>()
+            .map(drop)
+            .map_err(|error| format!("execution.instance: {error}"))
+    }
+}

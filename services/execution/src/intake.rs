@@ -1,0 +1,198 @@
+//! Intake: the owner of shard 0 pulls INVOCATIONS in batches, in stream order, finishes one before the next, then acks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mesh_api::Caller;
+use mesh_api::execution::{InvokeRequest, RouterRequest};
+use mesh_bus::{Delivery, Headers, Puller, Settled};
+use mesh_runtime::Context;
+use mesh_types::{AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+
+use crate::request::Prepared;
+use crate::router::{Owner, Router};
+use crate::store::dead_letters;
+
+const BATCH: usize = 256;
+const BATCH_WAIT: Duration = Duration::from_secs(5);
+const RETRY_IN: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Intake {
+    pub(crate) context: Context,
+    pub(crate) router: Arc<Router>,
+    /// Writes dead letters of any tenant.
+    pub(crate) pool: PgPool,
+}
+
+impl Intake {
+    pub(crate) async fn run(self) {
+        let shutdown = self.context.shutdown.clone();
+        let mut puller: Option<Puller> = None;
+        while !shutdown.is_cancelled() {
+            let worked = tokio::select! {
+                () = shutdown.cancelled() => return,
+                worked = self.turn(&mut puller) => worked,
+            };
+            if let Err(error) = worked {
+                tracing::warn!(%error, "INVOCATIONS cannot be read; trying again");
+                puller = None;
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+
+    async fn turn(&self, puller: &mut Option<Puller>) -> Result<(), mesh_bus::BusError> {
+        if self.router.directory.owner(0) != Owner::Here {
+            *puller = None;
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
+        }
+        let puller = match puller {
+            Some(puller) => puller,
+            None => puller.insert(self.context.bus.pull(mesh_bus::topology::intake()).await?),
+        };
+        let batch = puller.next_batch(BATCH, BATCH_WAIT).await?;
+        if !batch.is_empty() {
+            self.take(batch).await;
+        }
+        Ok(())
+    }
+
+    /// Prepared one after the other, so that lanes get them in stream order; then all are waited for; then acked.
+    async fn take(&self, batch: Vec<Delivery>) {
+        let mut accepts = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            let parsed = parse(&delivery);
+            let prepared = match &parsed {
+                Ok(parsed) => {
+                    let request = parsed.request.clone();
+                    self.router.prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(&delivery))).await
+                }
+                Err((_, problem)) => Err(problem.clone()),
+            };
+            accepts.push(self.finish(delivery, parsed, prepared));
+        }
+        // Polled in order: each hands its accept to a lane before it waits for the first time.
+        join_all(accepts).await;
+    }
+
+    async fn finish(&self, delivery: Delivery, parsed: Result<Parsed, (Tenant, Problem)>, prepared: Result<Prepared, Problem>) {
+        let accepted = match (&parsed, prepared) {
+            (Ok(parsed), Ok(prepared)) => {
+                self.router.accept(&parsed.caller, prepared, Duration::ZERO).await.map(drop)
+            }
+            (_, Err(problem)) => Err(problem),
+            (Err((_, problem)), Ok(_)) => Err(problem.clone()),
+        };
+        let settled = match accepted {
+            Ok(()) => Settled::Ack,
+            Err(problem) if problem.is_transient() || problem.status == 500 => {
+                tracing::warn!(%problem, sequence = delivery.stream_sequence, "an invocation cannot be accepted now; trying again");
+                Settled::RetryIn(RETRY_IN)
+            }
+            Err(problem) => self.bury(&delivery, &parsed, problem).await,
+        };
+        if let Err(error) = delivery.settle(settled).await {
+            // Redelivered; its id or key finds the first.
+            tracing::warn!(%error, "a message is not settled; it will come again");
+        }
+    }
+
+    /// Dead letter row, then the answer to `reply_to`, then DEAD_LETTERS and the ack by the bus.
+    async fn bury(&self, delivery: &Delivery, parsed: &Result<Parsed, (Tenant, Problem)>, problem: Problem) -> Settled {
+        let tenant = match parsed {
+            Ok(parsed) => &parsed.caller.tenant,
+            Err((tenant, _)) => tenant,
+        };
+        let id = DeadLetterId::from_u128(derived_id(delivery).as_u128());
+        let at = delivery.published_at;
+        let written =
+            dead_letters::insert_poison(&self.pool, id, tenant, &problem, &delivery.subject, &delivery.payload, at).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "a dead letter is not written; trying again");
+            return Settled::RetryIn(RETRY_IN);
+        }
+        if let Ok(parsed) = parsed
+            && let Some(reply_to) = &parsed.request.reply_to
+            && let Ok(subject) = mesh_types::subject::parse_reply_to(reply_to, tenant)
+        {
+            let mut headers = Headers::new();
+            headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
+            headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());
+            let body = serde_json::to_vec(&problem).unwrap_or_default();
+            if let Err(error) = self.context.bus.publish_with(&subject, headers, body.into()).await {
+                tracing::warn!(%error, "an error could not be sent to reply_to");
+            }
+        }
+        Settled::Dead(problem)
+    }
+}
+
+struct Parsed {
+    caller: Caller,
+    agent: AgentName,
+    request: InvokeRequest,
+}
+
+/// Subject and body to a request; an error keeps the tenant as far as it is known.
+fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
+    let subject: Subject = delivery
+        .subject
+        .parse()
+        .map_err(|error: mesh_types::subject::SubjectError| (Tenant::default(), Problem::new(Code::InvalidName, error.to_string())))?;
+    let (tenant, agent, mut request) = match subject {
+        Subject::Invoke { tenant, agent } => {
+            let request = parse_body(&delivery.payload).map_err(|problem| (tenant.clone(), problem))?;
+            (tenant, agent, request)
+        }
+        Subject::RouterInvoke => json::parse::<RouterRequest>(&delivery.payload)
+            .and_then(RouterRequest::split)
+            .map_err(|problem| (Tenant::default(), problem))?,
+        _ => return Err((Tenant::default(), Problem::new(Code::InvalidName, "not a subject of invocations"))),
+    };
+    if request.idempotency_key.is_none() {
+        request.idempotency_key = delivery.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
+    }
+    let actor = delivery.headers.get(Headers::MESH_ACTOR).unwrap_or("nats").to_owned();
+    Ok(Parsed { caller: Caller { tenant, actor, request_id: None }, agent, request })
+}
+
+/// An empty body is an empty request.
+pub(crate) fn parse_body(payload: &[u8]) -> Result<InvokeRequest, Problem> {
+    if payload.is_empty() { Ok(InvokeRequest::default()) } else { json::parse(payload) }
+}
+
+/// The same message is the same invocation, however often it is delivered.
+fn derived_id(delivery: &Delivery) -> InvocationId {
+    derive(delivery.published_at_ns, delivery.stream_sequence)
+}
+
+fn derive(published_at_ns: i64, sequence: u64) -> InvocationId {
+    let mut hasher = Sha256::new();
+    hasher.update(b"INVOCATIONS");
+    hasher.update(published_at_ns.to_be_bytes());
+    hasher.update(sequence.to_be_bytes());
+    let hash: [u8; 32] = hasher.finalize().into();
+    let low = hash.iter().take(16).fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
+    InvocationId::new(Timestamp::from_micros(published_at_ns / 1_000), low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redelivery_has_the_same_id_and_another_message_another() {
+        let at = 1_795_258_800_123_456_789;
+        assert_eq!(derive(at, 7), derive(at, 7));
+        assert_ne!(derive(at, 7), derive(at, 8));
+        assert_ne!(derive(at, 7), derive(at + 1, 7));
+    }
+}

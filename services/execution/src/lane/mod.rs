@@ -1,0 +1,184 @@
+//! A lane: one Postgres connection with its queue, and the only writer of its shards. Each turn takes what waits,
+//! decides purely, commits it in one fenced statement, and only then changes memory, answers and starts workers.
+//! One batch is in flight at a time, so nothing of an invocation is ever in two unresolved batches.
+
+mod adopt;
+mod apply;
+pub(crate) mod command;
+mod memory;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Holder;
+use crate::hosted::Slots;
+use crate::lane::command::{Accept, Append, Cancel, Command, LaneHandle, Start, moved};
+use crate::lane::memory::{Memory, Owned};
+use crate::relay::Committed;
+use crate::shards::ShardId;
+use crate::store::shards::ShardRow;
+
+/// What a lane needs of the process around it.
+pub(crate) struct LaneContext {
+    pub(crate) pool: sqlx::PgPool,
+    pub(crate) clock: Arc<dyn mesh_types::Clock>,
+    /// This process as a hosted worker.
+    pub(crate) holder: Holder,
+    pub(crate) slots: Arc<Slots>,
+    /// Starts a hosted worker; must not block.
+    pub(crate) start: Box<dyn Fn(Start) + Send + Sync>,
+    /// Committed batches; full means the relay reads the feed instead.
+    pub(crate) relay: mpsc::Sender<Committed>,
+    /// A shard turned out not to be ours.
+    pub(crate) lost: Box<dyn Fn(ShardId) + Send + Sync>,
+    /// Highest batch relayed, by shard.
+    pub(crate) relayed: Arc<crate::relay::Marks>,
+    /// Set while the process drains: nothing new is claimed.
+    pub(crate) draining: CancellationToken,
+    /// Ends the lane.
+    pub(crate) stop: CancellationToken,
+    /// Test hook: abort the process once a record of this seq is committed (0: never).
+    pub(crate) abort_after_seq: u32,
+}
+
+pub(crate) struct Lane {
+    context: LaneContext,
+    handle: LaneHandle,
+    commands: mpsc::UnboundedReceiver<Command>,
+    connection: Option<PgConnection>,
+    shards: BTreeMap<ShardId, Owned>,
+    memory: Memory,
+    appends: VecDeque<Append>,
+    cancels: VecDeque<Cancel>,
+    accepts: VecDeque<Box<Accept>>,
+    /// Taken over, not loaded yet.
+    adopting: Vec<ShardRow>,
+}
+
+/// Pause between two tries to load a shard.
+const ADOPT_RETRY: Duration = Duration::from_millis(200);
+
+impl Lane {
+    pub(crate) fn new(context: LaneContext, handle: LaneHandle, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        Self {
+            context,
+            handle,
+            commands,
+            connection: None,
+            shards: BTreeMap::new(),
+            memory: Memory::default(),
+            appends: VecDeque::new(),
+            cancels: VecDeque::new(),
+            accepts: VecDeque::new(),
+            adopting: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        while self.wait().await {
+            self.drain_queue().await;
+            self.adopt_pending().await;
+            let planned = self.plan().await;
+            if !planned.is_empty() {
+                self.commit(planned).await;
+            }
+            self.publish_gauges();
+        }
+    }
+
+    /// Until there is something to do; `false` at the end.
+    async fn wait(&mut self) -> bool {
+        if self.context.stop.is_cancelled() {
+            return false;
+        }
+        if !self.appends.is_empty() || !self.accepts.is_empty() || !self.cancels.is_empty() {
+            return true;
+        }
+        let now = self.context.clock.now();
+        let timer = self.memory.next_timer().map(|at| at.since(now));
+        let pause = match (timer, self.adopting.is_empty()) {
+            (Some(timer), true) => timer,
+            (Some(timer), false) => timer.min(ADOPT_RETRY),
+            (None, false) => ADOPT_RETRY,
+            (None, true) => Duration::from_secs(3_600),
+        };
+        tokio::select! {
+            biased;
+            () = self.context.stop.cancelled() => false,
+            command = self.commands.recv() => match command {
+                Some(command) => { self.take(command).await; true }
+                None => false,
+            },
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    async fn drain_queue(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(command).await;
+        }
+    }
+
+    async fn take(&mut self, command: Command) {
+        match command {
+            Command::Append(append) => self.appends.push_back(append),
+            Command::Accept(accept) => {
+                self.handle.gauges.accepts.fetch_sub(1, Ordering::Relaxed);
+                if self.shards.contains_key(&accept.meta.shard) {
+                    self.accepts.push_back(accept);
+                } else {
+                    // Nobody may have listened any more; then nobody minds.
+                    let _ = accept.answer.send(Err(moved()));
+                }
+            }
+            Command::Cancel(cancel) => self.cancels.push_back(cancel),
+            Command::Await { id, waiter } => self.memory.wait_for(id, waiter),
+            Command::HolderGone { id, epoch } => self.memory.holder_gone(id, epoch, self.context.clock.now()),
+            Command::Adopt(row) => self.adopting.push(row),
+            Command::Release { shard, settled } => self.release(shard, settled).await,
+            Command::Ring => {}
+        }
+    }
+
+    /// Settles what waits, then forgets the shard.
+    async fn release(&mut self, shard: ShardId, settled: tokio::sync::oneshot::Sender<Option<i64>>) {
+        let planned = self.plan().await;
+        if !planned.is_empty() {
+            self.commit(planned).await;
+        }
+        let epoch = self.shards.get(&shard).map(|owned| owned.epoch);
+        self.forget(shard);
+        // The steward may have given up waiting; the shard is forgotten all the same.
+        let _ = settled.send(epoch);
+    }
+
+    /// Drops all memory of a shard: its workers are told to stop, its callers that it moved.
+    fn forget(&mut self, shard: ShardId) {
+        self.shards.remove(&shard);
+        self.memory.forget(shard);
+        let (gone, kept) = std::mem::take(&mut self.accepts).into_iter().partition(|a: &Box<Accept>| a.meta.shard == shard);
+        self.accepts = kept;
+        let gone: VecDeque<Box<Accept>> = gone;
+        for accept in gone {
+            let _ = accept.answer.send(Err(moved()));
+        }
+        (self.context.lost)(shard);
+    }
+
+    fn publish_gauges(&self) {
+        let gauges = &self.handle.gauges;
+        gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
+        gauges.running.store(self.memory.running(), Ordering::Relaxed);
+        gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,229 @@
+//! The relay: what was committed goes to JOURNAL, to `reply_to`, to the dead letters and into the read model, in
+//! passes. From memory while it keeps up; from the feed table after a takeover or when it fell behind.
+
+mod catch_up;
+mod publish;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use mesh_api::journal::Record;
+use mesh_bus::Bus;
+use mesh_types::InvocationId;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Meta;
+use crate::core::summary::Summary;
+use crate::shards::{SHARDS, ShardId};
+use crate::store::summary::{SummaryWrite, upsert};
+
+/// Least time between two passes: many small batches become few messages and one statement.
+const PASS_INTERVAL: Duration = Duration::from_millis(20);
+/// Batches of one pass.
+const PASS_BATCHES_MAX: usize = 512;
+/// Batches that wait in memory; past it the feed table is read.
+pub(crate) const QUEUE_BATCHES: usize = 4_096;
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// One committed batch of one shard, in order of the commit.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) shard: ShardId,
+    pub(crate) batch: i64,
+    pub(crate) invocations: Vec<CommittedInvocation>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CommittedInvocation {
+    pub(crate) meta: Arc<Meta>,
+    pub(crate) records: Vec<Record>,
+    /// `None`: nothing that a list shows has changed.
+    pub(crate) summary: Option<Summary>,
+}
+
+/// How far each shard is committed here and relayed.
+#[derive(Debug)]
+pub(crate) struct Marks([AtomicI64; SHARDS as usize]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicI64::new(0)))
+    }
+}
+
+impl Marks {
+    pub(crate) fn get(&self, shard: ShardId) -> i64 {
+        self.0[usize::from(shard)].load(Ordering::Acquire)
+    }
+
+    fn set(&self, shard: ShardId, batch: i64) {
+        self.0[usize::from(shard)].store(batch, Ordering::Release);
+    }
+}
+
+/// A shard was taken over: go on from what its last owner relayed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Adopted {
+    pub(crate) shard: ShardId,
+    pub(crate) relayed: i64,
+    pub(crate) batch: i64,
+}
+
+pub(crate) struct Relay {
+    pub(crate) bus: Bus,
+    pub(crate) pool: PgPool,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) committed: mpsc::Receiver<Committed>,
+    pub(crate) adopted: mpsc::UnboundedReceiver<Adopted>,
+    pub(crate) stop: CancellationToken,
+    /// When each shard's mark was last published.
+    pub(crate) marked: HashMap<ShardId, tokio::time::Instant>,
+}
+
+/// What one pass tells of one invocation.
+#[derive(Debug)]
+struct Told {
+    meta: Arc<Meta>,
+    records: Vec<Record>,
+    summary: Option<Summary>,
+    from: i64,
+    to: i64,
+    ordinal: i32,
+}
+
+impl Relay {
+    /// Ends once it is stopped and has relayed what is queued.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                adopted = self.adopted.recv() => match adopted {
+                    Some(adopted) => { self.adopt(adopted).await; continue; }
+                    None => self.committed.recv().await,
+                },
+                committed = self.committed.recv() => committed,
+            };
+            let Some(first) = first else { return };
+            let next_pass = tokio::time::Instant::now() + PASS_INTERVAL;
+            // A takeover that was committed before this batch comes first.
+            while let Ok(adopted) = self.adopted.try_recv() {
+                self.adopt(adopted).await;
+            }
+            let mut batches = vec![first];
+            while batches.len() < PASS_BATCHES_MAX
+                && let Ok(batch) = self.committed.try_recv()
+            {
+                batches.push(batch);
+            }
+            self.pass(batches).await;
+            if !self.stop.is_cancelled() {
+                tokio::time::sleep_until(next_pass).await;
+            }
+        }
+    }
+
+    async fn adopt(&mut self, adopted: Adopted) {
+        self.marks.set(adopted.shard, adopted.relayed);
+        if adopted.batch > adopted.relayed {
+            tracing::info!(shard = adopted.shard, from = adopted.relayed, to = adopted.batch, "relaying what the last owner left");
+            self.catch_up(adopted.shard, adopted.batch).await;
+        }
+    }
+
+    async fn pass(&mut self, batches: Vec<Committed>) {
+        let mut contiguous: Vec<Committed> = Vec::with_capacity(batches.len());
+        let mut reached: HashMap<ShardId, i64> = HashMap::new();
+        for batch in batches {
+            let last = reached.get(&batch.shard).copied().unwrap_or_else(|| self.marks.get(batch.shard));
+            if batch.batch <= last {
+                continue;
+            }
+            if batch.batch > last + 1 {
+                // Something was dropped: tell what is at hand, then read the feed up to here.
+                self.tell(std::mem::take(&mut contiguous)).await;
+                reached.clear();
+                self.catch_up(batch.shard, batch.batch - 1).await;
+            }
+            reached.insert(batch.shard, batch.batch);
+            contiguous.push(batch);
+        }
+        self.tell(contiguous).await;
+    }
+
+    /// Publishes and summarises batches that follow what was relayed, then moves the marks.
+    async fn tell(&mut self, batches: Vec<Committed>) {
+        let mut reached: HashMap<ShardId, i64> = HashMap::new();
+        let mut told: Vec<Told> = Vec::new();
+        let mut places: HashMap<InvocationId, usize> = HashMap::new();
+        for batch in batches {
+            reached.insert(batch.shard, batch.batch);
+            for (ordinal, committed) in batch.invocations.into_iter().enumerate() {
+                let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
+                let place = *places.entry(committed.meta.id).or_insert(told.len());
+                if let Some(known) = told.get_mut(place) {
+                    known.records.extend(committed.records);
+                    known.summary = committed.summary.or_else(|| known.summary.take());
+                    (known.to, known.ordinal) = (batch.batch, ordinal);
+                } else {
+                    told.push(Told {
+                        meta: committed.meta,
+                        records: committed.records,
+                        summary: committed.summary,
+                        from: batch.batch,
+                        to: batch.batch,
+                        ordinal,
+                    });
+                }
+            }
+        }
+        if reached.is_empty() {
+            return;
+        }
+        self.publish(&told).await;
+        self.summarise(&told).await;
+        for (shard, batch) in reached {
+            self.marks.set(shard, batch);
+            self.publish_mark(shard, batch).await;
+        }
+    }
+
+    /// Tried until it is written: a list that forgets would be noticed by nobody.
+    async fn summarise(&self, told: &[Told]) {
+        let rows: Vec<SummaryWrite<'_>> = told
+            .iter()
+            .filter_map(|told| {
+                let summary = told.summary.as_ref()?;
+                Some(SummaryWrite { meta: &told.meta, summary, batch: told.to, ordinal: told.ordinal })
+            })
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        while let Err(error) = upsert(&self.pool, &rows).await {
+            if !mesh_store::is_transient(&error) {
+                // A row that Postgres refuses would stop all lists: leave it out and say so.
+                tracing::error!(%error, rows = rows.len(), "summaries are refused; writing them one by one");
+                self.summarise_each(&rows).await;
+                return;
+            }
+            tracing::warn!(%error, "summaries cannot be written; trying again");
+            if self.stop.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn summarise_each(&self, rows: &[SummaryWrite<'_>]) {
+        for row in rows {
+            let alone = SummaryWrite { meta: row.meta, summary: row.summary, batch: row.batch, ordinal: row.ordinal };
+            if let Err(error) = upsert(&self.pool, &[alone]).await {
+                tracing::error!(%error, invocation = %row.meta.id, "its summary is refused; it is missing in lists");
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What the relay publishes: one JOURNAL message an invocation and pass, results to `reply_to`, dead ends.
+
+use std::time::Duration;
+
+use mesh_api::journal::{Fact, JournalPage, Outcome};
+use mesh_bus::Headers;
+use mesh_types::{Subject, Token};
+
+use super::{Relay, Told};
+use crate::core::open::view_ended;
+use crate::core::{EndRow, Meta};
+use crate::shards::ShardId;
+
+/// A shard's mark in JOURNAL is for noticing a database that went back; once in a while is enough.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+const CONNECTED_WAIT: Duration = Duration::from_secs(2);
+
+pub(crate) const SHARD: &str = "Mesh-Shard";
+pub(crate) const FROM_BATCH: &str = "Mesh-From-Batch";
+pub(crate) const TO_BATCH: &str = "Mesh-To-Batch";
+
+impl Relay {
+    pub(super) async fn publish(&self, told: &[Told]) {
+        // JOURNAL may lose what is published into a broken connection, results may not: wait for it.
+        while !self.bus.wait_connected(CONNECTED_WAIT).await {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            tracing::warn!("NATS is away; committed records wait for it");
+        }
+        let mut must_arrive = false;
+        for told in told {
+            self.publish_one(told).await;
+            must_arrive |= self.publish_end(told).await;
+        }
+        if must_arrive && let Err(error) = self.bus.flush().await {
+            tracing::warn!(%error, "results may not have left");
+        }
+    }
+
+    async fn publish_one(&self, told: &Told) {
+        let meta = &told.meta;
+        let page = JournalPage {
+            tenant: meta.tenant.clone(),
+            invocation: meta.id,
+            records: told.records.clone(),
+            more: false,
+        };
+        let mut headers = Headers::new();
+        headers.insert(SHARD, meta.shard.to_string());
+        headers.insert(FROM_BATCH, told.from.to_string());
+        headers.insert(TO_BATCH, told.to.to_string());
+        let subject = Subject::Journal { tenant: meta.tenant.clone(), invocation: meta.id };
+        let payload = serde_json::to_vec(&page).unwrap_or_default();
+        if let Err(error) = self.bus.publish_with(&subject, headers, payload.into()).await {
+            tracing::warn!(%error, invocation = %meta.id, "its records are not in JOURNAL; readers take them from the feed");
+        }
+    }
+
+    /// Sends the result where the caller asked for it, and a dead end to the dead letters.
+    async fn publish_end(&self, told: &Told) -> bool {
+        let Some((ended, record)) = told.records.iter().rev().find_map(|record| match &record.fact {
+            Fact::Ended(ended) => Some((ended, record)),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let meta = &told.meta;
+        let row = EndRow {
+            outcome: ended.outcome,
+            reason: ended.reason.clone(),
+            provider: ended.provider.clone(),
+            epoch: record.epoch,
+            seq: record.seq,
+            started_at: told.summary.as_ref().and_then(|summary| summary.started_at),
+            ended_at: record.at,
+            usage: ended.usage,
+            output: ended.output.clone(),
+            error: ended.error.clone(),
+        };
+        if ended.outcome == Outcome::Dead {
+            self.publish_dead(meta, &row).await;
+        }
+        let Some(reply_to) = &meta.reply_to else { return false };
+        match mesh_types::subject::parse_reply_to(reply_to, &meta.tenant) {
+            Ok(subject) => {
+                let payload = serde_json::to_vec(&view_ended(meta, &row)).unwrap_or_default();
+                let mut headers = Headers::new();
+                if let Some(problem) = &row.error {
+                    headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
+                    headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());
+                }
+                if let Err(error) = self.bus.publish_with(&subject, headers, payload.into()).await {
+                    tracing::warn!(%error, invocation = %meta.id, "its result could not be sent to reply_to");
+                }
+            }
+            // Checked when it was accepted; what an older version took is not sent anywhere unchecked.
+            Err(error) => tracing::warn!(%error, invocation = %meta.id, "its reply_to is refused"),
+        }
+        true
+    }
+
+    async fn publish_dead(&self, meta: &Meta, row: &EndRow) {
+        let Ok(origin) = "invocation".parse::<Token>() else { return };
+        let subject = Subject::Dead { tenant: meta.tenant.clone(), origin };
+        let payload = serde_json::to_vec(&view_ended(meta, row)).unwrap_or_default();
+        let id = meta.id.to_string();
+        if let Err(error) = self.bus.publish_durable(&subject, &id, Headers::new(), payload.into()).await {
+            tracing::error!(%error, invocation = %meta.id, "not in DEAD_LETTERS; it stands in the table");
+        }
+    }
+
+    pub(super) async fn publish_mark(&mut self, shard: ShardId, batch: i64) {
+        let now = tokio::time::Instant::now();
+        if self.marked.get(&shard).is_some_and(|last| now.duration_since(*last) < MARK_EVERY) {
+            return;
+        }
+        self.marked.insert(shard, now);
+        let mut headers = Headers::new();
+        headers.insert(SHARD, shard.to_string());
+        headers.insert(TO_BATCH, batch.to_string());
+        // Lost marks only make the check of a takeover weaker for a second.
+        let _ = self.bus.publish_with(&Subject::JournalMark { shard }, headers, bytes::Bytes::new()).await;
+    }
+}

@@ -1,0 +1,167 @@
+//! From a request to what is accepted: limits, hash, shard. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_api::Caller;
+use mesh_api::execution::InvokeRequest;
+use mesh_types::agent::AgentSpec;
+use mesh_types::subject::parse_reply_to;
+use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant, Timestamp};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::agents::Pinned;
+use crate::core::{Meta, StoredInput};
+use crate::shards::shard_of;
+
+const PRIORITY_DEFAULT: u8 = 5;
+const PRIORITY_MAX: u8 = 9;
+/// Bytes of a key, session or entrypoint.
+const TEXT_MAX: usize = 256;
+const DELAY_MAX_MS: u64 = 366 * 86_400_000;
+
+/// A checked request, pinned to a version.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) meta: Meta,
+    pub(crate) spec: Arc<AgentSpec>,
+    pub(crate) id_is_given: bool,
+    /// As it came, to pass it on to another process.
+    pub(crate) request: InvokeRequest,
+}
+
+/// Limits that the wire type cannot say; the problem names the field.
+pub(crate) fn check(request: &InvokeRequest, tenant: &Tenant) -> Result<(), Problem> {
+    let invalid = |field: &str, rule: &str| Err(Problem::new(Code::InvalidRequest, format!("{field} {rule}")).field(field));
+    if request.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
+        return invalid("priority", "must lie between 0 and 9");
+    }
+    for (field, text) in [
+        ("idempotency_key", &request.idempotency_key),
+        ("session", &request.session),
+        ("entrypoint", &request.entrypoint),
+    ] {
+        let Some(text) = text else { continue };
+        if text.is_empty() || text.len() > TEXT_MAX || text.contains('\0') {
+            return invalid(field, "must have 1 to 256 bytes and no U+0000");
+        }
+    }
+    for (field, ms) in [("delay_ms", request.delay_ms), ("deadline_ms", request.deadline_ms)] {
+        if ms.is_some_and(|ms| ms > DELAY_MAX_MS) {
+            return invalid(field, "must be at most a year, in milliseconds");
+        }
+    }
+    if let Some(reply_to) = &request.reply_to
+        && parse_reply_to(reply_to, tenant).is_err()
+    {
+        return invalid("reply_to", "must be a subject under _INBOX. or mesh.reply.<your tenant>.");
+    }
+    Ok(())
+}
+
+pub(crate) fn prepare(
+    caller: &Caller,
+    agent: &AgentName,
+    request: InvokeRequest,
+    pinned: Pinned,
+    minted: InvocationId,
+    minted_is_given: bool,
+    now: Timestamp,
+) -> Prepared {
+    let id = request.invocation_id.unwrap_or(minted);
+    let key = request.idempotency_key.clone();
+    let session = request.session.clone();
+    let after = |ms: Option<u64>| ms.map(|ms| now.plus(Duration::from_millis(ms)));
+    let meta = Meta {
+        id,
+        shard: shard_of(&caller.tenant, agent, session.as_deref(), key.as_deref(), id),
+        tenant: caller.tenant.clone(),
+        agent: agent.clone(),
+        version: pinned.version,
+        artifact: pinned.hash,
+        concurrency: pinned.spec.limits.concurrency,
+        entrypoint: request.entrypoint.clone().unwrap_or_else(|| "invoke".to_owned()),
+        session,
+        key,
+        priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
+        created_at: now,
+        deadline_at: after(request.deadline_ms),
+        wake_at: after(request.delay_ms.filter(|ms| *ms > 0)),
+        request_hash: hash(&caller.tenant, agent, &request),
+        reply_to: request.reply_to.clone(),
+        actor: caller.actor.clone(),
+        input: StoredInput {
+            payload: request.payload.clone(),
+            context: request.context.clone(),
+            metadata: request.metadata.clone(),
+        },
+    };
+    Prepared { meta, spec: pinned.spec, id_is_given: minted_is_given || request.invocation_id.is_some(), request }
+}
+
+/// Of the parsed request: spaces and the order of keys do not matter, nor where the answer goes, nor its key or id.
+fn hash(tenant: &Tenant, agent: &AgentName, request: &InvokeRequest) -> [u8; 32] {
+    #[derive(Serialize)]
+    struct Hashed<'a> {
+        tenant: &'a Tenant,
+        agent: &'a AgentName,
+        payload: &'a serde_json::Value,
+        entrypoint: &'a Option<String>,
+        session: &'a Option<String>,
+        priority: Option<u8>,
+        delay_ms: Option<u64>,
+        deadline_ms: Option<u64>,
+        context: &'a serde_json::Map<String, serde_json::Value>,
+        metadata: &'a serde_json::Map<String, serde_json::Value>,
+    }
+    let hashed = Hashed {
+        tenant,
+        agent,
+        payload: &request.payload,
+        entrypoint: &request.entrypoint,
+        session: &request.session,
+        priority: request.priority,
+        delay_ms: request.delay_ms,
+        deadline_ms: request.deadline_ms,
+        context: &request.context,
+        metadata: &request.metadata,
+    };
+    // Maps are sorted, so one request has one text.
+    Sha256::digest(serde_json::to_vec(&hashed).unwrap_or_default()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(json: &str) -> InvokeRequest {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_hash_is_of_the_parsed_request() {
+        let (tenant, agent) = (Tenant::default(), "a".parse().unwrap());
+        let of = |json: &str| hash(&tenant, &agent, &request(json));
+        let first = of(r#"{"payload":{"a":1,"b":2},"idempotency_key":"k"}"#);
+        assert_eq!(first, of(r#"{ "idempotency_key":"other", "payload": {"b":2, "a":1}, "reply_to":"_INBOX.x" }"#));
+        assert_ne!(first, of(r#"{"payload":{"a":1,"b":3},"idempotency_key":"k"}"#));
+        assert_ne!(first, of(r#"{"payload":{"a":1,"b":2},"session":"s"}"#));
+    }
+
+    #[test]
+    fn a_limit_names_its_field() {
+        let tenant = Tenant::default();
+        for (json, field) in [
+            (r#"{"priority":10}"#, "priority"),
+            (r#"{"idempotency_key":""}"#, "idempotency_key"),
+            (r#"{"session":"a\u0000b"}"#, "session"),
+            (r#"{"delay_ms":99999999999999}"#, "delay_ms"),
+            (r#"{"reply_to":"$JS.API.x"}"#, "reply_to"),
+            (r#"{"reply_to":"mesh.reply.other.x"}"#, "reply_to"),
+        ] {
+            assert_eq!(check(&request(json), &tenant).unwrap_err().field.as_deref(), Some(field), "{json}");
+        }
+        assert!(check(&request(r#"{"priority":9,"session":"s","reply_to":"_INBOX.a"}"#), &tenant).is_ok());
+    }
+}

@@ -1,0 +1,187 @@
+//! The way of a request to the owner of its shard: checked, pinned to a version, given an id, and handed to a lane
+//! of this process or to another process over NATS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_api::Caller;
+use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest};
+use mesh_runtime::Context;
+use mesh_types::{AgentName, Code, InvocationId, Problem, Subject};
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+
+use crate::agents::Agents;
+use crate::lane::command::{Accept, Accepted, Command, LaneHandle};
+use crate::request::{self, Prepared};
+use crate::steward::Directory;
+use crate::store::read;
+
+/// An accept without an answer for so long is unknown to its caller; it may still be committed.
+const ACCEPT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a moved shard is looked for.
+const MOVED_TRIES: u32 = 40;
+const MOVED_PAUSE: Duration = Duration::from_millis(150);
+/// Longest wait for an end.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(300);
+
+pub(crate) struct Router {
+    pub(crate) context: Context,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) lanes: Vec<LaneHandle>,
+    pub(crate) directory: Arc<Directory>,
+    /// Under row level security.
+    pub(crate) readers: PgPool,
+}
+
+/// An accepted request, and the way to its end.
+pub(crate) struct Submitted {
+    pub(crate) invocation: Invocation,
+    /// Tells of the end, if it was asked for and the invocation is still open.
+    ended: Option<oneshot::Receiver<Invocation>>,
+}
+
+impl Router {
+    /// Accepts, and waits for the end for at most `wait`. Answers the invocation as it is then.
+    pub(crate) async fn invoke(
+        &self,
+        caller: &Caller,
+        agent: &AgentName,
+        request: InvokeRequest,
+        wait: Duration,
+    ) -> Result<Invocation, Problem> {
+        let prepared = self.prepare(caller, agent, request, None).await?;
+        self.accept(caller, prepared, wait).await
+    }
+
+    /// Checks the request and pins it; nothing is written yet.
+    pub(crate) async fn prepare(
+        &self,
+        caller: &Caller,
+        agent: &AgentName,
+        request: InvokeRequest,
+        derived_id: Option<InvocationId>,
+    ) -> Result<Prepared, Problem> {
+        request::check(&request, &caller.tenant)?;
+        let pinned = self.agents.published(&caller.tenant, agent).await?;
+        let minted = derived_id.unwrap_or_else(|| self.context.ids.next());
+        let now = self.context.clock.now();
+        Ok(request::prepare(caller, agent, request, pinned, minted, derived_id.is_some(), now))
+    }
+
+    pub(crate) async fn accept(&self, caller: &Caller, prepared: Prepared, wait: Duration) -> Result<Invocation, Problem> {
+        let wait = wait.min(WAIT_MAX);
+        let mut last = None;
+        for _ in 0..MOVED_TRIES {
+            let shard = prepared.meta.shard;
+            let tried = match self.directory.owner(shard) {
+                Owner::Here => self.accept_here(&prepared, !wait.is_zero()).await,
+                Owner::There(instance) => return self.forward(caller, &prepared, &instance, wait).await,
+                Owner::Nobody => Err(crate::lane::command::moved()),
+            };
+            match tried {
+                Ok(submitted) => return Ok(self.wait_for_end(submitted, wait).await),
+                Err(problem) if problem.is(Code::Moved) => last = Some(problem),
+                Err(problem) => return Err(problem),
+            }
+            self.directory.ring();
+            tokio::time::sleep(MOVED_PAUSE).await;
+        }
+        Err(last.unwrap_or_else(crate::lane::command::moved))
+    }
+
+    /// Hands it to a lane of this process and waits until it is durable.
+    pub(crate) async fn accept_here(&self, prepared: &Prepared, waits: bool) -> Result<Submitted, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let (waiter, ended) = oneshot::channel();
+        let lane = &self.lanes[usize::from(prepared.meta.shard) % self.lanes.len()];
+        lane.accept(Box::new(Accept {
+            meta: prepared.meta.clone(),
+            spec: Arc::clone(&prepared.spec),
+            id_is_given: prepared.id_is_given,
+            answer,
+            waiter: waits.then_some(waiter),
+        }))?;
+        let accepted = tokio::time::timeout(ACCEPT_DEADLINE, answered).await;
+        match accepted {
+            Ok(Ok(Ok(Accepted::New(invocation)))) => {
+                Ok(Submitted { invocation: *invocation, ended: waits.then_some(ended) })
+            }
+            Ok(Ok(Ok(Accepted::Known(id)))) => self.known(prepared, id, waits).await,
+            Ok(Ok(Err(problem))) => Err(problem),
+            Ok(Err(_)) => Err(crate::lane::command::moved()),
+            Err(_) => Err(unknown(prepared)),
+        }
+    }
+
+    /// The first answer of a repeated request, as the invocation is now.
+    async fn known(&self, prepared: &Prepared, id: InvocationId, waits: bool) -> Result<Submitted, Problem> {
+        let (waiter, ended) = oneshot::channel();
+        if waits {
+            // Before the read: an end between the two is seen by one of them.
+            let lane = &self.lanes[usize::from(prepared.meta.shard) % self.lanes.len()];
+            lane.send(Command::Await { id, waiter })?;
+        }
+        let found = self.read(&prepared.meta.tenant, id).await?;
+        let invocation = found.ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
+        Ok(Submitted { invocation, ended: waits.then_some(ended) })
+    }
+
+    async fn wait_for_end(&self, submitted: Submitted, wait: Duration) -> Invocation {
+        let Submitted { invocation, ended } = submitted;
+        let Some(ended) = ended.filter(|_| !invocation.state.is_ended()) else { return invocation };
+        if let Ok(Ok(ended)) = tokio::time::timeout(wait, ended).await {
+            return ended;
+        }
+        // Not ended in time, or its shard moved: as far as it is.
+        match self.read(&invocation.tenant, invocation.id).await {
+            Ok(Some(now)) => now,
+            Ok(None) | Err(_) => invocation,
+        }
+    }
+
+    pub(crate) async fn read(
+        &self,
+        tenant: &mesh_types::Tenant,
+        id: InvocationId,
+    ) -> Result<Option<Invocation>, Problem> {
+        let read = async {
+            let mut tx = mesh_store::tenant_tx(&self.readers, tenant).await?;
+            read::invocation(&mut *tx, id).await
+        };
+        read.await.map_err(|error| mesh_store::to_problem(error, "read an invocation"))
+    }
+
+    async fn forward(
+        &self,
+        caller: &Caller,
+        prepared: &Prepared,
+        instance: &str,
+        wait: Duration,
+    ) -> Result<Invocation, Problem> {
+        let subject = Subject::Execution { instance: instance.parse()?, command: "accept".parse()? };
+        let request = AcceptRequest {
+            agent: prepared.meta.agent.clone(),
+            // The id goes along, so that a repeat after a lost answer finds the first.
+            request: InvokeRequest { invocation_id: Some(prepared.meta.id), ..prepared.request.clone() },
+            wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.context
+            .bus
+            .call_at::<InvocationAccept>(&subject, caller, &request, wait + ACCEPT_DEADLINE)
+            .await
+    }
+}
+
+/// Who owns a shard, as far as this process knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Here,
+    There(Arc<str>),
+    Nobody,
+}
+
+fn unknown(prepared: &Prepared) -> Problem {
+    Problem::new(Code::Timeout, "not known to be durable yet; it may still be accepted")
+        .next(format!("send it again with invocation_id {} : it will be accepted once", prepared.meta.id))
+}

@@ -1,0 +1,53 @@
+//! What the endpoints of `execution` share.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mesh_runtime::Context;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::lane::command::LaneHandle;
+use crate::relay::Marks;
+use crate::router::Router;
+use crate::shards::ShardId;
+use crate::steward::{Directory, HandOver};
+
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) context: Context,
+    pub(crate) router: Arc<Router>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) lanes: Vec<LaneHandle>,
+    pub(crate) marks: Arc<Marks>,
+    /// As the lanes' role: any tenant.
+    pub(crate) pool: PgPool,
+    /// Under row level security.
+    pub(crate) readers: PgPool,
+    pub(crate) hand_overs: mpsc::UnboundedSender<HandOver>,
+}
+
+impl State {
+    pub(crate) fn lane(&self, shard: ShardId) -> &LaneHandle {
+        &self.lanes[usize::from(shard) % self.lanes.len()]
+    }
+
+    /// Open invocations of this process.
+    pub(crate) fn open(&self) -> u64 {
+        self.sum(|lane| lane.gauges.open.load(Ordering::Relaxed))
+    }
+
+    /// Accepts that wait for a commit, and invocations that wait for a slot.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.sum(|lane| lane.gauges.accepts.load(Ordering::Relaxed) + lane.gauges.ready.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn running(&self) -> u64 {
+        self.sum(|lane| lane.gauges.running.load(Ordering::Relaxed))
+    }
+
+    fn sum(&self, of: impl Fn(&LaneHandle) -> usize) -> u64 {
+        self.lanes.iter().map(|lane| of(lane) as u64).sum()
+    }
+}

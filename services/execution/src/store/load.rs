@@ -1,0 +1,88 @@
+//! What an owner loads when it takes a shard: its open invocations, and later the journal of one.
+
+use mesh_api::journal::Record;
+use mesh_store::IdExt;
+use mesh_types::{Id, InvocationId};
+use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
+
+use super::body::{self, RecordRow};
+use super::read::{InvocationRow, Phase, SELECT_INVOCATION};
+use crate::core::{Meta, OpenRow};
+
+/// The open invocations of a shard, oldest first.
+pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
+    let rows: Vec<InvocationRow> =
+        sqlx::query_as(AssertSqlSafe(format!("{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.invocation")))
+            .bind(shard)
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|row| match row.parse()? {
+            (meta, Phase::Open(open)) => Ok((meta, open)),
+            (meta, Phase::Ended(_)) => Err(sqlx::Error::Decode(format!("{} is open and ended", meta.id).into())),
+        })
+        .collect()
+}
+
+/// Records of one invocation with seq above `after`, at most `limit`.
+pub(crate) async fn journal(
+    connection: &mut PgConnection,
+    id: InvocationId,
+    after: u32,
+    limit: i64,
+) -> Result<Vec<Record>, sqlx::Error> {
+    let rows: Vec<RecordRow> = sqlx::query_as(
+        "SELECT invocation, seq, epoch, at, body, body_hash FROM execution.record
+         WHERE invocation = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+    )
+    .bind(id.to_uuid())
+    .bind(i32::try_from(after).unwrap_or(i32::MAX))
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        records.push(body::to_record(connection, row).await?);
+    }
+    Ok(records)
+}
+
+/// Who holds a key or an id already, with the hash of the request that took it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) id: InvocationId,
+    pub(crate) tenant: String,
+    pub(crate) key: Option<String>,
+    pub(crate) request_hash: Vec<u8>,
+}
+
+/// Looks up keys and ids that callers chose: one round trip for all of a batch.
+pub(crate) async fn known(
+    connection: &mut PgConnection,
+    tenants: &[String],
+    keys: &[String],
+    ids: &[Uuid],
+) -> Result<Vec<Known>, sqlx::Error> {
+    let rows: Vec<(Uuid, String, Option<String>, Vec<u8>)> = sqlx::query_as(
+        "SELECT k.invocation, k.tenant, k.key, k.request_hash
+         FROM unnest($1::text[], $2::text[]) AS w(tenant, key)
+         JOIN execution.key k ON k.tenant = w.tenant AND k.key = w.key
+         UNION ALL
+         SELECT i.id, i.tenant, NULL, i.request_hash FROM execution.invocation i WHERE i.id = ANY($3)",
+    )
+    .bind(tenants)
+    .bind(keys)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, tenant, key, request_hash)| Known {
+            id: InvocationId::from_u128(id.as_u128()),
+            tenant,
+            key,
+            request_hash,
+        })
+        .collect())
+}

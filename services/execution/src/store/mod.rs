@@ -1,0 +1,11 @@
+//! All SQL of schema `execution`.
+
+pub(crate) mod body;
+pub(crate) mod columns;
+pub(crate) mod dead_letters;
+pub(crate) mod feed;
+pub(crate) mod load;
+pub(crate) mod read;
+pub(crate) mod shards;
+pub(crate) mod summary;
+pub(crate) mod write;

@@ -1,0 +1,246 @@
+//! The hosted worker: runs one grant as a task, its effects over the bus, its journal through the owner's lane.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mesh_api::Caller;
+use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
+use mesh_api::journal::{Ended, Fact, Outcome, Record, TokenChunk, Usage};
+use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
+use mesh_bus::Bus;
+use mesh_runtime::Context;
+use mesh_types::agent::AgentSpec;
+use mesh_types::{ChannelId, Clock, Problem, Subject};
+use mesh_worker::{AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model, Then, Tokens};
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::agents::Agents;
+use crate::core::Meta;
+use crate::lane::command::{Append, AppendAnswer, Command, LaneHandle, Start};
+use crate::store::load;
+
+/// Records of one invocation that are read at a resume.
+const JOURNAL_MAX: i64 = 100_000;
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// What hosted workers share.
+pub(crate) struct Hosted {
+    pub(crate) context: Context,
+    pub(crate) agents: Arc<Agents>,
+    /// Reads journals of any tenant, as the lanes do.
+    pub(crate) pool: PgPool,
+    pub(crate) lanes: Vec<LaneHandle>,
+    /// Streamed tokens on their way out; full means dropped, as the record supersedes them.
+    pub(crate) tokens: mpsc::Sender<(Subject, TokenChunk)>,
+}
+
+impl Hosted {
+    pub(crate) fn start(self: &Arc<Self>, start: Start) {
+        let hosted = Arc::clone(self);
+        self.context.tasks.spawn("invocation", async move { hosted.run(start).await });
+    }
+
+    async fn run(self: Arc<Self>, start: Start) {
+        let lane = self.lanes[usize::from(start.meta.shard) % self.lanes.len()].clone();
+        let guard = HolderGuard { lane: lane.clone(), meta: Arc::clone(&start.meta), epoch: start.epoch, is_ended: false };
+        let cancel = start.cancel.clone();
+        let prepared = tokio::select! {
+            prepared = self.prepare(&start) => prepared,
+            () = cancel.cancelled() => return,
+        };
+        let (spec, journal) = prepared;
+        let meta = &start.meta;
+        let grant = Grant {
+            tenant: meta.tenant.clone(),
+            invocation: meta.id,
+            agent: meta.agent.clone(),
+            version: meta.version,
+            spec,
+            input: Input {
+                payload: meta.input.payload.clone(),
+                entrypoint: meta.entrypoint.clone(),
+                context: meta.input.context.clone(),
+                metadata: meta.input.metadata.clone(),
+                session: meta.session.clone(),
+            },
+            epoch: start.epoch,
+            journal,
+            deadline: meta.deadline_at,
+            attempt: start.epoch,
+        };
+        let effects = HostedEffects {
+            caller: self.context.caller(meta.tenant.clone()),
+            lane,
+            meta: Arc::clone(meta),
+            epoch: start.epoch,
+            seq: AtomicU32::new(start.seq),
+            hosted: Arc::clone(&self),
+        };
+        let finished = mesh_worker::run_invocation(grant, &effects, cancel).await;
+        effects.settle(finished, guard).await;
+    }
+
+    /// Artifact and journal, waiting for registry and database as long as it takes: no attempt is counted for them.
+    async fn prepare(&self, start: &Start) -> (Arc<AgentSpec>, Vec<Record>) {
+        let meta = &start.meta;
+        let spec = match &start.spec {
+            Some(spec) => Arc::clone(spec),
+            None => loop {
+                match self.agents.artifact(&meta.tenant, &meta.artifact).await {
+                    Ok(spec) => break spec,
+                    Err(problem) => tracing::warn!(invocation = %meta.id, %problem, "its artifact cannot be read; waiting"),
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            },
+        };
+        if !start.journal.is_empty() {
+            return (spec, start.journal.clone());
+        }
+        loop {
+            let read = async {
+                let mut connection = self.pool.acquire().await?;
+                load::journal(&mut connection, meta.id, 0, JOURNAL_MAX).await
+            };
+            match read.await {
+                Ok(journal) => return (spec, journal),
+                Err(error) => tracing::warn!(invocation = %meta.id, %error, "its journal cannot be read; waiting"),
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+/// Tells the lane that the worker is gone, also when its task panics or is dropped.
+struct HolderGuard {
+    lane: LaneHandle,
+    meta: Arc<Meta>,
+    epoch: u32,
+    is_ended: bool,
+}
+
+impl Drop for HolderGuard {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            // No lane, no memory to correct.
+            let _ = self.lane.send(Command::HolderGone { id: self.meta.id, epoch: self.epoch });
+        }
+    }
+}
+
+struct HostedEffects {
+    hosted: Arc<Hosted>,
+    caller: Caller,
+    lane: LaneHandle,
+    meta: Arc<Meta>,
+    epoch: u32,
+    /// Highest record that this worker knows to be committed.
+    seq: AtomicU32,
+}
+
+impl HostedEffects {
+    fn bus(&self) -> &Bus {
+        &self.hosted.context.bus
+    }
+
+    async fn settle(&self, finished: Finished, mut guard: HolderGuard) {
+        match finished {
+            Finished::Ended(_) => guard.is_ended = true,
+            Finished::Stopped | Finished::Stale => {}
+            Finished::Refused(problem) => {
+                // Even its end was refused: end it with the plain reason, which any database takes.
+                let ended = Ended {
+                    outcome: Outcome::Failed,
+                    reason: Some("record_refused".into()),
+                    output: None,
+                    error: Some(*problem),
+                    usage: Usage::default(),
+                    provider: None,
+                };
+                let end = self.append(Vec::new(), Then::End(Box::new(ended))).await;
+                guard.is_ended = end.is_ok();
+            }
+        }
+    }
+}
+
+impl Journal for HostedEffects {
+    async fn append(&self, mut facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
+        if let Then::End(ended) = then {
+            facts.push(Fact::Ended(ended));
+        }
+        let (answer, answered) = oneshot::channel();
+        let append = Append {
+            id: self.meta.id,
+            epoch: self.epoch,
+            after_seq: self.seq.load(Ordering::Relaxed),
+            facts,
+            answer,
+        };
+        self.lane.send(Command::Append(append)).map_err(|_| AppendError::Stale)?;
+        match answered.await {
+            Ok(Ok(seq)) => {
+                self.seq.store(seq, Ordering::Relaxed);
+                Ok(Appended { seq })
+            }
+            Ok(Err(AppendAnswer::Refused(problem))) => Err(AppendError::Refused(problem)),
+            Ok(Err(AppendAnswer::Stale)) | Err(_) => Err(AppendError::Stale),
+        }
+    }
+}
+
+impl Channels for HostedEffects {
+    async fn history(&self, channel: &ChannelId, limit: u32) -> Result<Vec<Message>, Problem> {
+        let request = HistoryRequest { channel: channel.clone(), limit, before: None };
+        Ok(self.bus().call::<ChannelHistory>(&self.caller, &request).await?.items)
+    }
+
+    async fn post(&self, request: PostRequest) -> Result<Message, Problem> {
+        self.bus().call::<MessagePost>(&self.caller, &request).await
+    }
+}
+
+impl Memories for HostedEffects {
+    async fn query(&self, request: QueryRequest) -> Result<QueryReply, Problem> {
+        self.bus().call::<MemoryQuery>(&self.caller, &request).await
+    }
+
+    async fn store(&self, request: StoreRequest) -> Result<Memory, Problem> {
+        self.bus().call::<MemoryStore>(&self.caller, &request).await
+    }
+}
+
+impl Model for HostedEffects {
+    async fn complete(
+        &self,
+        request: CompleteRequest,
+        on_chunk: impl FnMut(Chunk) + Send,
+    ) -> Result<Completion, Problem> {
+        self.bus().call_stream::<Complete>(&self.caller, &request, on_chunk).await
+    }
+}
+
+impl Tokens for HostedEffects {
+    fn chunk(&self, chunk: TokenChunk) {
+        let subject = Subject::Tokens { tenant: self.meta.tenant.clone(), invocation: self.meta.id };
+        let _ = self.hosted.tokens.try_send((subject, chunk));
+    }
+}
+
+impl Effects for HostedEffects {
+    fn clock(&self) -> &dyn Clock {
+        self.hosted.context.clock.as_ref()
+    }
+}
+
+/// Publishes tokens in order; ends when every worker is gone.
+pub(crate) async fn publish_tokens(bus: Bus, mut tokens: mpsc::Receiver<(Subject, TokenChunk)>) {
+    while let Some((subject, chunk)) = tokens.recv().await {
+        let payload = serde_json::to_vec(&chunk).unwrap_or_default();
+        if let Err(error) = bus.publish(&subject, payload.into()).await {
+            tracing::debug!(%error, "a token is not published; the record will have it");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the edge can be told: where it listens, what it takes, how long it waits.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Table `gateway` of the configuration; keys are `MESH_GATEWAY__<KEY>` in the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// An IP address or `localhost`. Only loopback is served while there is no sign-in.
+    pub host: String,
+    /// `MESH_HTTP_PORT`; 0 takes a free one.
+    pub port: u16,
+    /// Largest request body in bytes; at most 1 MiB.
+    pub body_bytes_max: usize,
+    /// Origins of other pages that may call the API from a browser; a list, or text with commas (`CORS_ORIGINS`).
+    #[serde(deserialize_with = "list_or_text")]
+    pub cors_origins: Vec<String>,
+    /// Names besides `localhost` and loopback addresses that requests may be addressed to (`Host`).
+    #[serde(deserialize_with = "list_or_text")]
+    pub allowed_hosts: Vec<String>,
+    /// Longest wait for an answer that is neither a stream nor asked to wait.
+    pub request_timeout_ms: u64,
+    /// Time that requests in flight get at a shutdown.
+    pub drain_timeout_ms: u64,
+    /// Open event streams at most; one more is refused as busy.
+    pub streams_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigRefused {
+    #[error("gateway.host `{host}` is no IP address: write 127.0.0.1, ::1 or localhost")]
+    Host { host: String },
+    #[error(
+        "gateway.host {host} can be reached from other machines, and there is no sign-in yet: use 127.0.0.1 \
+         (for access from outside put a tunnel such as ssh -L in front)"
+    )]
+    NotLoopback { host: IpAddr },
+    #[error("{key} {rule}")]
+    Value { key: &'static str, rule: &'static str },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8_000,
+            body_bytes_max: mesh_types::json::BODY_BYTES_MAX,
+            cors_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            request_timeout_ms: 30_000,
+            drain_timeout_ms: 10_000,
+            streams_max: 1_000,
+        }
+    }
+}
+
+impl Config {
+    /// Checks that types cannot say; also where to listen.
+    pub fn address(&self) -> Result<SocketAddr, ConfigRefused> {
+        let host = match self.host.as_str() {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            other => other.parse().map_err(|_| ConfigRefused::Host { host: self.host.clone() })?,
+        };
+        if !host.is_loopback() {
+            return Err(ConfigRefused::NotLoopback { host });
+        }
+        let body_limit = 1_024..=mesh_types::json::BODY_BYTES_MAX;
+        let origins_are_names = self.cors_origins.iter().all(|origin| {
+            origin != "*" && axum::http::HeaderValue::from_str(origin).is_ok()
+        });
+        for (ok, key, rule) in [
+            (body_limit.contains(&self.body_bytes_max), "gateway.body_bytes_max", "must lie between 1024 and 1048576"),
+            ((100..=600_000).contains(&self.request_timeout_ms), "gateway.request_timeout_ms", "must lie between 100 and 600000"),
+            (self.drain_timeout_ms <= 600_000, "gateway.drain_timeout_ms", "must be at most 600000"),
+            ((1..=100_000).contains(&self.streams_max), "gateway.streams_max", "must lie between 1 and 100000"),
+            (origins_are_names, "gateway.cors_origins", "must name origins such as http://localhost:5173; `*` would let every page in"),
+        ] {
+            if !ok {
+                return Err(ConfigRefused::Value { key, rule });
+            }
+        }
+        Ok(SocketAddr::new(host, self.port))
+    }
+}
+
+fn list_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum ListOrText {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match ListOrText::deserialize(deserializer)? {
+        ListOrText::List(list) => list,
+        ListOrText::Text(text) => {
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_host(host: &str) -> Result<SocketAddr, ConfigRefused> {
+        Config { host: host.into(), ..Config::default() }.address()
+    }
+
+    #[test]
+    fn only_loopback_is_served_without_sign_in() {
+        assert_eq!(with_host("127.0.0.1").unwrap().to_string(), "127.0.0.1:8000");
+        assert_eq!(with_host("localhost").unwrap().to_string(), "127.0.0.1:8000");
+        assert_eq!(with_host("::1").unwrap().to_string(), "[::1]:8000");
+        for host in ["0.0.0.0", "::", "192.168.0.7"] {
+            assert!(matches!(with_host(host), Err(ConfigRefused::NotLoopback { .. })), "{host}");
+        }
+        assert!(matches!(with_host("example.org"), Err(ConfigRefused::Host { .. })));
+    }
+
+    #[test]
+    fn origins_are_a_list_or_text() {
+        let config: Config = serde_json::from_str(r#"{"cors_origins":"http://a:1, http://b"}"#).unwrap();
+        assert_eq!(config.cors_origins, ["http://a:1", "http://b"]);
+        let config: Config = serde_json::from_str(r#"{"cors_origins":["http://a:1"]}"#).unwrap();
+        assert_eq!(config.cors_origins, ["http://a:1"]);
+        let config: Config = serde_json::from_str(r#"{"cors_origins":"*"}"#).unwrap();
+        assert!(matches!(config.address(), Err(ConfigRefused::Value { key: "gateway.cors_origins", .. })));
+    }
+
+    #[test]
+    fn a_limit_over_the_contracts_is_refused() {
+        let config = Config { body_bytes_max: mesh_types::json::BODY_BYTES_MAX + 1, ..Config::default() };
+        assert!(config.address().is_err());
+    }
+}

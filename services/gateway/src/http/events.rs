@@ -1,0 +1,229 @@
+//! `/api/v1/invocations/{id}/events`: one invocation as server-sent events, resumable anywhere (EXECUTION §9).
+//!
+//! Subscribe first, then read the feed, then follow: what is published in between is in both and told once.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use mesh_api::Caller;
+use mesh_api::execution::{FeedRequest, InvocationFeed, InvocationGet, InvocationRequest};
+use mesh_api::journal::{JournalPage, TokenChunk};
+use mesh_bus::{BusError, Subscription};
+use mesh_types::subject::Filter;
+use mesh_types::{Code, InvocationId, Subject};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{FromParams, Params, Query, Segment, Who, header_text};
+use super::problem::Failure;
+use crate::feed::{Cursor, Follower, Taken};
+use crate::state::App;
+
+/// A comment goes out this often, so that proxies and clients see that the line is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// JOURNAL may lose messages: the feed is read at least this often.
+const FEED_INTERVAL: Duration = Duration::from_secs(15);
+/// Pause after the feed could not be read.
+const FEED_RETRY: Duration = Duration::from_secs(1);
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+/// Events `invocation.<state>`, `step.recorded`, `token`, `reset`; closes after the end. The `id` of the last event
+/// as `Last-Event-ID` (or `?after=`) continues without loss or repetition; 204 when nothing can follow.
+#[utoipa::path(get, path = "/api/v1/invocations/{id}/events", operation_id = "follow_invocation", tag = "invocations",
+    params(("id" = InvocationId, Path), ("Last-Event-ID" = Option<String>, Header),
+        ("after" = Option<String>, Query, description = "As Last-Event-ID, for clients that cannot set headers")),
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 204, description = "all of it is told")))]
+async fn events(
+    State(app): State<App>,
+    Who(caller): Who,
+    Segment(id): Segment<InvocationId>,
+    Query(After(after)): Query<After>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let cursor = match header_text(&headers, "last-event-id")?.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|problem: mesh_types::Problem| Failure(problem.field("Last-Event-ID")))?,
+        None => after.unwrap_or_default(),
+    };
+    let busy = |_| Failure::new(Code::Busy, "too many event streams are open");
+    let permit = app.streams.clone().try_acquire_owned().map_err(busy)?;
+    let live = Live::open(app, caller, id, cursor, permit).await?;
+    let Some(live) = live else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
+    let mut response = Sse::new(live.into_stream()).keep_alive(keep_alive).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct After(Option<Cursor>);
+
+impl FromParams for After {
+    const NAMES: &'static [&'static str] = &["after"];
+    fn from_params(params: &mut Params) -> Result<Self, Failure> {
+        params.take("after").map(Self)
+    }
+}
+
+/// One open stream. Memory is bounded: one page of the feed, and what the bus holds for a slow subscriber.
+struct Live {
+    app: App,
+    caller: Caller,
+    id: InvocationId,
+    follower: Follower,
+    journal: Subscription,
+    tokens: Subscription,
+    /// Rises when messages may have been lost.
+    bell: watch::Receiver<u64>,
+    /// The feed is to be read, at the earliest then.
+    behind: Option<Instant>,
+    /// When the feed is to be read at the latest.
+    look_at: Instant,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.app.show_open_streams();
+    }
+}
+
+impl Live {
+    /// `None` if the reader has everything and nothing can follow.
+    async fn open(
+        app: App,
+        caller: Caller,
+        id: InvocationId,
+        cursor: Cursor,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Option<Self>, Failure> {
+        let tenant = caller.tenant.clone();
+        let mut bell = app.bus.reconnects();
+        bell.mark_unchanged();
+        let journal = Subject::Journal { tenant: tenant.clone(), invocation: id };
+        let journal = app.bus.subscribe(&Filter::Only(journal)).await.map_err(no_bus)?;
+        let tokens = app.bus.subscribe(&Filter::Only(Subject::Tokens { tenant, invocation: id })).await.map_err(no_bus)?;
+        let invocation = app.call::<InvocationGet>(&caller, &InvocationRequest { id }).await?;
+        if cursor.seq > invocation.cursor {
+            let detail = format!("the invocation has {} records, the event id names record {}", invocation.cursor, cursor.seq);
+            return Err(Failure::invalid("Last-Event-ID", detail).next("leave it out to start at the beginning"));
+        }
+        if invocation.state.is_ended() && cursor.seq == invocation.cursor {
+            return Ok(None);
+        }
+        app.show_open_streams();
+        let now = Instant::now();
+        Ok(Some(Self {
+            follower: Follower::new(id, cursor),
+            app,
+            caller,
+            id,
+            journal,
+            tokens,
+            bell,
+            behind: Some(now),
+            look_at: now + FEED_INTERVAL,
+            permit: Some(permit),
+        }))
+    }
+
+    fn into_stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+        futures::stream::unfold(self, |mut live| async move {
+            let event = live.next().await?;
+            let event = SseEvent::default().id(event.cursor.to_string()).event(event.name).data(event.data.to_string());
+            Some((Ok(event), live))
+        })
+    }
+
+    /// The next event; `None` after the end, at a shutdown, or when the bus is gone for good.
+    async fn next(&mut self) -> Option<crate::feed::Event> {
+        let shutdown = self.app.shutdown.clone();
+        loop {
+            if let Some(event) = self.follower.pop() {
+                return Some(event);
+            }
+            if self.follower.has_ended() {
+                return None;
+            }
+            if self.behind.is_some_and(|at| at <= Instant::now()) {
+                tokio::select! {
+                    () = shutdown.cancelled() => return None,
+                    read = self.read_feed() => read?,
+                }
+                continue;
+            }
+            let look_at = self.behind.unwrap_or(self.look_at);
+            tokio::select! {
+                () = shutdown.cancelled() => return None,
+                message = self.journal.next() => self.take_journal(&message?.payload),
+                message = self.tokens.next() => self.take_token(&message?.payload),
+                changed = self.bell.changed() => {
+                    changed.ok()?;
+                    self.behind = Some(Instant::now());
+                }
+                () = tokio::time::sleep_until(look_at) => self.behind = Some(Instant::now()),
+            }
+        }
+    }
+
+    fn take_journal(&mut self, payload: &[u8]) {
+        let is_whole = match serde_json::from_slice::<JournalPage>(payload) {
+            Ok(page) => {
+                let more = page.more;
+                self.follower.take_records(page.records) == Taken::All && !more
+            }
+            Err(error) => {
+                tracing::warn!(%error, invocation = %self.id, "a journal message could not be read; the feed has it");
+                false
+            }
+        };
+        if !is_whole {
+            self.behind = Some(Instant::now());
+        }
+    }
+
+    fn take_token(&mut self, payload: &[u8]) {
+        match serde_json::from_slice::<TokenChunk>(payload) {
+            Ok(chunk) => self.follower.take_chunk(&chunk),
+            // The step's record has the text.
+            Err(error) => tracing::warn!(%error, invocation = %self.id, "a token message could not be read"),
+        }
+    }
+
+    /// Reads one page above the mark. `None` if the invocation is gone.
+    async fn read_feed(&mut self) -> Option<()> {
+        let request = FeedRequest { invocation: self.id, after_seq: self.follower.read() };
+        let now = Instant::now();
+        match self.app.call::<InvocationFeed>(&self.caller, &request).await {
+            Ok(page) => {
+                let (more, is_empty) = (page.more, page.records.is_empty());
+                let taken = self.follower.take_records(page.records);
+                // A page that should lead on but does not is asked for again later, not at once.
+                self.behind = match (more || taken == Taken::Gap, is_empty || taken == Taken::Gap) {
+                    (false, _) => None,
+                    (true, false) => Some(now),
+                    (true, true) => Some(now + FEED_RETRY),
+                };
+                self.look_at = Instant::now() + FEED_INTERVAL;
+            }
+            Err(Failure(problem)) if problem.status == 404 => return None,
+            Err(_) => self.behind = Some(Instant::now() + FEED_RETRY),
+        }
+        Some(())
+    }
+}
+
+fn no_bus(error: BusError) -> Failure {
+    tracing::warn!(%error, "could not subscribe");
+    Failure::new(Code::Unavailable, "the bus is not available at the moment")
+}

@@ -1,0 +1,27 @@
+//! The endpoints of the service: one line and one file each.
+
+mod complete;
+mod models;
+
+use std::sync::Arc;
+
+use mesh_api::inference::{Complete, Models};
+use mesh_bus::{BusError, ServiceHandle};
+
+use crate::state::State;
+
+pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError> {
+    let completing = Arc::clone(state);
+    let listing = Arc::clone(state);
+    state
+        .context
+        .bus
+        .service("inference", env!("CARGO_PKG_VERSION"))
+        .concurrency(state.config.concurrency)
+        .stream_endpoint::<Complete, _, _>(move |_caller, request, sink| {
+            complete::handle(Arc::clone(&completing), request, sink)
+        })
+        .endpoint::<Models, _, _>(move |_caller, _request| models::handle(Arc::clone(&listing)))
+        .start()
+        .await
+}

@@ -1,0 +1,65 @@
+//! One inference service on a nats-server of its own, beside a fake provider.
+
+use inference::Config;
+use mesh_api::Caller;
+use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
+use mesh_bus::{Bus, BusOptions};
+use mesh_runtime::{Context, Metrics};
+use mesh_testkit::TestNats;
+use mesh_types::{Problem, Tenant};
+
+use crate::fake_openai::{FakeOpenAi, KEY};
+
+pub(crate) struct Mesh {
+    pub(crate) context: Context,
+    pub(crate) fake: FakeOpenAi,
+    _nats: TestNats,
+}
+
+impl Mesh {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With short waits; the provider `openai` is the fake one.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let nats = TestNats::start().await;
+        let options =
+            BusOptions { url: nats.url().to_owned(), name: "inference-it".to_owned(), monitor_url: None, user: None };
+        let bus = Bus::connect(options).await.unwrap();
+        let context = Context::new("inference", bus, Metrics::default());
+        let fake = FakeOpenAi::default();
+        let mut config = Config {
+            openai_base_url: Some(fake.start(&context.tasks).await),
+            openai_api_key: Some(KEY.into()),
+            ..Config::default()
+        };
+        config.prices.insert("gpt-4*".to_owned(), inference::Price { input: 10.0, output: 60.0 });
+        config.limits.first_byte_timeout_ms = 400;
+        config.limits.idle_timeout_ms = 400;
+        config.limits.retry_delay_ms = 5;
+        config.limits.response_bytes_max = 64 * 1024;
+        change(&mut config);
+        let service = context.clone();
+        context.tasks.spawn("inference", async move { inference::run(config, service).await.unwrap() });
+        Self { context, fake, _nats: nats }
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        self.context.caller(Tenant::default())
+    }
+
+    /// The answer, and the chunks before it.
+    pub(crate) async fn complete(&self, request: &CompleteRequest) -> (Result<Completion, Problem>, Vec<Chunk>) {
+        let mut chunks = Vec::new();
+        let caller = self.caller();
+        let result = self.context.bus.call_stream::<Complete>(&caller, request, |chunk| chunks.push(chunk)).await;
+        (result, chunks)
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.context.shutdown.cancel();
+    }
+}

@@ -1,0 +1,21 @@
+//! Configuration of `messaging`.
+
+use mesh_runtime::{DatabaseConfig, Validate};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub database: DatabaseConfig,
+    /// Whether a channel named for the first time is created, as the demo configuration wants it.
+    pub auto_create_channels: bool,
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), String> {
+        if self.database.connections == 0 {
+            return Err("`database.connections` must be at least 1".into());
+        }
+        Ok(())
+    }
+}

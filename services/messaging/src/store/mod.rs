@@ -1,0 +1,4 @@
+//! All SQL of `messaging`. Every statement runs in a transaction of its tenant.
+
+pub(crate) mod channels;
+pub(crate) mod messages;

@@ -1,0 +1,109 @@
+//! Asking an endpoint that streams: chunks to an inbox of its own, then the reply.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use mesh_api::{Caller, Endpoint, StreamEndpoint};
+use mesh_types::{Code, Problem};
+
+use crate::call::{encode, nobody_there, read_answer, timed_out};
+use crate::headers::inject_trace;
+use crate::{Bus, BusError, Headers};
+
+const NO_RESPONDERS_PAUSES: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(80),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(600),
+    Duration::from_millis(700),
+];
+
+/// How one stream ended without its reply.
+enum Ended {
+    NobodyListens,
+    With(Problem),
+}
+
+impl Bus {
+    /// Asks a streaming endpoint; `on_chunk` is called for each chunk in order. The endpoint's
+    /// deadline counts from the request to the first message and between two messages. Chunks may
+    /// be lost with the connection; the reply holds everything.
+    ///
+    /// # Errors
+    /// As [`Bus::call`].
+    pub async fn call_stream<E: StreamEndpoint>(
+        &self,
+        caller: &Caller,
+        request: &E::Request,
+        mut on_chunk: impl FnMut(E::Chunk) + Send,
+    ) -> Result<E::Reply, Problem> {
+        let payload = encode(request)?;
+        let mut headers = Headers::of_caller(caller);
+        inject_trace(&mut headers);
+        let subject = E::subject().to_string();
+        let mut pauses = NO_RESPONDERS_PAUSES.iter();
+        loop {
+            let asked = self.stream_once::<E>(&subject, &headers, &payload, &mut on_chunk).await;
+            match asked {
+                Ok(reply) => return Ok(reply),
+                Err(Ended::With(problem)) => return Err(problem),
+                Err(Ended::NobodyListens) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(nobody_there(&subject)),
+                },
+            }
+        }
+    }
+
+    async fn stream_once<E: StreamEndpoint>(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: &bytes::Bytes,
+        on_chunk: &mut (impl FnMut(E::Chunk) + Send),
+    ) -> Result<E::Reply, Ended> {
+        let inbox = self.client().new_inbox();
+        let mut messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
+        let headers = headers.clone().into_map();
+        let sent = self.client().publish_with_reply_and_headers(
+            subject.to_owned(),
+            inbox,
+            headers,
+            payload.clone(),
+        );
+        let deadline = <E as Endpoint>::DEADLINE;
+        let late = |_| Ended::With(timed_out(subject, deadline));
+        let failed = |error: async_nats::PublishError| {
+            Ended::With(Problem::new(Code::Unavailable, format!("{subject}: {error}")))
+        };
+        tokio::time::timeout(deadline, sent).await.map_err(late)?.map_err(failed)?;
+        let mut chunks = 0_u64;
+        loop {
+            let next = tokio::time::timeout(deadline, messages.next()).await.map_err(late)?;
+            let Some(message) = next else {
+                return Err(Ended::With(Problem::new(Code::Unavailable, "the connection ended")));
+            };
+            if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+                return Err(Ended::NobodyListens);
+            }
+            let headers = Headers::from(message.headers);
+            if headers.get(Headers::MESH_FINAL).is_some() {
+                return read_answer(&headers, &message.payload).map_err(Ended::With);
+            }
+            let number = headers.get(Headers::MESH_CHUNK).and_then(|n| n.parse().ok());
+            chunks += 1;
+            if number.is_some_and(|number: u64| number != chunks) {
+                tracing::warn!(subject, chunks, number, "chunks were lost with the connection");
+                chunks = number.unwrap_or(chunks);
+            }
+            on_chunk(read_answer(&headers, &message.payload).map_err(Ended::With)?);
+        }
+    }
+}
+
+impl From<BusError> for Ended {
+    fn from(error: BusError) -> Self {
+        Self::With(error.into())
+    }
+}

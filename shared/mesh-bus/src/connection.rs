@@ -1,0 +1,217 @@
+//! One connection to NATS that outlives every restart of the server, and the bell that tells of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
+
+use crate::BusError;
+
+/// Longest pause between two attempts to connect.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(4);
+const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Messages that one subscription holds until they are read; what is over it is dropped and rings
+/// the bell.
+const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
+/// Messages on their way to the socket; past it, publishing waits.
+const OUTGOING_MESSAGES_MAX: usize = 8_192;
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a message may wait for room on the way to the socket, which there is unless the
+/// connection is down.
+pub(crate) const ENQUEUE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How to reach NATS.
+#[derive(Clone)]
+pub struct BusOptions {
+    /// `nats://host:port`, several separated by commas.
+    pub url: String,
+    /// Name of the connection, as the server lists it.
+    pub name: String,
+    /// HTTP monitoring of the server, `http://host:port`; without it nobody sees whether it syncs.
+    pub monitor_url: Option<String>,
+    /// User and password.
+    pub user: Option<(String, String)>,
+}
+
+impl fmt::Debug for BusOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusOptions")
+            .field("url", &self.url)
+            .field("name", &self.name)
+            .field("monitor_url", &self.monitor_url)
+            .field("user", &self.user.as_ref().map(|(user, _)| (user, "***")))
+            .finish()
+    }
+}
+
+/// The roads, on one connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    /// Only for KV watches: the client's ordered consumers repair themselves.
+    jetstream: async_nats::jetstream::Context,
+    bells: Arc<Bells>,
+    options: BusOptions,
+}
+
+struct Bells {
+    /// Times a subscriber may have missed something.
+    missed: watch::Sender<u64>,
+    /// Times a connection was made.
+    connected: watch::Sender<u64>,
+}
+
+impl Bus {
+    /// Connects in the background, for ever, with growing pauses and jitter: services start in
+    /// any order. Returns at once.
+    ///
+    /// # Errors
+    /// [`BusError::Address`] when the address is none.
+    pub async fn connect(options: BusOptions) -> Result<Self, BusError> {
+        let bells = Arc::new(Bells {
+            missed: watch::channel(0).0,
+            connected: watch::channel(0).0,
+        });
+        let on_event = Arc::clone(&bells);
+        let url = options.url.clone();
+        let mut connect = ConnectOptions::new()
+            .name(&options.name)
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .connection_timeout(CONNECT_DEADLINE)
+            .ping_interval(PING_INTERVAL)
+            .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
+            .client_capacity(OUTGOING_MESSAGES_MAX)
+            .reconnect_delay_callback(pause_before)
+            .event_callback(move |event| {
+                on_event.heard(&event);
+                async {}
+            });
+        if let Some((user, password)) = &options.user {
+            connect = connect.user_and_password(user.clone(), password.clone());
+        }
+        let addresses: Vec<&str> = url.split(',').map(str::trim).collect();
+        let client = connect
+            .connect(addresses.as_slice())
+            .await
+            .map_err(|source| BusError::Address { url: options.url.clone(), source })?;
+        let jetstream = async_nats::jetstream::new(client.clone());
+        Ok(Self { inner: Arc::new(Inner { client, jetstream, bells, options }) })
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.inner.client.connection_state() == State::Connected
+    }
+
+    /// Waits for a connection; `false` when the deadline passes without one.
+    pub async fn wait_connected(&self, deadline: Duration) -> bool {
+        let mut connections = self.connections();
+        let connected = async {
+            while !self.is_connected() {
+                // The sender lives as long as this bus.
+                let _ = connections.changed().await;
+            }
+        };
+        tokio::time::timeout(deadline, connected).await.is_ok()
+    }
+
+    /// A bell: its number rises whenever a subscriber may have missed messages, that is at every
+    /// connection made and when the client dropped messages of a slow subscriber. Whoever keeps
+    /// state from messages reads the truth again then.
+    #[must_use]
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        self.inner.bells.missed.subscribe()
+    }
+
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.inner.bells.connected.subscribe()
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    pub(crate) fn jetstream(&self) -> &async_nats::jetstream::Context {
+        &self.inner.jetstream
+    }
+
+    pub(crate) fn options(&self) -> &BusOptions {
+        &self.inner.options
+    }
+
+    /// A text that no other process and no later call gets.
+    pub(crate) fn unique(&self) -> String {
+        let inbox = self.inner.client.new_inbox();
+        inbox.rsplit('.').next().unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus")
+            .field("url", &self.inner.options.url)
+            .field("is_connected", &self.is_connected())
+            .finish()
+    }
+}
+
+impl Bells {
+    fn heard(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.connected.send_modify(|count| *count += 1);
+                self.missed.send_modify(|count| *count += 1);
+            }
+            Event::SlowConsumer(subscription) => {
+                tracing::warn!(subscription, "a slow subscriber lost messages");
+                self.missed.send_modify(|count| *count += 1);
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "NATS reports an error"),
+            Event::ClientError(error) => tracing::warn!(%error, "the NATS client reports an error"),
+            Event::Disconnected | Event::LameDuckMode | Event::Draining | Event::Closed => {}
+        }
+    }
+}
+
+/// Doubling pauses; randomness spreads processes that lost the server together.
+fn pause_before(attempt: usize) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    let pause = (RECONNECT_PAUSE_MIN * 2_u32.pow(doublings)).min(RECONNECT_PAUSE_MAX);
+    let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), attempt) % 1_000;
+    pause.mul_f64(0.5 + jitter as f64 / 2_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_never_vanish() {
+        for attempt in [0, 1, 2, 5, 50, usize::MAX] {
+            let pause = pause_before(attempt);
+            assert!(pause >= RECONNECT_PAUSE_MIN / 2 && pause <= RECONNECT_PAUSE_MAX, "{pause:?}");
+        }
+        assert!(pause_before(20) >= RECONNECT_PAUSE_MAX / 2);
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let options = BusOptions {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            name: "test".to_owned(),
+            monitor_url: None,
+            user: Some(("ann".to_owned(), "hunter2".to_owned())),
+        };
+        assert!(!format!("{options:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,38 @@
+//! Typed endpoints: bytes to request, reply to bytes.
+
+use std::sync::Arc;
+
+use mesh_api::{Caller, Endpoint};
+use mesh_types::{Code, Problem};
+use serde::de::DeserializeOwned;
+
+use super::Handler;
+use crate::Headers;
+use crate::call::encode;
+
+pub(super) fn wrap<E, H, F>(handler: H) -> Handler
+where
+    E: Endpoint,
+    H: Fn(Caller, E::Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |incoming| {
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let caller = incoming.headers.caller()?;
+            let request = decode(&incoming.payload)?;
+            let reply = handler(caller, request).await?;
+            Ok((Headers::new(), encode(&reply)?))
+        })
+    })
+}
+
+/// Reads a request. An empty one is `{}`: people ask from a command line.
+pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
+    let payload = if payload.is_empty() { b"{}" } else { payload };
+    serde_json::from_slice(payload).map_err(|error| {
+        let code = if error.is_data() { Code::InvalidRequest } else { Code::MalformedJson };
+        Problem::new(code, error.to_string())
+    })
+}

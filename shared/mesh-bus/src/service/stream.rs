@@ -1,0 +1,80 @@
+//! Streaming endpoints: numbered chunks to the caller's inbox, then the reply, marked as final.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mesh_api::{Caller, StreamEndpoint};
+use mesh_types::Problem;
+use serde::Serialize;
+
+use super::Handler;
+use super::endpoint::decode;
+use crate::call::encode;
+use crate::{Bus, Headers};
+
+/// Where a streaming handler sends its chunks; they arrive in order.
+pub struct ChunkSink<C> {
+    bus: Bus,
+    reply: Option<String>,
+    sent: Arc<AtomicU64>,
+    chunk: PhantomData<fn(C)>,
+}
+
+impl<C> Clone for ChunkSink<C> {
+    fn clone(&self) -> Self {
+        Self {
+            bus: self.bus.clone(),
+            reply: self.reply.clone(),
+            sent: Arc::clone(&self.sent),
+            chunk: PhantomData,
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for ChunkSink<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChunkSink").field("reply", &self.reply).finish()
+    }
+}
+
+impl<C: Serialize> ChunkSink<C> {
+    /// Sends one chunk. One after the other: chunks sent at the same time have no order.
+    ///
+    /// # Errors
+    /// When it cannot be sent; the reply may still arrive.
+    pub async fn send(&self, chunk: C) -> Result<(), Problem> {
+        let Some(reply) = &self.reply else { return Ok(()) };
+        let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut headers = Headers::new();
+        headers.insert(Headers::MESH_CHUNK, number.to_string());
+        let payload = encode(&chunk)?;
+        Ok(self.bus.enqueue(reply.clone(), headers, payload).await?)
+    }
+}
+
+pub(super) fn wrap<E, H, F>(handler: H) -> Handler
+where
+    E: StreamEndpoint,
+    H: Fn(Caller, E::Request, ChunkSink<E::Chunk>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |incoming| {
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let caller = incoming.headers.caller()?;
+            let request = decode(&incoming.payload)?;
+            let sink = ChunkSink {
+                bus: incoming.bus,
+                reply: incoming.reply,
+                sent: Arc::default(),
+                chunk: PhantomData,
+            };
+            let reply = handler(caller, request, sink).await?;
+            let mut headers = Headers::new();
+            headers.insert(Headers::MESH_FINAL, "1");
+            Ok((headers, encode(&reply)?))
+        })
+    })
+}

@@ -1,0 +1,82 @@
+//! Core subscriptions: what is published while nobody listens is gone, and the bell tells when
+//! something may have been missed.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use mesh_types::subject::Filter;
+
+use crate::connection::ENQUEUE_DEADLINE;
+use crate::{Bus, BusError, Headers};
+
+/// A message as it came.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub subject: String,
+    /// Where an answer is awaited.
+    pub reply: Option<String>,
+    pub headers: Headers,
+    pub payload: Bytes,
+}
+
+impl From<async_nats::Message> for Message {
+    fn from(message: async_nats::Message) -> Self {
+        Self {
+            subject: message.subject.into_string(),
+            reply: message.reply.map(async_nats::Subject::into_string),
+            headers: message.headers.into(),
+            payload: message.payload,
+        }
+    }
+}
+
+/// Messages of one filter, over every reconnect. Ends only with the connection's own end.
+#[derive(Debug)]
+pub struct Subscription(async_nats::Subscriber);
+
+impl Subscription {
+    /// The next message.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.0.next().await.map(Message::from)
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.0.poll_next_unpin(cx).map(|message| message.map(Message::from))
+    }
+}
+
+impl Bus {
+    /// Hears every message of a filter from now on. A subscriber that lets 65,536 messages wait
+    /// loses what comes after them, and [`Bus::reconnects`] rings.
+    ///
+    /// # Errors
+    /// [`BusError::Disconnected`] after 10 s without room on the way to the server.
+    pub async fn subscribe(&self, filter: &Filter) -> Result<Subscription, BusError> {
+        self.subscribe_at(filter.to_string(), None).await.map(Subscription)
+    }
+
+    pub(crate) async fn subscribe_at(
+        &self,
+        subject: String,
+        queue_group: Option<&str>,
+    ) -> Result<async_nats::Subscriber, BusError> {
+        let doing = "subscribe";
+        let subscribed = async {
+            match queue_group {
+                Some(group) => self.client().queue_subscribe(subject, group.to_owned()).await,
+                None => self.client().subscribe(subject).await,
+            }
+        };
+        match tokio::time::timeout(ENQUEUE_DEADLINE, subscribed).await {
+            Ok(Ok(subscriber)) => Ok(subscriber),
+            Ok(Err(source)) => Err(BusError::Client { doing, source: source.into() }),
+            Err(_) => Err(BusError::Disconnected { doing }),
+        }
+    }
+}

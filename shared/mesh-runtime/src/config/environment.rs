@@ -1,0 +1,243 @@
+//! The closed list of `MESH_` names with single underscores, and the plain names that stand in for them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mesh_types::Tenant;
+
+use super::{ConfigError, Entry, HIDDEN, Secret, nearest_of, parse_bool};
+use crate::telemetry::LogFormat;
+
+/// One name of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    pub name: &'static str,
+    /// Taken, in order, where `name` is not set.
+    pub aliases: &'static [&'static str],
+    pub default: &'static str,
+    pub about: &'static str,
+    shown: Shown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Whole,
+    /// A URL, without the password in it.
+    Url,
+    Hidden,
+}
+
+macro_rules! variables {
+    ($($name:literal $aliases:expr, $default:literal, $shown:ident, $about:literal;)*) => {
+        /// Every name, in the order of the documentation.
+        pub const VARIABLES: &[Variable] = &[$(Variable {
+            name: $name, aliases: &$aliases, default: $default, shown: Shown::$shown, about: $about,
+        },)*];
+    };
+}
+
+variables! {
+    "MESH_CONFIG" [], "", Whole, "configuration file (TOML, YAML or JSON), one table per service";
+    "MESH_HTTP_PORT" [], "8000", Whole, "port of UI, API and docs";
+    "MESH_NATS_PORT" [], "4222", Whole, "port of the nats-server that `mesh up` starts";
+    "MESH_POSTGRES_PORT" [], "5433", Whole, "port of the PostgreSQL that `mesh up` starts";
+    "MESH_OPS_PORT" [], "", Whole, "port of /health and /metrics of a `mesh serve` without the gateway; empty: none";
+    "MESH_HOME" [], ".mesh", Whole, "where `mesh up` keeps its data";
+    "MESH_CACHE" [], "", Whole, "where fetched servers are kept; empty: the user's cache";
+    "MESH_NATS_URL" ["NATS_URL"], "", Url, "nats-server to use instead of starting one";
+    "MESH_NATS_MONITOR_URL" [], "", Url, "where an external nats-server shows /jsz";
+    "MESH_DATABASE_URL" ["DATABASE_URL"], "", Url, "PostgreSQL to use instead of starting one";
+    "MESH_ALLOW_LAZY_SYNC" [], "0", Whole, "1: run on a nats-server that may lose what it acknowledged";
+    "MESH_LOG_FORMAT" [], "text", Whole, "text or json";
+    "MESH_URL" ["DATALAYER_RUNTIMES_URL"], "", Url, "the mesh that the command line and nodes talk to";
+    "MESH_TENANT" [], "default", Whole, "tenant of the command line";
+    "MESH_NODE_TOKEN" ["DATALAYER_API_KEY"], "", Hidden, "what a node joins with";
+}
+
+/// Plain names that have no `MESH_` form.
+const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const LOG_FILTER: &str = "RUST_LOG";
+
+/// The list's values, parsed.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    pub config_file: Option<PathBuf>,
+    pub http_port: u16,
+    pub nats_port: u16,
+    pub postgres_port: u16,
+    pub ops_port: Option<u16>,
+    pub home: PathBuf,
+    pub cache: Option<PathBuf>,
+    pub nats_url: Option<String>,
+    pub nats_monitor_url: Option<String>,
+    pub database_url: Option<Secret<String>>,
+    pub allows_lazy_sync: bool,
+    pub log_format: LogFormat,
+    pub url: Option<String>,
+    pub tenant: Tenant,
+    pub node_token: Option<Secret<String>>,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub otlp_endpoint: Option<String>,
+    /// `RUST_LOG`.
+    pub log_filter: Option<String>,
+    entries: Vec<Entry>,
+}
+
+impl Environment {
+    /// Refuses a `MESH_` name with single underscores that is not in the list.
+    pub fn read(env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        for name in env
+            .keys()
+            .filter(|name| name.starts_with("MESH_") && !name.contains("__"))
+        {
+            if !VARIABLES.iter().any(|variable| variable.name == name) {
+                let nearest = nearest_of(name, VARIABLES.iter().map(|variable| variable.name));
+                return Err(ConfigError::UnknownVariable {
+                    name: name.clone(),
+                    nearest,
+                });
+            }
+        }
+        let values = Values { env };
+        Ok(Self {
+            config_file: values.optional("MESH_CONFIG").map(PathBuf::from),
+            http_port: values.port("MESH_HTTP_PORT")?,
+            nats_port: values.port("MESH_NATS_PORT")?,
+            postgres_port: values.port("MESH_POSTGRES_PORT")?,
+            ops_port: values.optional_port("MESH_OPS_PORT")?,
+            home: PathBuf::from(values.text("MESH_HOME").0),
+            cache: values.optional("MESH_CACHE").map(PathBuf::from),
+            nats_url: values.optional("MESH_NATS_URL"),
+            nats_monitor_url: values.optional("MESH_NATS_MONITOR_URL"),
+            database_url: values.optional("MESH_DATABASE_URL").map(Secret::new),
+            allows_lazy_sync: values.parsed("MESH_ALLOW_LAZY_SYNC", parse_bool)?,
+            log_format: values.parsed("MESH_LOG_FORMAT", str::parse)?,
+            url: values.optional("MESH_URL"),
+            tenant: values.parsed("MESH_TENANT", |text| {
+                text.parse().map_err(|_| "is no tenant name".to_owned())
+            })?,
+            node_token: values.optional("MESH_NODE_TOKEN").map(Secret::new),
+            otlp_endpoint: values.plain(OTLP_ENDPOINT),
+            log_filter: values.plain(LOG_FILTER),
+            entries: values.entries(),
+        })
+    }
+
+    /// Every name with its effective value, for `mesh config`.
+    pub fn describe(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+struct Values<'a> {
+    env: &'a BTreeMap<String, String>,
+}
+
+impl Values<'_> {
+    /// The value and who set it. A name that is set to nothing is not set.
+    fn text(&self, name: &'static str) -> (String, &'static str) {
+        let variable = VARIABLES.iter().find(|variable| variable.name == name);
+        let variable = variable.expect("only names of the list are asked for");
+        let names = std::iter::once(&variable.name).chain(variable.aliases);
+        let set = names
+            .filter_map(|name| Some((self.plain(name)?, *name)))
+            .next();
+        set.unwrap_or_else(|| (variable.default.to_owned(), "default"))
+    }
+
+    fn plain(&self, name: &str) -> Option<String> {
+        self.env.get(name).filter(|text| !text.is_empty()).cloned()
+    }
+
+    fn optional(&self, name: &'static str) -> Option<String> {
+        Some(self.text(name).0).filter(|text| !text.is_empty())
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let (text, origin) = self.text(name);
+        parse(&text).map_err(|reason| ConfigError::Value {
+            key: name.to_owned(),
+            origin: if origin == "default" {
+                "default"
+            } else {
+                "the environment"
+            }
+            .to_owned(),
+            reason,
+        })
+    }
+
+    fn port(&self, name: &'static str) -> Result<u16, ConfigError> {
+        self.parsed(name, |text| {
+            text.parse()
+                .map_err(|_| "must be a port, 0 to 65535".to_owned())
+        })
+    }
+
+    fn optional_port(&self, name: &'static str) -> Result<Option<u16>, ConfigError> {
+        self.optional(name).map(|_| self.port(name)).transpose()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |variable: &Variable| {
+            let (text, origin) = self.text(variable.name);
+            let shown = match variable.shown {
+                Shown::Hidden if !text.is_empty() => HIDDEN.to_owned(),
+                Shown::Url => without_password(&text),
+                Shown::Whole | Shown::Hidden => text,
+            };
+            Entry {
+                key: variable.name.to_owned(),
+                value: shown.into(),
+                origin: origin.to_owned(),
+            }
+        };
+        let plain = [OTLP_ENDPOINT, LOG_FILTER].map(|name| {
+            let text = self.plain(name);
+            let origin = if text.is_some() { name } else { "default" };
+            Entry {
+                key: name.to_owned(),
+                value: without_password(&text.unwrap_or_default()).into(),
+                origin: origin.to_owned(),
+            }
+        });
+        VARIABLES.iter().map(entry).chain(plain).collect()
+    }
+}
+
+/// `postgres://mesh:***@localhost/mesh`; also hides a password given as a parameter. Several URLs may be separated by commas.
+fn without_password(text: &str) -> String {
+    let hide = |url: &str| {
+        let url = match (url.split_once("://"), url.split_once('?')) {
+            (Some(_), Some((before, parameters))) => {
+                let each = parameters
+                    .split('&')
+                    .map(|parameter| match parameter.split_once('=') {
+                        Some((name, _)) if name.contains("password") || name.contains("token") => {
+                            format!("{name}={HIDDEN}")
+                        }
+                        _ => parameter.to_owned(),
+                    });
+                format!("{before}?{}", each.collect::<Vec<_>>().join("&"))
+            }
+            _ => url.to_owned(),
+        };
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return url;
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        match authority.rsplit_once('@') {
+            // A user without a password may be a token (nats://token@host).
+            Some((user, host)) => match user.split_once(':') {
+                Some((user, _)) => format!("{scheme}://{user}:{HIDDEN}@{host}{path}"),
+                None => format!("{scheme}://{HIDDEN}@{host}{path}"),
+            },
+            None => url,
+        }
+    };
+    text.split(',').map(hide).collect::<Vec<_>>().join(",")
+}

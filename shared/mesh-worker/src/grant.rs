@@ -1,0 +1,67 @@
+//! What a worker is given, and what it reports when it lets go.
+
+use std::sync::Arc;
+
+use mesh_api::journal::{Outcome, Record};
+use mesh_types::agent::AgentSpec;
+use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
+use serde_json::{Map, Value};
+
+/// The right to run one invocation under one epoch, with all that is needed for it.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub tenant: Tenant,
+    pub invocation: InvocationId,
+    pub agent: AgentName,
+    pub version: u32,
+    pub spec: Arc<AgentSpec>,
+    pub input: Input,
+    pub epoch: u32,
+    /// Everything committed, from seq 1; the `claimed` of this grant is the newest.
+    pub journal: Vec<Record>,
+    /// From `deadline_ms` of the request.
+    pub deadline: Option<Timestamp>,
+    /// Claims so far, this one included.
+    pub attempt: u32,
+}
+
+impl Grant {
+    pub fn task(&self) -> Task<'_> {
+        Task {
+            agent: &self.agent,
+            spec: &self.spec,
+            input: &self.input,
+        }
+    }
+}
+
+/// What the invocation was accepted with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Input {
+    pub payload: Value,
+    pub entrypoint: String,
+    pub context: Map<String, Value>,
+    pub metadata: Map<String, Value>,
+    pub session: Option<String>,
+}
+
+/// All that the plan of an invocation depends on besides its journal.
+#[derive(Debug, Clone, Copy)]
+pub struct Task<'a> {
+    pub agent: &'a AgentName,
+    pub spec: &'a AgentSpec,
+    pub input: &'a Input,
+}
+
+/// Why a worker let go of an invocation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finished {
+    /// The end is committed.
+    Ended(Outcome),
+    /// Cancelled, by the token or by the answer to an append: the owner writes the end.
+    Stopped,
+    /// Another worker holds it.
+    Stale,
+    /// Even its end was refused; the invocation is still open.
+    Refused(Box<Problem>),
+}

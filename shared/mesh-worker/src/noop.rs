@@ -1,0 +1,54 @@
+//! Runtime `noop`: records its steps and does nothing else. It measures the journal, so it allocates little.
+
+use std::borrow::Cow;
+
+use mesh_api::journal::{Done, Effect, Ended, Outcome, StepKind, Usage};
+use mesh_types::agent::AgentSpec;
+use serde_json::{Value, json};
+
+use crate::plan::{Action, StepPlan};
+
+/// Steps of a `noop` agent that does not say how many.
+const STEPS: u32 = 3;
+
+pub(crate) struct Noop {
+    steps: u32,
+    failed: Option<Ended>,
+}
+
+impl Noop {
+    pub(crate) fn new(spec: &AgentSpec) -> Self {
+        Self {
+            steps: spec.noop.as_ref().map_or(STEPS, |noop| noop.steps),
+            failed: None,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, done: &Done) {
+        self.failed = done.error.clone().map(crate::plan::failed);
+    }
+
+    pub(crate) fn plan(&self, step: u32) -> Action {
+        if let Some(failed) = &self.failed {
+            return Action::End(Box::new(failed.clone()));
+        }
+        if step > self.steps {
+            return Action::End(Box::new(Ended {
+                outcome: Outcome::Completed,
+                reason: None,
+                output: Some(json!({"steps": self.steps})),
+                error: None,
+                usage: Usage::default(),
+                provider: None,
+            }));
+        }
+        Action::Run(StepPlan {
+            step,
+            kind: StepKind::Noop,
+            name: Cow::Borrowed("noop"),
+            effect: Effect::Pure,
+            input: Value::from(step),
+            begun: false,
+        })
+    }
+}

@@ -1,0 +1,250 @@
+//! The effects of the `llm` loop, one function each: from the recorded input to the output. Keys and ids derive
+//! from (invocation, step), so that a repeat finds what the first try left.
+
+use mesh_api::inference::CompleteRequest;
+use mesh_api::journal::{StepKind, Usage};
+use mesh_api::memory::{MemorySource, MemoryType, QueryFilters, QueryRequest, StoreRequest};
+use mesh_api::messaging::{Author, AuthorKind, PostRequest};
+use mesh_types::{ChannelId, Code, Id, InvocationId, MemoryId, MessageId, Problem};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::effects::Effects;
+use crate::grant::Grant;
+use crate::plan::StepPlan;
+use crate::retry::Tries;
+use crate::stream::Stream;
+
+/// What an effect left.
+pub(crate) struct Performed {
+    pub(crate) output: Value,
+    pub(crate) usage: Usage,
+}
+
+impl Performed {
+    pub(crate) fn free(output: Value) -> Self {
+        Self {
+            output,
+            usage: Usage::default(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct HistoryInput {
+    channel_id: ChannelId,
+    limit: u32,
+}
+
+#[derive(Deserialize)]
+struct QueryInput {
+    query: String,
+    k: u32,
+}
+
+#[derive(Deserialize)]
+struct PostInput {
+    channel_id: ChannelId,
+    text: String,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct StoreInput {
+    #[serde(rename = "type")]
+    kind: MemoryType,
+    content: String,
+    metadata: Map<String, Value>,
+}
+
+/// Runs the step's effect with its recorded input, as often as the tries allow.
+pub(crate) async fn perform<E: Effects>(
+    effects: &E,
+    grant: &Grant,
+    step: &StepPlan,
+    tries: &mut Tries<'_>,
+) -> Result<Performed, Problem> {
+    match step.kind {
+        StepKind::ContextMessages => history(effects, step, tries).await,
+        StepKind::ContextMemories => memories(effects, grant, step).await,
+        StepKind::Model => model(effects, grant, step, tries).await,
+        StepKind::MessagePost => post(effects, grant, step, tries).await,
+        StepKind::MemoryStore => store(effects, grant, step, tries).await,
+        StepKind::Noop => Ok(Performed::free(Value::from(step.step))),
+        other => Err(Problem::new(
+            Code::NotImplemented,
+            format!("this worker cannot run a step of kind {}", other.as_str()),
+        )),
+    }
+}
+
+async fn history<E: Effects>(
+    effects: &E,
+    step: &StepPlan,
+    tries: &mut Tries<'_>,
+) -> Result<Performed, Problem> {
+    let input: HistoryInput = parse(&step.input)?;
+    loop {
+        match effects.history(&input.channel_id, input.limit).await {
+            Ok(messages) => return Ok(Performed::free(json!({"messages": messages}))),
+            Err(problem) => tries.again(effects, problem).await?,
+        }
+    }
+}
+
+/// One try: who is answered should not wait for a memory.
+async fn memories<E: Effects>(
+    effects: &E,
+    grant: &Grant,
+    step: &StepPlan,
+) -> Result<Performed, Problem> {
+    let QueryInput { query, k } = parse(&step.input)?;
+    let filters = QueryFilters::default();
+    let reply = effects
+        .query(QueryRequest {
+            agent: grant.agent.clone(),
+            query,
+            k,
+            filters,
+        })
+        .await?;
+    Ok(Performed::free(json!({"memories": reply.items})))
+}
+
+async fn model<E: Effects>(
+    effects: &E,
+    grant: &Grant,
+    step: &StepPlan,
+    tries: &mut Tries<'_>,
+) -> Result<Performed, Problem> {
+    let mut request: CompleteRequest = parse(&step.input)?;
+    request.idempotency_key = Some(step_key(grant.invocation, step.step));
+    let mut stream = Stream::new(effects, step.step, grant.epoch);
+    loop {
+        let result = effects
+            .complete(request.clone(), |chunk| {
+                stream.take(chunk, &mut tries.attempt)
+            })
+            .await;
+        match result {
+            Ok(completion) => {
+                stream.settle(completion.attempt, &mut tries.attempt);
+                return Ok(Performed {
+                    usage: completion.usage,
+                    output: to_value(&completion)?,
+                });
+            }
+            Err(problem) => {
+                let before = tries.attempt;
+                tries.again(effects, problem).await?;
+                let is_counted = tries.attempt != before;
+                stream.restart(is_counted, &mut tries.attempt);
+            }
+        }
+    }
+}
+
+async fn post<E: Effects>(
+    effects: &E,
+    grant: &Grant,
+    step: &StepPlan,
+    tries: &mut Tries<'_>,
+) -> Result<Performed, Problem> {
+    let PostInput {
+        channel_id,
+        text,
+        mut metadata,
+    } = parse(&step.input)?;
+    metadata.insert("invocation".into(), json!(grant.invocation));
+    metadata.insert("step".into(), json!(step.step));
+    let request = PostRequest {
+        channel: channel_id,
+        id: Some(message_id(grant.invocation, step.step)),
+        author: Author {
+            kind: AuthorKind::Agent,
+            id: grant.agent.as_str().to_owned(),
+        },
+        text,
+        content: None,
+        metadata,
+    };
+    loop {
+        match effects.post(request.clone()).await {
+            Ok(message) => return Ok(Performed::free(to_value(&message)?)),
+            Err(problem) => tries.again(effects, problem).await?,
+        }
+    }
+}
+
+async fn store<E: Effects>(
+    effects: &E,
+    grant: &Grant,
+    step: &StepPlan,
+    tries: &mut Tries<'_>,
+) -> Result<Performed, Problem> {
+    let StoreInput {
+        kind,
+        content,
+        metadata,
+    } = parse(&step.input)?;
+    let request = StoreRequest {
+        id: Some(memory_id(grant.invocation, step.step)),
+        agent: grant.agent.clone(),
+        kind,
+        content,
+        tags: Vec::new(),
+        importance: 0.5,
+        source: Some(MemorySource {
+            invocation: grant.invocation,
+            step: step.step,
+        }),
+        metadata,
+    };
+    loop {
+        match effects.store(request.clone()).await {
+            Ok(memory) => return Ok(Performed::free(to_value(&memory)?)),
+            Err(problem) => tries.again(effects, problem).await?,
+        }
+    }
+}
+
+/// The key of a step, the same in every attempt of every worker.
+pub fn step_key(invocation: InvocationId, step: u32) -> String {
+    format!("{invocation}/{step}")
+}
+
+/// Id of the message that a step posts.
+pub fn message_id(invocation: InvocationId, step: u32) -> MessageId {
+    let text = format!("msg_{}-{step}", invocation.ulid());
+    text.parse()
+        .expect("a prefix, a ULID and a number make a token of at most 41 characters")
+}
+
+/// Id of the memory that a step stores: the invocation's time, so that ids still sort, and a hash.
+pub fn memory_id(invocation: InvocationId, step: u32) -> MemoryId {
+    let hash = Sha256::digest(step_key(invocation, step));
+    let mut bytes = invocation.as_u128().to_be_bytes();
+    bytes[6..].copy_from_slice(&hash[..10]);
+    MemoryId::from_u128(u128::from_be_bytes(bytes))
+}
+
+/// Only a record that somebody else wrote could fail here.
+fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, Problem> {
+    T::deserialize(input).map_err(|error| {
+        Problem::new(
+            Code::InvocationFailed,
+            format!("the step's recorded input cannot be read: {error}"),
+        )
+    })
+}
+
+fn to_value(output: &impl Serialize) -> Result<Value, Problem> {
+    serde_json::to_value(output).map_err(|error| {
+        Problem::new(
+            Code::Internal,
+            format!("the step's output cannot be recorded: {error}"),
+        )
+    })
+}

@@ -1,0 +1,94 @@
+//! Builds, tests and starts the mesh from a checkout. Depends on little, so that it is there in
+//! seconds on a fresh machine; what a user needs without a checkout belongs to the `mesh` binary.
+
+mod bans;
+mod checkout;
+mod compile;
+mod counts;
+mod programs;
+mod report;
+mod tidy;
+mod trial;
+mod ui;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use checkout::Checkout;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about,
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds the UI and the binary, then runs `mesh up` with what follows.
+    #[command(after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --detach")]
+    Up {
+        /// Arguments of `mesh up`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs every check and every test, on real servers it starts itself.
+    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --filter lease")]
+    Test {
+        /// Only tests whose name contains this, and no other check.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+    /// Checks headers and lengths of source files.
+    Tidy,
+    /// Checks that no banned crate is in the build (deny.toml).
+    Deny,
+}
+
+/// The program: parses arguments, works, and says on stderr what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Checkout::find().and_then(|checkout| match arguments.command {
+        Task::Up { arguments } => up::run(&checkout, &arguments).map(|()| ExitCode::SUCCESS),
+        // Its closing line says it all.
+        Task::Test { filter } => Ok(match trial::run(&checkout, filter.as_deref()).failed {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }),
+        Task::Tidy => tidy::run(&checkout).map(|()| ExitCode::SUCCESS),
+        Task::Deny => bans::run(&checkout).map(|()| ExitCode::SUCCESS),
+    });
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_up_are_passed_on() {
+        let parsed = Arguments::parse_from(["xtask", "up", "--detach", "--json"]);
+        let Task::Up { arguments } = parsed.command else {
+            panic!("{parsed:?}")
+        };
+        assert_eq!(arguments, ["--detach", "--json"]);
+    }
+}
