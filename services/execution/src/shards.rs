@@ -63,7 +63,7 @@ mod tests {
     }
 
     fn golden() -> (Vec<u16>, Vec<u16>, Vec<u16>) {
-        (vec![], vec![], vec![])
+        (vec![5, 3, 12, 8, 6, 11, 13, 13], vec![3, 14, 3, 3], vec![0, 7])
     }
 
     #[test]

@@ -202,7 +202,8 @@ impl Follower {
 
     /// Takes a piece of streamed text.
     pub(crate) fn take_chunk(&mut self, chunk: &TokenChunk) {
-        if self.ended || self.done.contains(&chunk.step) {
+        // Until what the reader has is read here, too, nobody knows whether the step is done.
+        if self.ended || self.read < self.told || self.done.contains(&chunk.step) {
             return;
         }
         let start = Place { step: chunk.step, epoch: chunk.epoch, attempt: chunk.attempt, block: 0, offset: 0 };

@@ -266,4 +266,34 @@ mod tests {
         let empty = Config { ollama_url: Some(" ".to_owned()), ..Config::default() };
         assert!(empty.validate().is_ok(), "an empty variable is as good as none");
     }
+    #[test]
+    fn file_and_environment_say_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mesh.yaml");
+        let text = "
+inference:
+  routes: [{model: 'qwen*', provider: local}]
+  prices: {'gpt-4*': {input: 2.5, output: 10}}
+  scripts:
+    two: {turns: [[{words: {text: a b, delay_ms: 3}}, {fail: {status: 429, attempts: 1}}, {reply: {}}, {cut: {}}]]}
+";
+        std::fs::write(&path, text).unwrap();
+        let env = [
+            ("OPENAI_API_KEY", "sk-secret"),
+            ("OLLAMA_URL", ""),
+            ("MESH_INFERENCE__PROVIDERS__LOCAL__KIND", "openai"),
+            ("MESH_INFERENCE__PROVIDERS__LOCAL__BASE_URL", "http://127.0.0.1:1/v1"),
+            ("MESH_INFERENCE__LIMITS__RETRIES_MAX", "3"),
+        ];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let config: Config = mesh_runtime::config::load("inference", Some(&path), &env).unwrap();
+        assert_eq!(config.limits.retries_max, 3);
+        assert_eq!(config.scripts["two"].turns[0].len(), 4);
+        assert!((config.prices["gpt-4*"].output - 10.0).abs() < 1e-9);
+        let all = config.all_providers();
+        assert_eq!(all["local"].kind, ProviderKind::Openai);
+        assert!(all["openai"].api_key.is_some() && all["ollama"].base_url.is_none());
+        assert!(!format!("{config:?}").contains("sk-secret"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("sk-secret"));
+    }
 }

@@ -120,7 +120,7 @@ impl Bus {
                     }
                 }
             };
-            if may_be_stored && let Some(stored) = self.read_back(subject, id).await {
+            if may_be_stored && let Some(stored) = self.find_stored(subject, id).await {
                 return Ok(stored);
             }
             let patience = if may_be_stored { DURABLE_DEADLINE } else { REFUSED_DEADLINE };
@@ -212,9 +212,9 @@ impl Bus {
         }
     }
 
-    /// Looks for an id among the last messages of the subject; `None` also when the stream does
-    /// not answer.
-    async fn read_back(&self, subject: &Subject, id: &str) -> Option<Stored> {
+    /// Looks for an id among the subject's messages in the last 256 of its stream; `None` also
+    /// when the stream does not answer. A work queue forgets what was handled.
+    pub async fn find_stored(&self, subject: &Subject, id: &str) -> Option<Stored> {
         let stream = StreamName::of(subject)?.as_str();
         let info = format!("STREAM.INFO.{stream}");
         let info = self.ask_jetstream(&info, &json!({}), "read a stream").await.ok()?.ok()?;

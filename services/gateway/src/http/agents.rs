@@ -81,7 +81,7 @@ async fn get(
 /// does not exist.
 #[utoipa::path(put, path = "/api/v1/agents/{agent}", operation_id = "replace_agent", tag = "agents",
     params(("agent" = AgentName, Path), ("If-Match" = Option<String>, Header, description = "ETag that must still hold"),
-        ("missing" = Option<Missing>, Query, description = "`refuse` (default) or `create`")),
+        ("missing" = Option<String>, Query, description = "`refuse` (default) or `create`")),
     request_body = Agent, responses((status = 200, body = AgentView, headers(("ETag" = String)))))]
 async fn update(
     State(app): State<App>,

@@ -171,7 +171,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         check_media_type(request.headers())?;
         let bytes = read_body(request.into_body(), app).await?;
-        Ok(Self(mesh_types::json::parse(&bytes)?))
+        parse_object(&bytes).map(Self)
     }
 }
 
@@ -184,7 +184,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         check_media_type(request.headers())?;
         let bytes = read_body(request.into_body(), app).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { Ok(Self(mesh_types::json::parse(&bytes)?)) }
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse_object(&bytes).map(Self) }
     }
 }
 
@@ -192,6 +192,15 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoFields {}
+
+/// Every body of the API is an object; serde would also take a list of the fields' values for one.
+fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let value = mesh_types::json::parse_value(bytes)?;
+    if !value.is_object() {
+        return Err(Failure::new(Code::InvalidRequest, "the body must be a JSON object"));
+    }
+    Ok(mesh_types::json::from_value(value)?)
+}
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(kind) = header_text(headers, header::CONTENT_TYPE.as_str())? else { return Ok(()) };

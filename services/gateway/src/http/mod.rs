@@ -6,6 +6,7 @@ mod dead_letters;
 mod edge;
 mod events;
 mod extract;
+mod fleet;
 mod invocations;
 mod kept;
 mod memories;
@@ -43,6 +44,7 @@ fn prompt_routes() -> OpenApiRouter<App> {
         .merge(channels::routes()) //      /api/v1/channels
         .merge(memories::routes()) //      /api/v1/memories
         .merge(dead_letters::routes()) //  /api/v1/dead-letters
+        .merge(fleet::routes()) //         /api/v1/services, /api/v1/tenants
         .merge(models::routes()) //        /api/v1/models
         .merge(kept::routes()) //          /api/messaging, /internal
 }

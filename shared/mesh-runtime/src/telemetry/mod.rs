@@ -125,10 +125,10 @@ pub fn init(options: &TelemetryOptions) -> Result<Guard, TelemetryError> {
     let spans_layer = tracer.as_ref().map(otlp::layer);
     let is_colored = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let writer = options.log_file.clone().map_or_else(
-        || BoxMakeWriter::new(std::io::stdout),
-        BoxMakeWriter::new,
-    );
+    let writer = options
+        .log_file
+        .clone()
+        .map_or_else(|| BoxMakeWriter::new(std::io::stdout), BoxMakeWriter::new);
     let logs = match options.log_format {
         LogFormat::Text => tracing_subscriber::fmt::layer()
             .with_ansi(is_colored && options.log_file.is_none())

@@ -30,9 +30,9 @@ async fn several_processes_may_migrate_at_once() {
 async fn an_owner_that_is_no_superuser_can_migrate_and_serve() {
     let database = TestDatabase::create_empty().await;
     let admin = database.pool().await;
-    // Named for this test alone: roles belong to the cluster. It may grant the mesh's roles, as their maker could.
-    let owner = format!("owner_{}", uuid::Uuid::from_u128(0x51).simple());
     let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&admin).await.unwrap();
+    // Named for this test alone: roles belong to the cluster. It may grant the mesh's roles, as their maker could.
+    let owner = format!("owner_of_{name}");
     let setup = format!(
         "CREATE EXTENSION vector; CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'owner';
          ALTER DATABASE {name} OWNER TO {owner}; ALTER SCHEMA public OWNER TO {owner}"

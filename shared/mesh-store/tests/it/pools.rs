@@ -6,6 +6,7 @@ use mesh_store::{Role, StoreOptions, connect, constraint, is_transient, probe, t
 use mesh_testkit::{TestDatabase, wait_until};
 use mesh_types::{Code, Tenant};
 use sqlx::PgPool;
+use tokio::sync::Barrier;
 
 use crate::pool_as;
 
@@ -99,13 +100,13 @@ async fn a_deadlock_may_be_tried_again() {
         .execute(&admin)
         .await
         .unwrap();
+    let both_hold_one = Barrier::new(2);
     let take = |first: i32, second: i32| {
-        let admin = admin.clone();
+        let (admin, both_hold_one) = (admin.clone(), &both_hold_one);
         async move {
             let mut tx = admin.begin().await?;
             sqlx::query("UPDATE public.pair SET n = 1 WHERE id = $1").bind(first).execute(&mut *tx).await?;
-            // Both hold their first row before either asks for its second.
-            sqlx::query("SELECT pg_sleep(0.2)").execute(&mut *tx).await?;
+            both_hold_one.wait().await;
             sqlx::query("UPDATE public.pair SET n = 1 WHERE id = $1").bind(second).execute(&mut *tx).await?;
             tx.commit().await
         }

@@ -6,7 +6,8 @@ use mesh_types::agent::{AgentSpec, Runtime};
 use mesh_types::{Code, Timestamp};
 use serde_json::json;
 
-use super::world::{Loss, Order, START, When, World};
+use super::time::START;
+use super::world::{Loss, Order, When, World};
 
 /// What must be the same however often workers were lost.
 fn essence(done: &Done) -> Done {
@@ -37,7 +38,11 @@ fn survives_every_loss(build: impl Fn() -> World) {
             let steps: Vec<_> = world.steps().iter().map(essence).collect();
             assert_eq!(steps, expected, "{first:?} {second:?}");
             let state = world.state();
-            assert_eq!(state.ends, [end.clone()], "{first:?} {second:?}");
+            assert_eq!(
+                state.ends,
+                std::slice::from_ref(&end),
+                "{first:?} {second:?}"
+            );
             let posts = state
                 .channel
                 .iter()

@@ -9,7 +9,8 @@ use mesh_types::agent::{AgentSpec, Noop, Runtime};
 use mesh_types::{Code, Problem};
 use serde_json::{Value, json};
 
-use super::world::{Order, START, World, invocation};
+use super::time::{START, invocation};
+use super::world::{Order, World};
 use crate::{AppendError, Finished, memory_id, message_id, run_invocation};
 
 fn in_channel() -> World {

@@ -4,4 +4,5 @@ mod crash;
 mod flow;
 mod prompt;
 mod replay;
+mod time;
 mod world;

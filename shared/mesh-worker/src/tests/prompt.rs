@@ -6,7 +6,7 @@ use mesh_types::agent::AgentSpec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::world::{START, agent, message, remembered};
+use super::time::{START, agent, message, remembered};
 use crate::{Prompt, PromptLimits, Request, assemble_context};
 
 const LIMITS: PromptLimits = PromptLimits {

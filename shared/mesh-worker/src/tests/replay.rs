@@ -7,7 +7,8 @@ use mesh_types::agent::{AgentSpec, Noop, Runtime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::world::{Loss, Order, Orders, When, World, agent};
+use super::time::agent;
+use super::world::{Loss, Order, Orders, When, World};
 use crate::{Action, Task, next};
 
 fn plan(world: &World, journal: &[Record]) -> Action {

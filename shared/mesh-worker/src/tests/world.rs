@@ -2,21 +2,19 @@
 //! append. Time passes only when everybody waits. It fails the test itself when the protocol is broken.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mesh_api::inference::{Chunk, CompleteRequest, Completion};
 use mesh_api::journal::*;
-use mesh_api::memory::{Hit, Memory, QueryReply, QueryRequest, Scores, StoreRequest};
-use mesh_api::messaging::{Author, AuthorKind, Message, PostRequest};
+use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::messaging::{AuthorKind, Message, PostRequest};
 use mesh_types::agent::AgentSpec;
-use mesh_types::{ChannelId, Clock, Code, Id, InvocationId, MemoryId, Problem, Tenant, Timestamp};
+use mesh_types::{ChannelId, Clock, Code, Problem, Tenant, Timestamp};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::time::{START, Time, agent, invocation, message, remembered};
 use crate::*;
 
 /// What the next call of a service does; a service without orders answers.
@@ -382,110 +380,5 @@ impl Effects for Hands<'_> {
 
     async fn sleep(&self, duration: Duration) {
         self.world.clock.sleep(duration).await;
-    }
-}
-
-pub(super) const START: Timestamp = Timestamp::from_millis(1_795_258_800_000);
-
-/// Time that moves to the next timer when nobody can go on.
-#[derive(Default)]
-pub(super) struct Time {
-    now: Mutex<Duration>,
-    timers: Mutex<Vec<Duration>>,
-}
-
-impl Clock for Time {
-    fn now(&self) -> Timestamp {
-        START.plus(self.monotonic())
-    }
-
-    fn monotonic(&self) -> Duration {
-        *self.now.lock().unwrap()
-    }
-}
-
-impl Time {
-    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
-        let until = self.monotonic() + duration;
-        self.timers.lock().unwrap().push(until);
-        std::future::poll_fn(move |_| {
-            if self.monotonic() >= until {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-    }
-
-    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
-        loop {
-            if let Poll::Ready(output) = future
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-            {
-                return output;
-            }
-            let now = self.monotonic();
-            let mut timers = self.timers.lock().unwrap();
-            timers.retain(|timer| *timer > now);
-            *self.now.lock().unwrap() = *timers
-                .iter()
-                .min()
-                .expect("everybody waits and no timer runs");
-        }
-    }
-}
-
-pub(super) fn agent() -> mesh_types::AgentName {
-    "sofia".parse().unwrap()
-}
-
-pub(super) fn invocation() -> InvocationId {
-    InvocationId::new(START, 42)
-}
-
-pub(super) fn message(
-    id: &str,
-    kind: AuthorKind,
-    author: &str,
-    text: &str,
-    at: Timestamp,
-) -> Message {
-    Message {
-        id: id.parse().unwrap(),
-        channel_id: "c1".parse().unwrap(),
-        author: Author {
-            kind,
-            id: author.into(),
-        },
-        text: text.into(),
-        content: None,
-        metadata: serde_json::Map::new(),
-        created_at: at,
-    }
-}
-
-pub(super) fn remembered(content: &str, number: u32) -> Hit {
-    let memory = Memory {
-        id: MemoryId::new(START, u128::from(number)),
-        agent: agent(),
-        kind: mesh_api::memory::MemoryType::Episodic,
-        content: content.into(),
-        tags: Vec::new(),
-        importance: 0.5,
-        source: None,
-        metadata: serde_json::Map::new(),
-        embedded: true,
-        created_at: START,
-        updated_at: START,
-    };
-    Hit {
-        memory,
-        score: 0.1 + 0.2,
-        scores: Scores {
-            vector: Some(1.0 / 3.0),
-            text: None,
-        },
     }
 }

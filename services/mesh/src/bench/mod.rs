@@ -1,0 +1,80 @@
+//! `mesh bench`: measured load against a running mesh, from a process of its own. Nothing here is used by a service.
+
+mod agent;
+mod calls;
+mod ceiling;
+mod ceiling_lane;
+mod intake;
+mod invoke;
+mod place;
+mod processes;
+mod progress;
+mod report;
+mod stopwatch;
+mod store;
+
+use clap::{Args, Subcommand};
+
+use place::PlaceArgs;
+
+/// Arguments of `mesh bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Measure durable invocations: throughput, latency, CPU, memory, fsyncs, and the ceiling of this machine
+    ///
+    /// Declares and publishes a `noop` agent in the tenant `bench`, calls it at each concurrency, and stops its clock
+    /// only when the feed and the lists have caught up. Beside it, in the same run, it writes the same rows straight
+    /// into Postgres (the ceiling) and sends messages through the durable inbox (intake).
+    #[command(after_help = EXAMPLES)]
+    Invoke(InvokeArgs),
+}
+
+const EXAMPLES: &str = "Examples:
+  mesh bench invoke
+  mesh bench invoke --steps 3 --concurrency 1,64,256 --json
+  mesh bench invoke --concurrency 64 --count 10000 --no-intake
+  mesh bench invoke --nats nats://10.0.0.5:4222 --database postgres://mesh:secret@10.0.0.6/mesh";
+
+/// Invocations in flight that the agent and the clients are made for.
+const CONCURRENCY_MAX: u64 = 1_024;
+
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArgs {
+    /// Recorded steps of each invocation
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    steps: u32,
+    /// Invocations in flight, one level each
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256], value_name = "LIST",
+          value_parser = clap::value_parser!(u64).range(1..=CONCURRENCY_MAX))]
+    concurrency: Vec<u64>,
+    /// Measured time of each level; it is warmed up before
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Invocations of each level at most, if they come before the time is over
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    count: Option<u64>,
+    /// Leave out the ceiling: the same rows straight into Postgres
+    #[arg(long)]
+    no_ceiling: bool,
+    /// Leave out the durable inbox
+    #[arg(long)]
+    no_intake: bool,
+    /// Print a list of levels as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Runs the measurement that was asked for and prints it.
+pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
+    match args.what {
+        What::Invoke(args) => invoke::run(args).await,
+    }
+}

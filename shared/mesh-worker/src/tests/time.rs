@@ -1,0 +1,116 @@
+//! Time that moves only when everybody waits, and the words that the tests share.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use mesh_api::memory::{Hit, Memory, MemoryType, Scores};
+use mesh_api::messaging::{Author, AuthorKind, Message};
+use mesh_types::{AgentName, Clock, Id, InvocationId, MemoryId, Timestamp};
+
+pub(super) const START: Timestamp = Timestamp::from_millis(1_795_258_800_000);
+
+/// Time that moves to the next timer when nobody can go on.
+#[derive(Default)]
+pub(super) struct Time {
+    now: Mutex<Duration>,
+    timers: Mutex<Vec<Duration>>,
+}
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        START.plus(self.monotonic())
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.now.lock().unwrap()
+    }
+}
+
+impl Time {
+    pub(super) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+        let until = self.monotonic() + duration;
+        self.timers.lock().unwrap().push(until);
+        std::future::poll_fn(move |_| {
+            if self.monotonic() >= until {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+    }
+
+    pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                return output;
+            }
+            let now = self.monotonic();
+            let mut timers = self.timers.lock().unwrap();
+            timers.retain(|timer| *timer > now);
+            *self.now.lock().unwrap() = *timers
+                .iter()
+                .min()
+                .expect("everybody waits and no timer runs");
+        }
+    }
+}
+
+pub(super) fn agent() -> AgentName {
+    "sofia".parse().unwrap()
+}
+
+pub(super) fn invocation() -> InvocationId {
+    InvocationId::new(START, 42)
+}
+
+pub(super) fn message(
+    id: &str,
+    kind: AuthorKind,
+    author: &str,
+    text: &str,
+    at: Timestamp,
+) -> Message {
+    Message {
+        id: id.parse().unwrap(),
+        channel_id: "c1".parse().unwrap(),
+        author: Author {
+            kind,
+            id: author.into(),
+        },
+        text: text.into(),
+        content: None,
+        metadata: serde_json::Map::new(),
+        created_at: at,
+    }
+}
+
+pub(super) fn remembered(content: &str, number: u32) -> Hit {
+    let memory = Memory {
+        id: MemoryId::new(START, u128::from(number)),
+        agent: agent(),
+        kind: MemoryType::Episodic,
+        content: content.into(),
+        tags: Vec::new(),
+        importance: 0.5,
+        source: None,
+        metadata: serde_json::Map::new(),
+        embedded: true,
+        created_at: START,
+        updated_at: START,
+    };
+    Hit {
+        memory,
+        score: 0.1 + 0.2,
+        scores: Scores {
+            vector: Some(1.0 / 3.0),
+            text: None,
+        },
+    }
+}
