@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use mesh_runtime::Validate;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Table `gateway` of the configuration; keys are `MESH_GATEWAY__<KEY>` in the environment.
@@ -30,15 +31,18 @@ pub struct Config {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigRefused {
-    #[error("gateway.host `{host}` is no IP address: write 127.0.0.1, ::1 or localhost")]
+    #[error("`host` is `{host}`, which is no IP address: write 127.0.0.1, ::1 or localhost")]
     Host { host: String },
     #[error(
-        "gateway.host {host} can be reached from other machines, and there is no sign-in yet: use 127.0.0.1 \
+        "`host` {host} can be reached from other machines, and there is no sign-in yet: use 127.0.0.1 \
          (for access from outside put a tunnel such as ssh -L in front)"
     )]
     NotLoopback { host: IpAddr },
-    #[error("{key} {rule}")]
-    Value { key: &'static str, rule: &'static str },
+    #[error("`{key}` {rule}")]
+    Value {
+        key: &'static str,
+        rule: &'static str,
+    },
 }
 
 impl Default for Config {
@@ -61,27 +65,58 @@ impl Config {
     pub fn address(&self) -> Result<SocketAddr, ConfigRefused> {
         let host = match self.host.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            other => other.parse().map_err(|_| ConfigRefused::Host { host: self.host.clone() })?,
+            other => other.parse().map_err(|_| ConfigRefused::Host {
+                host: self.host.clone(),
+            })?,
         };
         if !host.is_loopback() {
             return Err(ConfigRefused::NotLoopback { host });
         }
         let body_limit = 1_024..=mesh_types::json::BODY_BYTES_MAX;
-        let origins_are_names = self.cors_origins.iter().all(|origin| {
-            origin != "*" && axum::http::HeaderValue::from_str(origin).is_ok()
-        });
+        let origins_are_names = self
+            .cors_origins
+            .iter()
+            .all(|origin| origin != "*" && axum::http::HeaderValue::from_str(origin).is_ok());
         for (ok, key, rule) in [
-            (body_limit.contains(&self.body_bytes_max), "gateway.body_bytes_max", "must lie between 1024 and 1048576"),
-            ((100..=600_000).contains(&self.request_timeout_ms), "gateway.request_timeout_ms", "must lie between 100 and 600000"),
-            (self.drain_timeout_ms <= 600_000, "gateway.drain_timeout_ms", "must be at most 600000"),
-            ((1..=100_000).contains(&self.streams_max), "gateway.streams_max", "must lie between 1 and 100000"),
-            (origins_are_names, "gateway.cors_origins", "must name origins such as http://localhost:5173; `*` would let every page in"),
+            (
+                body_limit.contains(&self.body_bytes_max),
+                "body_bytes_max",
+                "must lie between 1024 and 1048576",
+            ),
+            (
+                (100..=600_000).contains(&self.request_timeout_ms),
+                "request_timeout_ms",
+                "must lie between 100 and 600000",
+            ),
+            (
+                self.drain_timeout_ms <= 600_000,
+                "drain_timeout_ms",
+                "must be at most 600000",
+            ),
+            (
+                (1..=100_000).contains(&self.streams_max),
+                "streams_max",
+                "must lie between 1 and 100000",
+            ),
+            (
+                origins_are_names,
+                "cors_origins",
+                "must name origins such as http://localhost:5173; `*` would let every page in",
+            ),
         ] {
             if !ok {
                 return Err(ConfigRefused::Value { key, rule });
             }
         }
         Ok(SocketAddr::new(host, self.port))
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), String> {
+        self.address()
+            .map(drop)
+            .map_err(|refused| refused.to_string())
     }
 }
 
@@ -94,9 +129,12 @@ fn list_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String
     }
     Ok(match ListOrText::deserialize(deserializer)? {
         ListOrText::List(list) => list,
-        ListOrText::Text(text) => {
-            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-        }
+        ListOrText::Text(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
@@ -105,33 +143,59 @@ mod tests {
     use super::*;
 
     fn with_host(host: &str) -> Result<SocketAddr, ConfigRefused> {
-        Config { host: host.into(), ..Config::default() }.address()
+        Config {
+            host: host.into(),
+            ..Config::default()
+        }
+        .address()
     }
 
     #[test]
     fn only_loopback_is_served_without_sign_in() {
-        assert_eq!(with_host("127.0.0.1").unwrap().to_string(), "127.0.0.1:8000");
-        assert_eq!(with_host("localhost").unwrap().to_string(), "127.0.0.1:8000");
+        assert_eq!(
+            with_host("127.0.0.1").unwrap().to_string(),
+            "127.0.0.1:8000"
+        );
+        assert_eq!(
+            with_host("localhost").unwrap().to_string(),
+            "127.0.0.1:8000"
+        );
         assert_eq!(with_host("::1").unwrap().to_string(), "[::1]:8000");
         for host in ["0.0.0.0", "::", "192.168.0.7"] {
-            assert!(matches!(with_host(host), Err(ConfigRefused::NotLoopback { .. })), "{host}");
+            assert!(
+                matches!(with_host(host), Err(ConfigRefused::NotLoopback { .. })),
+                "{host}"
+            );
         }
-        assert!(matches!(with_host("example.org"), Err(ConfigRefused::Host { .. })));
+        assert!(matches!(
+            with_host("example.org"),
+            Err(ConfigRefused::Host { .. })
+        ));
     }
 
     #[test]
     fn origins_are_a_list_or_text() {
-        let config: Config = serde_json::from_str(r#"{"cors_origins":"http://a:1, http://b"}"#).unwrap();
+        let config: Config =
+            serde_json::from_str(r#"{"cors_origins":"http://a:1, http://b"}"#).unwrap();
         assert_eq!(config.cors_origins, ["http://a:1", "http://b"]);
         let config: Config = serde_json::from_str(r#"{"cors_origins":["http://a:1"]}"#).unwrap();
         assert_eq!(config.cors_origins, ["http://a:1"]);
         let config: Config = serde_json::from_str(r#"{"cors_origins":"*"}"#).unwrap();
-        assert!(matches!(config.address(), Err(ConfigRefused::Value { key: "gateway.cors_origins", .. })));
+        assert!(matches!(
+            config.address(),
+            Err(ConfigRefused::Value {
+                key: "cors_origins",
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_limit_over_the_contracts_is_refused() {
-        let config = Config { body_bytes_max: mesh_types::json::BODY_BYTES_MAX + 1, ..Config::default() };
+        let config = Config {
+            body_bytes_max: mesh_types::json::BODY_BYTES_MAX + 1,
+            ..Config::default()
+        };
         assert!(config.address().is_err());
     }
 }

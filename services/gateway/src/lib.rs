@@ -19,14 +19,23 @@ pub use http::openapi;
 /// Why the edge could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(transparent)]
+    #[error("the configuration of `gateway` is not valid: {0}")]
     Config(#[from] ConfigRefused),
-    #[error("{address} is in use by another program: set MESH_HTTP_PORT to a free port, or stop that program")]
+    #[error(
+        "{address} is in use by another program: set MESH_HTTP_PORT to a free port, or stop that program"
+    )]
     PortTaken { address: SocketAddr },
     #[error("listening on {address} failed")]
-    Bind { address: SocketAddr, #[source] source: std::io::Error },
+    Bind {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("serving HTTP failed")]
-    Serve { #[source] source: std::io::Error },
+    Serve {
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Binds and serves until `context.shutdown`; returns when drained.
@@ -46,12 +55,20 @@ impl Gateway {
     /// Errors: a host that is not loopback (there is no sign-in yet), a port in use.
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let address = config.address()?;
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => Error::PortTaken { address },
-            _ => Error::Bind { address, source },
-        })?;
-        let address = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
-        Ok(Self { listener, address, config })
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::AddrInUse => Error::PortTaken { address },
+                _ => Error::Bind { address, source },
+            })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::Bind { address, source })?;
+        Ok(Self {
+            listener,
+            address,
+            config,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -61,7 +78,11 @@ impl Gateway {
     /// Serves until `context.shutdown`, then stops accepting, ends event streams and finishes what is in flight
     /// within the drain deadline.
     pub async fn serve(self, context: Context) -> Result<(), Error> {
-        let Self { listener, address, config } = self;
+        let Self {
+            listener,
+            address,
+            config,
+        } = self;
         let shutdown = context.shutdown.clone();
         let drain = Duration::from_millis(config.drain_timeout_ms);
         let router = http::router(&config, &context);
@@ -72,7 +93,8 @@ impl Gateway {
                 tracing::debug!(%error, "TCP_NODELAY was refused");
             }
         });
-        let serve = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let serve = axum::serve(listener, router)
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let overdue = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;

@@ -53,7 +53,11 @@ impl App {
             shutdown: context.shutdown.clone(),
             body_bytes_max: config.body_bytes_max,
             request_timeout: Duration::from_millis(config.request_timeout_ms),
-            allowed_hosts: config.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            allowed_hosts: config
+                .allowed_hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase())
+                .collect(),
             cors_origins: config.cors_origins.clone(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_max: config.streams_max,
@@ -64,7 +68,11 @@ impl App {
     }
 
     /// Asks a service within its endpoint's deadline.
-    pub(crate) async fn call<E: Endpoint>(&self, caller: &Caller, request: &E::Request) -> Result<E::Reply, Failure> {
+    pub(crate) async fn call<E: Endpoint>(
+        &self,
+        caller: &Caller,
+        request: &E::Request,
+    ) -> Result<E::Reply, Failure> {
         let reply = self.bus.call::<E>(caller, request).await;
         reply.map_err(|problem| outward(problem, E::SERVICE, caller))
     }
@@ -81,15 +89,25 @@ impl App {
     }
 
     /// One model call for a caller who takes the text in one piece.
-    pub(crate) async fn complete(&self, caller: &Caller, request: &CompleteRequest) -> Result<Completion, Failure> {
-        let reply = self.bus.call_stream::<Complete>(caller, request, |_chunk| {}).await;
+    pub(crate) async fn complete(
+        &self,
+        caller: &Caller,
+        request: &CompleteRequest,
+    ) -> Result<Completion, Failure> {
+        let reply = self
+            .bus
+            .call_stream::<Complete>(caller, request, |_chunk| {})
+            .await;
         reply.map_err(|problem| outward(problem, Complete::SERVICE, caller))
     }
 
     /// Event streams that are open now.
     pub(crate) fn show_open_streams(&self) {
-        let open = self.streams_max.saturating_sub(self.streams.available_permits());
-        self.live_connections.set(i64::try_from(open).unwrap_or(i64::MAX), &[("kind", "sse")]);
+        let open = self
+            .streams_max
+            .saturating_sub(self.streams.available_permits());
+        self.live_connections
+            .set(i64::try_from(open).unwrap_or(i64::MAX), &[("kind", "sse")]);
     }
 }
 
@@ -97,10 +115,19 @@ impl App {
 fn outward(problem: Problem, service: &'static str, caller: &Caller) -> Failure {
     let words = [
         (Code::Unavailable, "is not available at the moment"),
-        (Code::Timeout, "did not answer in time; whether it did what was asked is not known"),
+        (
+            Code::Timeout,
+            "did not answer in time; whether it did what was asked is not known",
+        ),
         (Code::Moved, "is moving work between its processes"),
-        (Code::DatabaseWentBack, "waits for an operator: its database is older than its feed"),
-        (Code::Internal, "failed; its log says why under this request id"),
+        (
+            Code::DatabaseWentBack,
+            "waits for an operator: its database is older than its feed",
+        ),
+        (
+            Code::Internal,
+            "failed; its log says why under this request id",
+        ),
     ];
     let Some((code, words)) = words.into_iter().find(|(code, _)| problem.is(*code)) else {
         return Failure(problem);
@@ -118,10 +145,21 @@ mod tests {
     #[test]
     fn a_fault_of_the_inside_keeps_its_type_and_loses_its_words() {
         let caller = Caller::service("test", mesh_types::Tenant::default());
-        let Failure(said) = outward(Problem::new(Code::Internal, "password of mesh_registry"), "registry", &caller);
+        let Failure(said) = outward(
+            Problem::new(Code::Internal, "password of mesh_registry"),
+            "registry",
+            &caller,
+        );
         assert_eq!(said.kind, "mesh/internal");
-        assert!(!said.detail.contains("password") && said.detail.contains("registry"), "{said:?}");
-        let Failure(said) = outward(Problem::new(Code::AgentNotFound, "no agent `x`"), "registry", &caller);
+        assert!(
+            !said.detail.contains("password") && said.detail.contains("registry"),
+            "{said:?}"
+        );
+        let Failure(said) = outward(
+            Problem::new(Code::AgentNotFound, "no agent `x`"),
+            "registry",
+            &caller,
+        );
         assert_eq!(said.detail, "no agent `x`");
     }
 }

@@ -33,7 +33,11 @@ pub(crate) enum TryError {
     Timeout(&'static str),
     /// A status other than 2xx; `retry_after` as the provider wished it.
     #[error("status {status}: {message}")]
-    Status { status: u16, message: String, retry_after: Option<Duration> },
+    Status {
+        status: u16,
+        message: String,
+        retry_after: Option<Duration>,
+    },
     #[error("the stream was cut before its end")]
     Cut,
     #[error("the provider broke the protocol: {0}")]
@@ -54,7 +58,13 @@ impl TryError {
 
     /// Whether the request itself was refused, rather than the provider being down.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status { status: 400 | 404 | 413 | 422, .. })
+        matches!(
+            self,
+            Self::Status {
+                status: 400 | 404 | 413 | 422,
+                ..
+            }
+        )
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -82,9 +92,20 @@ pub(crate) struct Try<'a> {
 /// Tokens guessed from the length of the texts: about four bytes of English to a token, at least one for a text.
 pub(crate) fn estimate_tokens(request: &CompleteRequest, answer: &Answer) -> Tokens {
     let tokens = |bytes: usize| (bytes as u64).div_ceil(4);
-    let input = request.messages.iter().map(|message| tokens(message.content.plain_text().len())).sum();
-    let calls: usize = answer.tool_calls.iter().map(|call| call.to_string().len()).sum();
-    Tokens { input, output: tokens(answer.text.len() + calls) }
+    let input = request
+        .messages
+        .iter()
+        .map(|message| tokens(message.content.plain_text().len()))
+        .sum();
+    let calls: usize = answer
+        .tool_calls
+        .iter()
+        .map(|call| call.to_string().len())
+        .sum();
+    Tokens {
+        input,
+        output: tokens(answer.text.len() + calls),
+    }
 }
 
 #[cfg(test)]
@@ -93,11 +114,28 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_by_itself_is_tried_again() {
-        let status = |status| TryError::Status { status, message: String::new(), retry_after: None };
-        for error in [status(429), status(500), status(503), status(408), TryError::Cut, TryError::Timeout("x")] {
+        let status = |status| TryError::Status {
+            status,
+            message: String::new(),
+            retry_after: None,
+        };
+        for error in [
+            status(429),
+            status(500),
+            status(503),
+            status(408),
+            TryError::Cut,
+            TryError::Timeout("x"),
+        ] {
             assert!(error.is_transient(), "{error}");
         }
-        for error in [status(400), status(401), status(404), TryError::Protocol("x".into()), TryError::TooLarge(1)] {
+        for error in [
+            status(400),
+            status(401),
+            status(404),
+            TryError::Protocol("x".into()),
+            TryError::TooLarge(1),
+        ] {
             assert!(!error.is_transient(), "{error}");
         }
     }

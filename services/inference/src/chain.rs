@@ -50,7 +50,9 @@ pub(crate) async fn complete<C: Chunks>(
 /// The models of a call in order, each once.
 fn chain(request: &CompleteRequest, ends_in_mock: bool) -> Vec<&str> {
     let mut models: Vec<&str> = Vec::new();
-    let named = std::iter::once(&request.model).chain(&request.fallbacks).map(String::as_str);
+    let named = std::iter::once(&request.model)
+        .chain(&request.fallbacks)
+        .map(String::as_str);
     for model in named.chain(ends_in_mock.then_some(LAST_RESORT)) {
         if !models.contains(&model) {
             models.push(model);
@@ -60,7 +62,8 @@ fn chain(request: &CompleteRequest, ends_in_mock: bool) -> Vec<&str> {
 }
 
 fn check(config: &Config, request: &CompleteRequest) -> Result<(), Problem> {
-    let invalid = |field: &str, detail: &str| Err(Problem::new(Code::InvalidRequest, detail).field(field));
+    let invalid =
+        |field: &str, detail: &str| Err(Problem::new(Code::InvalidRequest, detail).field(field));
     if request.model.is_empty() {
         return invalid("model", "no model is named");
     }
@@ -70,8 +73,15 @@ fn check(config: &Config, request: &CompleteRequest) -> Result<(), Problem> {
     if request.fallbacks.len() > config.limits.fallbacks_max {
         return invalid("fallbacks", "too many fallbacks");
     }
-    if request.idempotency_key.as_ref().is_some_and(|key| key.chars().any(|c| !c.is_ascii_graphic())) {
-        return invalid("idempotency_key", "only visible ASCII characters can be sent to a provider");
+    if request
+        .idempotency_key
+        .as_ref()
+        .is_some_and(|key| key.chars().any(|c| !c.is_ascii_graphic()))
+    {
+        return invalid(
+            "idempotency_key",
+            "only visible ASCII characters can be sent to a provider",
+        );
     }
     Ok(())
 }
@@ -90,7 +100,11 @@ struct Run<'a, C> {
 impl<C: Chunks> Run<'_, C> {
     /// All tries at one model.
     async fn model(&mut self, model: &str, route: &Route<'_>) -> Option<Completion> {
-        let deadline = if route.provider.is_local() { self.deadline + LOCAL_GRACE } else { self.deadline };
+        let deadline = if route.provider.is_local() {
+            self.deadline + LOCAL_GRACE
+        } else {
+            self.deadline
+        };
         let mut retries = 0;
         loop {
             let error = match self.attempt(route, deadline).await {
@@ -114,19 +128,27 @@ impl<C: Chunks> Run<'_, C> {
         }
         self.attempt += 1;
         self.chunks.send(Chunk::Attempt(self.attempt)).await;
-        let call = Try { model: &route.model, request: self.request, attempt: self.attempt };
+        let call = Try {
+            model: &route.model,
+            request: self.request,
+            attempt: self.attempt,
+        };
         timeout_at(deadline, route.provider.attempt(call, self.chunks))
             .await
             .unwrap_or(Err(TryError::Timeout("the call's time is used up")))
     }
 
     fn completion(&mut self, model: &str, route: &Route<'_>, answer: Answer) -> Completion {
-        let tokens = answer.tokens.unwrap_or_else(|| estimate_tokens(self.request, &answer));
+        let tokens = answer
+            .tokens
+            .unwrap_or_else(|| estimate_tokens(self.request, &answer));
         Completion {
             usage: Usage {
                 input_tokens: tokens.input,
                 output_tokens: tokens.output,
-                cost_usd: self.config.cost_usd(&route.model, tokens.input, tokens.output),
+                cost_usd: self
+                    .config
+                    .cost_usd(&route.model, tokens.input, tokens.output),
             },
             usage_estimated: answer.tokens.is_none(),
             text: answer.text,
@@ -141,13 +163,25 @@ impl<C: Chunks> Run<'_, C> {
 
     fn give_up(&mut self, model: &str, route: &Route<'_>, error: &TryError, tries: u32) {
         tracing::warn!(model, provider = route.provider_name, tries, %error, "a model failed");
-        let code = if error.is_refusal() { Code::ModelRefused } else { Code::ModelFailed };
-        let times = if tries > 1 { format!(" ({tries} tries)") } else { String::new() };
+        let code = if error.is_refusal() {
+            Code::ModelRefused
+        } else {
+            Code::ModelFailed
+        };
+        let times = if tries > 1 {
+            format!(" ({tries} tries)")
+        } else {
+            String::new()
+        };
         self.note(model, route.provider_name, format!("{error}{times}"), code);
     }
 
     fn note(&mut self, model: &str, provider: &str, reason: String, code: Code) {
-        self.failed.push(FailedModel { model: model.to_owned(), provider: provider.to_owned(), reason });
+        self.failed.push(FailedModel {
+            model: model.to_owned(),
+            provider: provider.to_owned(),
+            reason,
+        });
         // A model that may answer later says most about the call, one that was never asked least.
         let rank = |code: Code| match code {
             Code::ModelFailed => 3,
@@ -162,9 +196,19 @@ impl<C: Chunks> Run<'_, C> {
 
     /// Doubles from one try to the next; spread by the call's key, so that callers cut off together come back apart.
     fn pause(&self, retries: u32, error: &TryError) -> Duration {
-        let base = Duration::from_millis(self.config.limits.retry_delay_ms).saturating_mul(1 << retries.min(8));
-        let spread = base.mul_f64(spread(self.request.idempotency_key.as_deref().unwrap_or(&self.request.model)));
-        error.retry_after().unwrap_or(Duration::ZERO).max(base + spread).min(RETRY_DELAY_MAX)
+        let base = Duration::from_millis(self.config.limits.retry_delay_ms)
+            .saturating_mul(1 << retries.min(8));
+        let spread = base.mul_f64(spread(
+            self.request
+                .idempotency_key
+                .as_deref()
+                .unwrap_or(&self.request.model),
+        ));
+        error
+            .retry_after()
+            .unwrap_or(Duration::ZERO)
+            .max(base + spread)
+            .min(RETRY_DELAY_MAX)
     }
 
     fn problem(self) -> Problem {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh_api::inference::Complete;
 use mesh_api::Endpoint;
+use mesh_api::inference::Complete;
 use mesh_runtime::{Secret, Validate};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -143,7 +143,8 @@ pub struct Limits {
 pub(crate) const LOCAL_GRACE: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT_MS: u64 = 105_000;
 // The caller must still be there when the last answer comes.
-const _: () = assert!(CALL_TIMEOUT_MS / 1_000 + LOCAL_GRACE.as_secs() < Complete::DEADLINE.as_secs());
+const _: () =
+    assert!(CALL_TIMEOUT_MS / 1_000 + LOCAL_GRACE.as_secs() < Complete::DEADLINE.as_secs());
 
 impl Default for Limits {
     fn default() -> Self {
@@ -180,13 +181,20 @@ impl Validate for Config {
         let all = self.all_providers();
         for (name, provider) in &all {
             if let Some(url) = &provider.base_url {
-                let parsed = Url::parse(url).map_err(|error| format!("providers.{name}.base_url: {error}"))?;
+                let parsed = Url::parse(url)
+                    .map_err(|error| format!("providers.{name}.base_url: {error}"))?;
                 if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
-                    return Err(format!("providers.{name}.base_url: not an http or https URL"));
+                    return Err(format!(
+                        "providers.{name}.base_url: not an http or https URL"
+                    ));
                 }
             }
         }
-        let named = self.routes.iter().map(|rule| &rule.provider).chain(&self.default_provider);
+        let named = self
+            .routes
+            .iter()
+            .map(|rule| &rule.provider)
+            .chain(&self.default_provider);
         for name in named {
             if !all.contains_key(name) {
                 return Err(format!("there is no provider `{name}`"));
@@ -208,15 +216,34 @@ impl Validate for Config {
 impl Config {
     /// Everything declared, with the four that are always there and what the environment says of them.
     pub fn all_providers(&self) -> BTreeMap<String, ProviderConfig> {
-        let plain = |kind| ProviderConfig { kind, base_url: None, api_key: None, models: Vec::new() };
+        let plain = |kind| ProviderConfig {
+            kind,
+            base_url: None,
+            api_key: None,
+            models: Vec::new(),
+        };
         let mut all = self.providers.clone();
-        for kind in [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Ollama, ProviderKind::Mock] {
-            all.entry(kind.as_str().to_owned()).or_insert_with(|| plain(kind));
+        for kind in [
+            ProviderKind::Openai,
+            ProviderKind::Anthropic,
+            ProviderKind::Ollama,
+            ProviderKind::Mock,
+        ] {
+            all.entry(kind.as_str().to_owned())
+                .or_insert_with(|| plain(kind));
         }
         let mut fill = |name: &str, url: &Option<String>, key: &Option<Secret<String>>| {
             if let Some(provider) = all.get_mut(name) {
-                provider.base_url = provider.base_url.take().or_else(|| url.clone()).filter(|url| !url.trim().is_empty());
-                provider.api_key = provider.api_key.take().or_else(|| key.clone()).filter(|key| !key.is_empty());
+                provider.base_url = provider
+                    .base_url
+                    .take()
+                    .or_else(|| url.clone())
+                    .filter(|url| !url.trim().is_empty());
+                provider.api_key = provider
+                    .api_key
+                    .take()
+                    .or_else(|| key.clone())
+                    .filter(|key| !key.is_empty());
             }
         };
         fill("openai", &self.openai_base_url, &self.openai_api_key);
@@ -227,16 +254,23 @@ impl Config {
 
     /// US dollars of one call; 0 when the model has no price.
     pub fn cost_usd(&self, model: &str, input_tokens: u64, output_tokens: u64) -> f64 {
-        let matching = self.prices.iter().filter(|(name, _)| matches_model(name, model));
-        matching.max_by_key(|(name, _)| name.len()).map_or(0.0, |(_, price)| {
-            (price.input * input_tokens as f64 + price.output * output_tokens as f64) / 1e6
-        })
+        let matching = self
+            .prices
+            .iter()
+            .filter(|(name, _)| matches_model(name, model));
+        matching
+            .max_by_key(|(name, _)| name.len())
+            .map_or(0.0, |(_, price)| {
+                (price.input * input_tokens as f64 + price.output * output_tokens as f64) / 1e6
+            })
     }
 }
 
 /// `gpt-4` is itself, `gpt-4*` all that begin so.
 pub(crate) fn matches_model(pattern: &str, model: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == model, |prefix| model.starts_with(prefix))
+    pattern
+        .strip_suffix('*')
+        .map_or(pattern == model, |prefix| model.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -246,9 +280,15 @@ mod tests {
     #[test]
     fn the_longest_price_wins_and_no_price_is_free() {
         let price = |input, output| Price { input, output };
-        let prices = [("gpt-4*", price(1.0, 2.0)), ("gpt-4o-mini", price(10.0, 20.0))];
+        let prices = [
+            ("gpt-4*", price(1.0, 2.0)),
+            ("gpt-4o-mini", price(10.0, 20.0)),
+        ];
         let config = Config {
-            prices: prices.into_iter().map(|(name, price)| (name.to_owned(), price)).collect(),
+            prices: prices
+                .into_iter()
+                .map(|(name, price)| (name.to_owned(), price))
+                .collect(),
             ..Config::default()
         };
         assert!((config.cost_usd("gpt-4o", 1_000_000, 500_000) - 2.0).abs() < 1e-9);
@@ -258,13 +298,25 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_before_a_socket_opens() {
-        let bad_url = Config { openai_base_url: Some("file:///etc".to_owned()), ..Config::default() };
+        let bad_url = Config {
+            openai_base_url: Some("file:///etc".to_owned()),
+            ..Config::default()
+        };
         assert!(bad_url.validate().unwrap_err().contains("openai"));
-        let bad_default = Config { default_provider: Some("nobody".to_owned()), ..Config::default() };
+        let bad_default = Config {
+            default_provider: Some("nobody".to_owned()),
+            ..Config::default()
+        };
         assert!(bad_default.validate().unwrap_err().contains("nobody"));
         assert!(Config::default().validate().is_ok());
-        let empty = Config { ollama_url: Some(" ".to_owned()), ..Config::default() };
-        assert!(empty.validate().is_ok(), "an empty variable is as good as none");
+        let empty = Config {
+            ollama_url: Some(" ".to_owned()),
+            ..Config::default()
+        };
+        assert!(
+            empty.validate().is_ok(),
+            "an empty variable is as good as none"
+        );
     }
     #[test]
     fn file_and_environment_say_everything() {
@@ -282,10 +334,16 @@ inference:
             ("OPENAI_API_KEY", "sk-secret"),
             ("OLLAMA_URL", ""),
             ("MESH_INFERENCE__PROVIDERS__LOCAL__KIND", "openai"),
-            ("MESH_INFERENCE__PROVIDERS__LOCAL__BASE_URL", "http://127.0.0.1:1/v1"),
+            (
+                "MESH_INFERENCE__PROVIDERS__LOCAL__BASE_URL",
+                "http://127.0.0.1:1/v1",
+            ),
             ("MESH_INFERENCE__LIMITS__RETRIES_MAX", "3"),
         ];
-        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let env = env
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let config: Config = mesh_runtime::config::load("inference", Some(&path), &env).unwrap();
         assert_eq!(config.limits.retries_max, 3);
         assert_eq!(config.scripts["two"].turns[0].len(), 4);
@@ -294,6 +352,10 @@ inference:
         assert_eq!(all["local"].kind, ProviderKind::Openai);
         assert!(all["openai"].api_key.is_some() && all["ollama"].base_url.is_none());
         assert!(!format!("{config:?}").contains("sk-secret"));
-        assert!(!serde_json::to_string(&config).unwrap().contains("sk-secret"));
+        assert!(
+            !serde_json::to_string(&config)
+                .unwrap()
+                .contains("sk-secret")
+        );
     }
 }

@@ -38,7 +38,11 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
     let providers = Providers::new(&config)?;
     let shutdown = context.shutdown.clone();
-    let state = Arc::new(State { config, context, providers });
+    let state = Arc::new(State {
+        config,
+        context,
+        providers,
+    });
     let handle = tokio::select! {
         handle = bus::serve(&state) => handle.map_err(Error::Bus)?,
         () = shutdown.cancelled() => return Ok(()),

@@ -8,7 +8,9 @@ use mesh_types::Code;
 use url::Url;
 
 use crate::answer::{Answer, Chunks, Try, TryError};
-use crate::config::{Config, OPENAI_BASE_URL, ProviderConfig, ProviderKind, RouteRule, matches_model};
+use crate::config::{
+    Config, OPENAI_BASE_URL, ProviderConfig, ProviderKind, RouteRule, matches_model,
+};
 use crate::mock::Mock;
 use crate::openai::OpenAi;
 
@@ -38,7 +40,11 @@ impl Provider {
         matches!(self, Self::Mock(_))
     }
 
-    pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
+    pub(crate) async fn attempt<C: Chunks>(
+        &self,
+        call: Try<'_>,
+        chunks: &mut C,
+    ) -> Result<Answer, TryError> {
         match self {
             Self::OpenAi(provider) => provider.attempt(call, chunks).await,
             Self::Mock(mock) => mock.attempt(call, chunks).await,
@@ -94,7 +100,12 @@ impl Providers {
             .find_map(remote);
         let ends_in_mock = config.mock_when_unconfigured && first_remote.is_none();
         let default = config.default_provider.clone().or(first_remote);
-        Ok(Self { by_name, rules, default, ends_in_mock })
+        Ok(Self {
+            by_name,
+            rules,
+            default,
+            ends_in_mock,
+        })
     }
 
     /// Whether the mock answers when a chain is at its end, because nothing else is configured.
@@ -104,9 +115,18 @@ impl Providers {
 
     /// `<provider>/<model>` names its provider; else the first rule that matches; else the default one.
     pub(crate) fn route(&self, model: &str) -> Result<Route<'_>, NoRoute> {
-        let prefixed = model.split_once('/').filter(|(name, rest)| self.by_name.contains_key(*name) && !rest.is_empty());
-        let (name, known_as) = if let Some(rule) = self.rules.iter().find(|rule| matches_model(&rule.model, model)) {
-            (rule.provider.as_str(), rule.as_model.as_deref().unwrap_or(model))
+        let prefixed = model
+            .split_once('/')
+            .filter(|(name, rest)| self.by_name.contains_key(*name) && !rest.is_empty());
+        let (name, known_as) = if let Some(rule) = self
+            .rules
+            .iter()
+            .find(|rule| matches_model(&rule.model, model))
+        {
+            (
+                rule.provider.as_str(),
+                rule.as_model.as_deref().unwrap_or(model),
+            )
         } else if let Some((name, rest)) = prefixed {
             (name, rest)
         } else if let Some(default) = &self.default {
@@ -128,7 +148,11 @@ impl Providers {
                 code: Code::ModelNotFound,
                 reason: format!("model-not-found: the mock has no `{known_as}`"),
             }),
-            _ => Ok(Route { provider_name, provider, model: known_as.to_owned() }),
+            _ => Ok(Route {
+                provider_name,
+                provider,
+                model: known_as.to_owned(),
+            }),
         }
     }
 
@@ -146,7 +170,11 @@ impl Providers {
         let mut items: Vec<ModelView> = Vec::new();
         let mut add = |name: String, provider: &str, available: bool| {
             if !items.iter().any(|item| item.name == name) {
-                items.push(ModelView { name, provider: provider.to_owned(), available });
+                items.push(ModelView {
+                    name,
+                    provider: provider.to_owned(),
+                    available,
+                });
             }
         };
         for (name, (declared, provider)) in &self.by_name {
@@ -158,9 +186,14 @@ impl Providers {
                 mock.models().for_each(|model| add(model, name, true));
             }
         }
-        for rule in self.rules.iter().filter(|rule| !rule.model.starts_with("mock")) {
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| !rule.model.starts_with("mock"))
+        {
             let provider = self.by_name.get(&rule.provider);
-            let available = provider.is_some_and(|(_, provider)| !matches!(provider, Provider::Missing(_)));
+            let available =
+                provider.is_some_and(|(_, provider)| !matches!(provider, Provider::Missing(_)));
             add(rule.model.clone(), &rule.provider, available);
         }
         ModelList { items }
@@ -168,19 +201,24 @@ impl Providers {
 }
 
 fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::Error> {
-    let url = |text: &str| Url::parse(text).map_err(|error| crate::Error::Config(error.to_string()));
+    let url =
+        |text: &str| Url::parse(text).map_err(|error| crate::Error::Config(error.to_string()));
     let client = |base: &Url| {
-        OpenAi::new(base, declared.api_key.clone(), config.limits.clone()).map_err(crate::Error::Client)
+        OpenAi::new(base, declared.api_key.clone(), config.limits.clone())
+            .map_err(crate::Error::Client)
     };
     match (declared.kind, &declared.base_url) {
-        (ProviderKind::Mock, _) => {
-            Ok(Provider::Mock(Mock::new(&config.scripts, Duration::from_millis(config.mock_word_delay_ms))))
-        }
+        (ProviderKind::Mock, _) => Ok(Provider::Mock(Mock::new(
+            &config.scripts,
+            Duration::from_millis(config.mock_word_delay_ms),
+        ))),
         (ProviderKind::Openai, Some(base)) => Ok(Provider::OpenAi(client(&url(base)?)?)),
         (ProviderKind::Openai, None) if declared.api_key.is_some() => {
             Ok(Provider::OpenAi(client(&url(OPENAI_BASE_URL)?)?))
         }
-        (ProviderKind::Openai, None) => Ok(Provider::Missing("it has neither an API key nor a base URL")),
+        (ProviderKind::Openai, None) => Ok(Provider::Missing(
+            "it has neither an API key nor a base URL",
+        )),
         (ProviderKind::Ollama, Some(base)) => {
             let mut base = url(base)?;
             let path = base.path().trim_end_matches('/').to_owned();
@@ -190,7 +228,9 @@ fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::E
             Ok(Provider::OpenAi(client(&base)?))
         }
         (ProviderKind::Ollama, None) => Ok(Provider::Missing("it has no URL")),
-        (ProviderKind::Anthropic, _) => Ok(Provider::Missing("this version cannot speak to it yet")),
+        (ProviderKind::Anthropic, _) => {
+            Ok(Provider::Missing("this version cannot speak to it yet"))
+        }
     }
 }
 
@@ -215,16 +255,31 @@ mod tests {
         let config = Config::default();
         assert_eq!(named(&config, "mock"), ("mock".into(), "mock".into()));
         assert_eq!(named(&config, "mock:script:flaky").0, "mock");
-        assert!(named(&config, "mock:script:nothing").1.starts_with("model-not-found"));
-        assert!(named(&config, "gpt-4").1.starts_with("provider-not-configured"));
-        assert!(named(&config, "claude-sonnet").1.starts_with("provider-not-configured"));
+        assert!(
+            named(&config, "mock:script:nothing")
+                .1
+                .starts_with("model-not-found")
+        );
+        assert!(
+            named(&config, "gpt-4")
+                .1
+                .starts_with("provider-not-configured")
+        );
+        assert!(
+            named(&config, "claude-sonnet")
+                .1
+                .starts_with("provider-not-configured")
+        );
         assert!(named(&config, "llama3").1.starts_with("model-not-found"));
         assert!(providers(config).ends_in_mock());
     }
 
     #[test]
     fn a_base_url_alone_configures_a_provider() {
-        let config = Config { openai_base_url: Some("http://127.0.0.1:1/v1/".into()), ..Config::default() };
+        let config = Config {
+            openai_base_url: Some("http://127.0.0.1:1/v1/".into()),
+            ..Config::default()
+        };
         assert_eq!(named(&config, "gpt-4").0, "openai");
         assert_eq!(named(&config, "qwen"), ("openai".into(), "qwen".into()));
         assert!(!providers(config).ends_in_mock());
@@ -232,18 +287,37 @@ mod tests {
 
     #[test]
     fn rules_of_the_configuration_go_first() {
-        let rule = RouteRule { model: "claude-*".into(), provider: "ollama".into(), as_model: Some("llama3".into()) };
-        let config =
-            Config { ollama_url: Some("http://127.0.0.1:1".into()), routes: vec![rule], ..Config::default() };
-        assert_eq!(named(&config, "claude-sonnet"), ("ollama".into(), "llama3".into()));
-        assert_eq!(named(&config, "ollama/phi"), ("ollama".into(), "phi".into()));
+        let rule = RouteRule {
+            model: "claude-*".into(),
+            provider: "ollama".into(),
+            as_model: Some("llama3".into()),
+        };
+        let config = Config {
+            ollama_url: Some("http://127.0.0.1:1".into()),
+            routes: vec![rule],
+            ..Config::default()
+        };
+        assert_eq!(
+            named(&config, "claude-sonnet"),
+            ("ollama".into(), "llama3".into())
+        );
+        assert_eq!(
+            named(&config, "ollama/phi"),
+            ("ollama".into(), "phi".into())
+        );
         assert_eq!(named(&config, "phi/3"), ("ollama".into(), "phi/3".into()));
     }
 
     #[test]
     fn the_list_says_what_is_available() {
         let list = providers(Config::default()).list();
-        let find = |name: &str| list.items.iter().find(|item| item.name == name).unwrap().available;
+        let find = |name: &str| {
+            list.items
+                .iter()
+                .find(|item| item.name == name)
+                .unwrap()
+                .available
+        };
         assert!(find("mock") && find("mock:script:stream"));
         assert!(!find("gpt-*") && !find("claude-*"));
     }

@@ -72,7 +72,9 @@ impl Config {
 
     /// Pause after so many failed tries.
     pub(crate) fn embed_retry(&self, attempts: u32) -> Duration {
-        let doubled = self.embed_retry_ms.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        let doubled = self
+            .embed_retry_ms
+            .saturating_mul(1 << attempts.saturating_sub(1).min(16));
         Duration::from_millis(doubled.min(60_000))
     }
 }

@@ -42,10 +42,17 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
 }
 
 /// As [`run`], with another embedder.
-pub async fn run_with(config: Config, context: Context, embedder: Arc<dyn Embedder>) -> Result<(), Error> {
+pub async fn run_with(
+    config: Config,
+    context: Context,
+    embedder: Arc<dyn Embedder>,
+) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
     if config.embedding_api_url.is_some() {
-        tracing::warn!(embedder = embedder.model(), "`embedding_api_url` is set, but this version does not ask it");
+        tracing::warn!(
+            embedder = embedder.model(),
+            "`embedding_api_url` is set, but this version does not ask it"
+        );
     }
     let options = StoreOptions {
         url: config.database.url.expose().clone(),
@@ -54,7 +61,9 @@ pub async fn run_with(config: Config, context: Context, embedder: Arc<dyn Embedd
     };
     let pool = mesh_store::connect(&options).await.map_err(Error::Store)?;
     let probe = mesh_store::probe(&pool);
-    context.health.register_with(health::DATABASE, move || probe());
+    context
+        .health
+        .register_with(health::DATABASE, move || probe());
     let shutdown = context.shutdown.clone();
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}

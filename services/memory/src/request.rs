@@ -18,7 +18,10 @@ pub(crate) fn check_store(request: &StoreRequest) -> Result<(), Problem> {
     check_importance(request.importance)?;
     let metadata = metadata_json(request)?.len();
     if metadata > METADATA_BYTES_MAX {
-        return Err(invalid("metadata", format!("{metadata} bytes of JSON, at most {METADATA_BYTES_MAX} are kept")));
+        return Err(invalid(
+            "metadata",
+            format!("{metadata} bytes of JSON, at most {METADATA_BYTES_MAX} are kept"),
+        ));
     }
     Ok(())
 }
@@ -35,9 +38,16 @@ pub(crate) fn check_query(request: &QueryRequest) -> Result<(), Problem> {
     check_text("query", &request.query)?;
     check_tags(&request.filters.tags).map_err(|problem| problem.field("filters.tags"))?;
     if !(1..=HITS_MAX).contains(&request.k) {
-        return Err(invalid("k", format!("{} hits; 1 to {HITS_MAX} can be asked for", request.k)));
+        return Err(invalid(
+            "k",
+            format!("{} hits; 1 to {HITS_MAX} can be asked for", request.k),
+        ));
     }
-    if request.filters.score_min.is_some_and(|least| !least.is_finite()) {
+    if request
+        .filters
+        .score_min
+        .is_some_and(|least| !least.is_finite())
+    {
         return Err(invalid("filters.score_min", "not a finite number"));
     }
     Ok(())
@@ -45,9 +55,13 @@ pub(crate) fn check_query(request: &QueryRequest) -> Result<(), Problem> {
 
 /// What the same id must come with again. The id itself is left out, key order does not matter.
 pub(crate) fn body_hash(request: &StoreRequest) -> Result<[u8; 32], Problem> {
-    let unnamed = StoreRequest { id: None, ..request.clone() };
+    let unnamed = StoreRequest {
+        id: None,
+        ..request.clone()
+    };
     // Through `Value`, whose objects are sorted.
-    let value = serde_json::to_value(&unnamed).map_err(|error| invalid("metadata", error.to_string()))?;
+    let value =
+        serde_json::to_value(&unnamed).map_err(|error| invalid("metadata", error.to_string()))?;
     Ok(Sha256::digest(value.to_string()).into())
 }
 
@@ -57,7 +71,13 @@ pub(crate) fn metadata_json(request: &StoreRequest) -> Result<String, Problem> {
 
 fn check_text(field: &str, text: &str) -> Result<(), Problem> {
     if text.len() > CONTENT_BYTES_MAX {
-        return Err(invalid(field, format!("{} bytes of text, at most {CONTENT_BYTES_MAX} are taken", text.len())));
+        return Err(invalid(
+            field,
+            format!(
+                "{} bytes of text, at most {CONTENT_BYTES_MAX} are taken",
+                text.len()
+            ),
+        ));
     }
     if text.trim().is_empty() {
         return Err(invalid(field, "no text"));
@@ -67,19 +87,28 @@ fn check_text(field: &str, text: &str) -> Result<(), Problem> {
 
 fn check_nul(field: &str, text: &str) -> Result<(), Problem> {
     match text.find('\0') {
-        Some(at) => Err(invalid(field, format!("the character U+0000 at byte {at} cannot be stored"))),
+        Some(at) => Err(invalid(
+            field,
+            format!("the character U+0000 at byte {at} cannot be stored"),
+        )),
         None => Ok(()),
     }
 }
 
 fn check_tags(tags: &[String]) -> Result<(), Problem> {
     if tags.len() > TAGS_MAX {
-        return Err(invalid("tags", format!("{} tags, at most {TAGS_MAX} are kept", tags.len())));
+        return Err(invalid(
+            "tags",
+            format!("{} tags, at most {TAGS_MAX} are kept", tags.len()),
+        ));
     }
     for (index, tag) in tags.iter().enumerate() {
         let field = format!("tags[{index}]");
         if !(1..=TAG_CHARACTERS_MAX).contains(&tag.chars().count()) {
-            return Err(invalid(&field, format!("a tag has 1 to {TAG_CHARACTERS_MAX} characters")));
+            return Err(invalid(
+                &field,
+                format!("a tag has 1 to {TAG_CHARACTERS_MAX} characters"),
+            ));
         }
         check_nul(&field, tag)?;
     }
@@ -87,7 +116,11 @@ fn check_tags(tags: &[String]) -> Result<(), Problem> {
 }
 
 fn check_importance(importance: f64) -> Result<(), Problem> {
-    if (0.0..=1.0).contains(&importance) { Ok(()) } else { Err(invalid("importance", "not within 0 to 1")) }
+    if (0.0..=1.0).contains(&importance) {
+        Ok(())
+    } else {
+        Err(invalid("importance", "not within 0 to 1"))
+    }
 }
 
 fn invalid(field: &str, detail: impl Into<String>) -> Problem {
@@ -114,7 +147,10 @@ mod tests {
     #[test]
     fn content_is_taken_to_its_limit_and_no_further() {
         assert!(check_store(&request(&"x".repeat(CONTENT_BYTES_MAX))).is_ok());
-        assert_eq!(field(check_store(&request(&"x".repeat(CONTENT_BYTES_MAX + 1)))), "content");
+        assert_eq!(
+            field(check_store(&request(&"x".repeat(CONTENT_BYTES_MAX + 1)))),
+            "content"
+        );
         assert_eq!(field(check_store(&request(" \n"))), "content");
         assert_eq!(field(check_store(&request("a\0b"))), "content");
     }
@@ -131,7 +167,12 @@ mod tests {
         assert_eq!(with(&|r| r.tags = vec!["a".into(), "\0".into()]), "tags[1]");
         assert_eq!(with(&|r| r.tags = vec![String::new()]), "tags[0]");
         assert_eq!(with(&|r| r.tags = vec!["t".into(); TAGS_MAX + 1]), "tags");
-        assert_eq!(with(&|r| _ = r.metadata.insert("m".into(), json!("x".repeat(METADATA_BYTES_MAX)))), "metadata");
+        assert_eq!(
+            with(&|r| _ = r
+                .metadata
+                .insert("m".into(), json!("x".repeat(METADATA_BYTES_MAX)))),
+            "metadata"
+        );
         let query = |text: &str, k: u32| QueryRequest {
             agent: "sofia".parse().unwrap(),
             query: text.to_owned(),
@@ -146,10 +187,13 @@ mod tests {
 
     #[test]
     fn a_body_is_the_same_whatever_its_id_and_order() {
-        let one: StoreRequest =
-            serde_json::from_value(json!({"agent": "a", "content": "x", "metadata": {"k": 1, "a": 2}})).unwrap();
+        let one: StoreRequest = serde_json::from_value(
+            json!({"agent": "a", "content": "x", "metadata": {"k": 1, "a": 2}}),
+        )
+        .unwrap();
         let mut other: StoreRequest =
-            serde_json::from_str(r#"{"metadata":{"a":2,"k":1},"content":"x","agent":"agent:a"}"#).unwrap();
+            serde_json::from_str(r#"{"metadata":{"a":2,"k":1},"content":"x","agent":"agent:a"}"#)
+                .unwrap();
         other.id = Some(MemoryId::from_u128(1));
         assert_eq!(body_hash(&one).unwrap(), body_hash(&other).unwrap());
         other.content.push('!');

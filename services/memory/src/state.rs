@@ -41,20 +41,33 @@ impl State {
     pub(crate) async fn embed(&self, texts: Vec<String>) -> Result<Vec<Vector>, EmbedError> {
         let started = tokio::time::Instant::now();
         let count = texts.len();
-        let result = tokio::time::timeout(self.config.embed_timeout(), self.embedder.embed(texts)).await;
-        let durations = self.context.metrics.histogram(MetricName::EmbeddingDuration);
+        let result =
+            tokio::time::timeout(self.config.embed_timeout(), self.embedder.embed(texts)).await;
+        let durations = self
+            .context
+            .metrics
+            .histogram(MetricName::EmbeddingDuration);
         durations.record_duration(started.elapsed(), &[]);
-        let embeddings = result.unwrap_or_else(|_| Err(EmbedError::Unavailable("it took too long".to_owned())))?;
+        let embeddings = result
+            .unwrap_or_else(|_| Err(EmbedError::Unavailable("it took too long".to_owned())))?;
         if embeddings.len() != count {
-            return Err(EmbedError::Unavailable(format!("{} vectors for {count} texts", embeddings.len())));
+            return Err(EmbedError::Unavailable(format!(
+                "{} vectors for {count} texts",
+                embeddings.len()
+            )));
         }
         let model = self.embedder.model();
-        Ok(embeddings.into_iter().map(|embedding| Vector { embedding, model }).collect())
+        Ok(embeddings
+            .into_iter()
+            .map(|embedding| Vector { embedding, model })
+            .collect())
     }
 
     pub(crate) async fn embed_one(&self, text: &str) -> Result<Vector, EmbedError> {
         let mut vectors = self.embed(vec![text.to_owned()]).await?;
-        vectors.pop().ok_or_else(|| EmbedError::Unavailable("no vector".to_owned()))
+        vectors
+            .pop()
+            .ok_or_else(|| EmbedError::Unavailable("no vector".to_owned()))
     }
 }
 

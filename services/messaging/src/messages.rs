@@ -21,37 +21,78 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// `minted` is the id of a message that comes without one.
-    pub(crate) fn new(request: PostRequest, minted: MessageId, created_at: Timestamp) -> Result<Self, Problem> {
-        let PostRequest { channel, id, author, text, content, metadata } = request;
+    pub(crate) fn new(
+        request: PostRequest,
+        minted: MessageId,
+        created_at: Timestamp,
+    ) -> Result<Self, Problem> {
+        let PostRequest {
+            channel,
+            id,
+            author,
+            text,
+            content,
+            metadata,
+        } = request;
         for (field, value) in [("text", &text), ("author.id", &author.id)] {
             // Refused, not stripped: what was posted is never silently changed, and text in Postgres cannot hold it.
             if value.contains('\0') {
-                return Err(Problem::new(Code::InvalidRequest, format!("`{field}` contains the character U+0000"))
-                    .field(field)
-                    .next("remove the character and post again"));
+                return Err(Problem::new(
+                    Code::InvalidRequest,
+                    format!("`{field}` contains the character U+0000"),
+                )
+                .field(field)
+                .next("remove the character and post again"));
             }
         }
         if author.id.is_empty() || author.id.len() > AUTHOR_BYTES_MAX {
-            let detail = format!("`author.id` has {} bytes, 1 to {AUTHOR_BYTES_MAX} are taken", author.id.len());
+            let detail = format!(
+                "`author.id` has {} bytes, 1 to {AUTHOR_BYTES_MAX} are taken",
+                author.id.len()
+            );
             return Err(Problem::new(Code::InvalidRequest, detail).field("author.id"));
         }
-        let message = Message { id: id.unwrap_or(minted), channel_id: channel, author, text, content, metadata, created_at };
+        let message = Message {
+            id: id.unwrap_or(minted),
+            channel_id: channel,
+            author,
+            text,
+            content,
+            metadata,
+            created_at,
+        };
         let json = |value: serde_json::Result<String>| {
-            value.map_err(|error| Problem::new(Code::InvalidRequest, format!("the message has no JSON: {error}")))
+            value.map_err(|error| {
+                Problem::new(
+                    Code::InvalidRequest,
+                    format!("the message has no JSON: {error}"),
+                )
+            })
         };
         let size = json(serde_json::to_string(&message))?.len();
         if size > MESSAGE_BYTES_MAX {
-            let detail = format!("the message has {size} bytes as JSON, at most {MESSAGE_BYTES_MAX} are taken");
+            let detail = format!(
+                "the message has {size} bytes as JSON, at most {MESSAGE_BYTES_MAX} are taken"
+            );
             return Err(Problem::new(Code::BodyTooLarge, detail).field("text"));
         }
-        let content = message.content.as_ref().map(|content| json(serde_json::to_string(content))).transpose()?;
+        let content = message
+            .content
+            .as_ref()
+            .map(|content| json(serde_json::to_string(content)))
+            .transpose()?;
         let metadata = if message.metadata.is_empty() {
             None
         } else {
             Some(json(serde_json::to_string(&message.metadata))?)
         };
         let size = i32::try_from(size).unwrap_or(i32::MAX);
-        Ok(Self { message, content, metadata, size })
+        Ok(Self {
+            message,
+            content,
+            metadata,
+            size,
+        })
     }
 
     /// Whether the stored message is this one, posted again: all but the time.
@@ -67,9 +108,12 @@ impl Draft {
 }
 
 pub(crate) fn conflict(channel: &ChannelId, id: &MessageId) -> Problem {
-    Problem::new(Code::MessageConflict, format!("channel `{channel}` has a message `{id}` with another body"))
-        .field("id")
-        .next("post it under another id, or leave the id out")
+    Problem::new(
+        Code::MessageConflict,
+        format!("channel `{channel}` has a message `{id}` with another body"),
+    )
+    .field("id")
+    .next("post it under another id, or leave the id out")
 }
 
 pub(crate) const fn author_kind(kind: AuthorKind) -> &'static str {
@@ -95,8 +139,12 @@ mod tests {
     use super::*;
 
     fn draft(body: serde_json::Value) -> Result<Draft, Problem> {
-        let mut request = json!({"channel": "general", "author": {"kind": "user", "id": "ann"}, "text": "hi"});
-        request.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        let mut request =
+            json!({"channel": "general", "author": {"kind": "user", "id": "ann"}, "text": "hi"});
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(body.as_object().unwrap().clone());
         let request = serde_json::from_value(request).unwrap();
         Draft::new(request, "msg_minted".parse().unwrap(), Timestamp::EPOCH)
     }
@@ -104,26 +152,48 @@ mod tests {
     #[test]
     fn a_message_without_an_id_gets_the_minted_one() {
         assert_eq!(draft(json!({})).unwrap().message.id.as_str(), "msg_minted");
-        assert_eq!(draft(json!({"id": "mine"})).unwrap().message.id.as_str(), "mine");
+        assert_eq!(
+            draft(json!({"id": "mine"})).unwrap().message.id.as_str(),
+            "mine"
+        );
     }
 
     #[test]
     fn what_postgres_cannot_hold_is_refused_by_field() {
         let problem = draft(json!({"text": "a\0b"})).unwrap_err();
-        assert_eq!((problem.status, problem.field.as_deref()), (400, Some("text")));
+        assert_eq!(
+            (problem.status, problem.field.as_deref()),
+            (400, Some("text"))
+        );
         let problem = draft(json!({"author": {"kind": "agent", "id": "so\0fia"}})).unwrap_err();
-        assert_eq!((problem.status, problem.field.as_deref()), (400, Some("author.id")));
+        assert_eq!(
+            (problem.status, problem.field.as_deref()),
+            (400, Some("author.id"))
+        );
         assert!(draft(json!({"author": {"kind": "user", "id": ""}})).is_err());
         // Escaped in JSON, so content and metadata keep it.
-        assert!(draft(json!({"content": [{"type": "text", "text": "\0"}], "metadata": {"k": "\0"}})).is_ok());
+        assert!(
+            draft(json!({"content": [{"type": "text", "text": "\0"}], "metadata": {"k": "\0"}}))
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_public_body_fits_and_not_much_more() {
         assert!(draft(json!({"text": "x".repeat(BODY_BYTES_MAX)})).is_ok());
-        assert_eq!(draft(json!({"text": "x".repeat(MESSAGE_BYTES_MAX)})).unwrap_err().status, 413);
+        assert_eq!(
+            draft(json!({"text": "x".repeat(MESSAGE_BYTES_MAX)}))
+                .unwrap_err()
+                .status,
+            413
+        );
         // A control character is six bytes of JSON: measured is what travels.
-        assert_eq!(draft(json!({"text": "\u{1}".repeat(BODY_BYTES_MAX / 2)})).unwrap_err().status, 413);
+        assert_eq!(
+            draft(json!({"text": "\u{1}".repeat(BODY_BYTES_MAX / 2)}))
+                .unwrap_err()
+                .status,
+            413
+        );
     }
 
     #[test]
@@ -132,7 +202,10 @@ mod tests {
         let mut later = first.message.clone();
         later.created_at = Timestamp::from_millis(5);
         assert!(first.is(&later));
-        for other in [json!({"id": "m"}), json!({"id": "m", "metadata": {"a": 1}, "text": "ho"})] {
+        for other in [
+            json!({"id": "m"}),
+            json!({"id": "m", "metadata": {"a": 1}, "text": "ho"}),
+        ] {
             assert!(!draft(other).unwrap().is(&later));
         }
     }

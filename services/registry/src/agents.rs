@@ -37,8 +37,14 @@ pub(crate) struct Current {
 impl Declared {
     /// Checks the object for a caller of `tenant`; one that names another tenant is refused.
     pub(crate) fn new(mut agent: Agent, tenant: &Tenant) -> Result<Self, Problem> {
-        if let Some(named) = agent.metadata.tenant.as_ref().filter(|named| *named != tenant) {
-            let detail = format!("metadata.tenant is `{named}`, but the request is of tenant `{tenant}`");
+        if let Some(named) = agent
+            .metadata
+            .tenant
+            .as_ref()
+            .filter(|named| *named != tenant)
+        {
+            let detail =
+                format!("metadata.tenant is `{named}`, but the request is of tenant `{tenant}`");
             return Err(Problem::new(Code::InvalidRequest, detail)
                 .field("metadata.tenant")
                 .next("leave metadata.tenant out, or send the request as that tenant"));
@@ -51,7 +57,11 @@ impl Declared {
     fn of(agent: Agent) -> Result<Self, serde_json::Error> {
         let json = canonical_json(&agent)?;
         let artifact = Artifact::of(&agent.spec)?;
-        Ok(Self { agent, json, artifact })
+        Ok(Self {
+            agent,
+            json,
+            artifact,
+        })
     }
 
     /// From the stored text.
@@ -72,20 +82,30 @@ impl Stored {
     pub(crate) fn check(&self, if_match: Option<&str>) -> Result<(), Problem> {
         let etag = self.etag();
         let holds = if_match.is_none_or(|wanted| {
-            wanted.split(',').map(str::trim).any(|one| one == "*" || one.trim_matches('"') == etag)
+            wanted
+                .split(',')
+                .map(str::trim)
+                .any(|one| one == "*" || one.trim_matches('"') == etag)
         });
         if holds {
             return Ok(());
         }
-        let detail = format!("agent `{}` has the etag {etag} by now", self.declared.agent.metadata.name);
+        let detail = format!(
+            "agent `{}` has the etag {etag} by now",
+            self.declared.agent.metadata.name
+        );
         Err(Problem::new(Code::PreconditionFailed, detail)
             .field("if_match")
-            .next("read the agent again, apply your change to what you read, and send its new etag"))
+            .next(
+                "read the agent again, apply your change to what you read, and send its new etag",
+            ))
     }
 
     pub(crate) fn view(&self) -> AgentView {
         let agent = self.declared.agent.clone();
-        let is_published = self.published.is_some_and(|current| current.hash == self.declared.artifact.hash);
+        let is_published = self
+            .published
+            .is_some_and(|current| current.hash == self.declared.artifact.hash);
         AgentView {
             api_version: agent.api_version,
             kind: agent.kind,
@@ -112,9 +132,12 @@ mod tests {
     use super::*;
 
     fn stored(generation: u64, instructions: &str) -> Stored {
-        let json = format!(r#"{{"metadata":{{"name":"sofia"}},"spec":{{"instructions":"{instructions}"}}}}"#);
+        let json = format!(
+            r#"{{"metadata":{{"name":"sofia"}},"spec":{{"instructions":"{instructions}"}}}}"#
+        );
         Stored {
-            declared: Declared::new(serde_json::from_str(&json).unwrap(), &Tenant::default()).unwrap(),
+            declared: Declared::new(serde_json::from_str(&json).unwrap(), &Tenant::default())
+                .unwrap(),
             generation,
             published: None,
             created_at: Timestamp::EPOCH,
@@ -133,7 +156,12 @@ mod tests {
     fn if_match_takes_what_http_sends() {
         let agent = stored(1, "a");
         let etag = agent.etag();
-        for good in [format!("\"{etag}\""), etag.clone(), "*".into(), format!("\"x\", \"{etag}\"")] {
+        for good in [
+            format!("\"{etag}\""),
+            etag.clone(),
+            "*".into(),
+            format!("\"x\", \"{etag}\""),
+        ] {
             assert!(agent.check(Some(&good)).is_ok(), "{good}");
         }
         assert!(agent.check(None).is_ok());
@@ -143,7 +171,8 @@ mod tests {
 
     #[test]
     fn another_tenants_object_is_refused_by_field() {
-        let agent = serde_json::from_str(r#"{"metadata":{"name":"sofia","tenant":"daarion"}}"#).unwrap();
+        let agent =
+            serde_json::from_str(r#"{"metadata":{"name":"sofia","tenant":"daarion"}}"#).unwrap();
         let problem = Declared::new(agent, &Tenant::default()).unwrap_err();
         assert_eq!(problem.field.as_deref(), Some("metadata.tenant"));
     }
@@ -153,7 +182,11 @@ mod tests {
         let mut agent = stored(1, "a");
         assert!(agent.view().status.draft);
         let hash = agent.declared.artifact.hash;
-        agent.published = Some(Current { version: 1, hash, published_at: Timestamp::EPOCH });
+        agent.published = Some(Current {
+            version: 1,
+            hash,
+            published_at: Timestamp::EPOCH,
+        });
         assert!(!agent.view().status.draft);
         agent.declared = stored(2, "b").declared;
         assert!(agent.view().status.draft);

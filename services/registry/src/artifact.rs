@@ -29,7 +29,9 @@ impl Hash {
 impl TryFrom<Vec<u8>> for Hash {
     type Error = HashError;
     fn try_from(bytes: Vec<u8>) -> Result<Self, HashError> {
-        <[u8; 32]>::try_from(bytes).map(Self).map_err(|bytes| HashError(hex::encode(bytes)))
+        <[u8; 32]>::try_from(bytes)
+            .map(Self)
+            .map_err(|bytes| HashError(hex::encode(bytes)))
     }
 }
 
@@ -40,7 +42,11 @@ impl FromStr for Hash {
         let bytes = hex::decode(text).map_err(|_| quoted())?;
         let hash = Self::try_from(bytes).map_err(|_| quoted())?;
         // One hash has one spelling.
-        if hash.to_string() == text { Ok(hash) } else { Err(quoted()) }
+        if hash.to_string() == text {
+            Ok(hash)
+        } else {
+            Err(quoted())
+        }
     }
 }
 
@@ -66,7 +72,10 @@ pub(crate) struct Artifact {
 impl Artifact {
     pub(crate) fn of(spec: &AgentSpec) -> Result<Self, serde_json::Error> {
         let json = canonical_json(spec)?;
-        Ok(Self { hash: Hash::of(json.as_bytes()), json })
+        Ok(Self {
+            hash: Hash::of(json.as_bytes()),
+            json,
+        })
     }
 }
 
@@ -120,7 +129,9 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("finite", |f| f.is_finite())
+                .prop_map(Value::from),
             ".{0,12}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 32, 5, |inner| {
@@ -144,10 +155,19 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter() {
-        let one: AgentSpec = serde_json::from_str(r#"{"tools":[{"b":1,"a":{"d":2,"c":3}}],"instructions":"x"}"#).unwrap();
-        let two: AgentSpec = serde_json::from_str(r#"{"instructions":"x","tools":[{"a":{"c":3,"d":2},"b":1}]}"#).unwrap();
+        let one: AgentSpec =
+            serde_json::from_str(r#"{"tools":[{"b":1,"a":{"d":2,"c":3}}],"instructions":"x"}"#)
+                .unwrap();
+        let two: AgentSpec =
+            serde_json::from_str(r#"{"instructions":"x","tools":[{"a":{"c":3,"d":2},"b":1}]}"#)
+                .unwrap();
         assert_eq!(Artifact::of(&one).unwrap(), Artifact::of(&two).unwrap());
-        assert!(Artifact::of(&one).unwrap().json.contains(r#""tools":[{"a":{"c":3,"d":2},"b":1}]"#));
+        assert!(
+            Artifact::of(&one)
+                .unwrap()
+                .json
+                .contains(r#""tools":[{"a":{"c":3,"d":2},"b":1}]"#)
+        );
     }
 
     /// Invocations stay pinned to hashes: bytes of the same spec must never change from build to build unnoticed.

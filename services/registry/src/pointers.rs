@@ -52,7 +52,12 @@ impl Pointers {
     }
 
     /// Reads the truth and writes it, in one turn.
-    async fn write(&self, state: &State, tenant: &Tenant, agent: &AgentName) -> Result<(), RepairError> {
+    async fn write(
+        &self,
+        state: &State,
+        tenant: &Tenant,
+        agent: &AgentName,
+    ) -> Result<(), RepairError> {
         let _turn = self.writing.lock().await;
         let mut tx = mesh_store::tenant_tx(&state.pool, tenant).await?;
         let pointer = store::get(&mut tx, tenant, agent).await?;
@@ -60,7 +65,12 @@ impl Pointers {
         let bus = &state.context.bus;
         match pointer {
             Some(pointer) => {
-                bus.kv_put(Bucket::Agents, &key(tenant, agent), Bytes::from(serde_json::to_vec(&pointer)?)).await?;
+                bus.kv_put(
+                    Bucket::Agents,
+                    &key(tenant, agent),
+                    Bytes::from(serde_json::to_vec(&pointer)?),
+                )
+                .await?;
             }
             None => bus.kv_delete(Bucket::Agents, &key(tenant, agent)).await?,
         }
@@ -120,7 +130,10 @@ async fn published(state: &State) -> Result<BTreeMap<String, Bytes>, RepairError
         let chunk = store::list(&mut tx, after.as_ref(), READ_CHUNK).await?;
         tx.commit().await?;
         for pointer in &chunk {
-            all.insert(key(&pointer.tenant, &pointer.agent), Bytes::from(serde_json::to_vec(pointer)?));
+            all.insert(
+                key(&pointer.tenant, &pointer.agent),
+                Bytes::from(serde_json::to_vec(pointer)?),
+            );
         }
         match chunk.into_iter().last() {
             Some(last) => after = Some(last),
@@ -131,7 +144,10 @@ async fn published(state: &State) -> Result<BTreeMap<String, Bytes>, RepairError
 
 /// The keys whose value is missing, another or too many.
 fn plan(published: &BTreeMap<String, Bytes>, shown: &BTreeMap<String, Bytes>) -> Vec<String> {
-    let missing_or_other = published.iter().filter(|(key, value)| shown.get(*key) != Some(value)).map(|(key, _)| key);
+    let missing_or_other = published
+        .iter()
+        .filter(|(key, value)| shown.get(*key) != Some(value))
+        .map(|(key, _)| key);
     let stale = shown.keys().filter(|key| !published.contains_key(*key));
     missing_or_other.chain(stale).cloned().collect()
 }

@@ -79,7 +79,10 @@ impl Bus {
                 return Ok(Err((503, description)));
             }
             Err(NoAnswer::TimedOut) => {
-                return Err(BusError::Unknown { doing: doing.to_owned(), waited: API_DEADLINE });
+                return Err(BusError::Unknown {
+                    doing: doing.to_owned(),
+                    waited: API_DEADLINE,
+                });
             }
             Err(NoAnswer::TooLarge) => return Err(self.too_large(body.to_string().len())),
             Err(NoAnswer::Client(source)) => return Err(BusError::Client { doing, source }),
@@ -88,7 +91,10 @@ impl Bus {
     }
 
     pub(crate) fn too_large(&self, bytes: usize) -> BusError {
-        BusError::TooLarge { bytes, bytes_max: self.client().max_payload() }
+        BusError::TooLarge {
+            bytes,
+            bytes_max: self.client().max_payload(),
+        }
     }
 }
 
@@ -96,13 +102,20 @@ pub(crate) fn read_answer(
     payload: &[u8],
     doing: &'static str,
 ) -> Result<Result<Value, (u64, String)>, BusError> {
-    let unreadable = |source| BusError::Answer { doing: doing.to_owned(), source };
+    let unreadable = |source| BusError::Answer {
+        doing: doing.to_owned(),
+        source,
+    };
     let answer: Value = serde_json::from_slice(payload).map_err(unreadable)?;
     match answer.get("error") {
         None => Ok(Ok(answer)),
         Some(error) => {
             let error = ApiError::deserialize(error).map_err(unreadable)?;
-            let code = if error.err_code == 0 { error.code } else { error.err_code };
+            let code = if error.err_code == 0 {
+                error.code
+            } else {
+                error.err_code
+            };
             Ok(Err((code, error.description)))
         }
     }

@@ -51,7 +51,8 @@ impl Bus {
         deadline: Duration,
     ) -> Result<E::Reply, Problem> {
         let subject = E::subject();
-        self.call_patiently::<E>(&subject, caller, request, deadline, NobodyListens::Patience).await
+        self.call_patiently::<E>(&subject, caller, request, deadline, NobodyListens::Patience)
+            .await
     }
 
     /// Asks an endpoint at another subject, such as one instance's. That nobody listens there is
@@ -66,7 +67,8 @@ impl Bus {
         request: &E::Request,
         deadline: Duration,
     ) -> Result<E::Reply, Problem> {
-        self.call_patiently::<E>(subject, caller, request, deadline, NobodyListens::Tell).await
+        self.call_patiently::<E>(subject, caller, request, deadline, NobodyListens::Tell)
+            .await
     }
 
     async fn call_patiently<E: Endpoint>(
@@ -92,7 +94,10 @@ impl Bus {
                 Err(NoAnswer::TimedOut) => return Err(timed_out(&subject, deadline)),
                 Err(NoAnswer::TooLarge) => return Err(self.too_large(payload.len()).into()),
                 Err(NoAnswer::Client(error)) => {
-                    return Err(Problem::new(Code::Unavailable, format!("{subject}: {error}")));
+                    return Err(Problem::new(
+                        Code::Unavailable,
+                        format!("{subject}: {error}"),
+                    ));
                 }
             };
             let patience = deadline.min(NO_RESPONDERS_PATIENCE);
@@ -139,7 +144,10 @@ impl Bus {
 
 pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, Problem> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
-        Problem::new(Code::Internal, format!("a message cannot be written as JSON: {error}"))
+        Problem::new(
+            Code::Internal,
+            format!("a message cannot be written as JSON: {error}"),
+        )
     })
 }
 
@@ -149,7 +157,10 @@ pub(crate) fn nobody_there(subject: &str) -> Problem {
 }
 
 pub(crate) fn timed_out(subject: &str, deadline: Duration) -> Problem {
-    Problem::new(Code::Timeout, format!("no answer from {subject} within {deadline:?}"))
+    Problem::new(
+        Code::Timeout,
+        format!("no answer from {subject} within {deadline:?}"),
+    )
 }
 
 /// A reply, or the problem that an error answer carries.
@@ -157,16 +168,27 @@ pub(crate) fn read_answer<T: DeserializeOwned>(
     headers: &Headers,
     payload: &[u8],
 ) -> Result<T, Problem> {
-    if let Some(status) = headers.get(Headers::NATS_SERVICE_ERROR_CODE) {
-        // A service that is not ours may send the headers alone.
-        return Err(serde_json::from_slice(payload).unwrap_or_else(|_| {
-            let text = headers.get(Headers::NATS_SERVICE_ERROR).unwrap_or("no reason given");
-            Problem::new(Code::Internal, format!("{text} ({status})"))
-        }));
+    if let Some(problem) = problem_in(headers, payload) {
+        return Err(problem);
     }
     serde_json::from_slice(payload).map_err(|error| {
-        Problem::new(Code::Internal, format!("the answer is not what was agreed: {error}"))
+        Problem::new(
+            Code::Internal,
+            format!("the answer is not what was agreed: {error}"),
+        )
     })
+}
+
+/// The problem of an error answer; `None` for a good one.
+pub(crate) fn problem_in(headers: &Headers, payload: &[u8]) -> Option<Problem> {
+    let status = headers.get(Headers::NATS_SERVICE_ERROR_CODE)?;
+    // A service that is not ours may send the headers alone.
+    Some(serde_json::from_slice(payload).unwrap_or_else(|_| {
+        let text = headers
+            .get(Headers::NATS_SERVICE_ERROR)
+            .unwrap_or("no reason given");
+        Problem::new(Code::Internal, format!("{text} ({status})"))
+    }))
 }
 
 #[cfg(test)]
@@ -179,8 +201,15 @@ mod tests {
         headers.insert(Headers::NATS_SERVICE_ERROR_CODE, "418");
         headers.insert(Headers::NATS_SERVICE_ERROR, "teapot");
         let problem = read_answer::<u32>(&headers, b"").unwrap_err();
-        assert!(problem.is(Code::Internal) && problem.detail.contains("teapot"), "{problem:?}");
+        assert!(
+            problem.is(Code::Internal) && problem.detail.contains("teapot"),
+            "{problem:?}"
+        );
         assert_eq!(read_answer::<u32>(&Headers::new(), b"7").unwrap(), 7);
-        assert!(read_answer::<u32>(&Headers::new(), b"x").unwrap_err().is(Code::Internal));
+        assert!(
+            read_answer::<u32>(&Headers::new(), b"x")
+                .unwrap_err()
+                .is(Code::Internal)
+        );
     }
 }

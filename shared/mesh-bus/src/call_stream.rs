@@ -44,7 +44,9 @@ impl Bus {
         let subject = E::subject().to_string();
         let mut pauses = NO_RESPONDERS_PAUSES.iter();
         loop {
-            let asked = self.stream_once::<E>(&subject, &headers, &payload, &mut on_chunk).await;
+            let asked = self
+                .stream_once::<E>(&subject, &headers, &payload, &mut on_chunk)
+                .await;
             match asked {
                 Ok(reply) => return Ok(reply),
                 Err(Ended::With(problem)) => return Err(problem),
@@ -64,7 +66,10 @@ impl Bus {
         on_chunk: &mut (impl FnMut(E::Chunk) + Send),
     ) -> Result<E::Reply, Ended> {
         let inbox = self.client().new_inbox();
-        let mut messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
+        let mut messages = self
+            .subscribe_at(inbox.clone(), None)
+            .await
+            .map_err(Ended::from)?;
         let headers = headers.clone().into_map();
         let sent = self.client().publish_with_reply_and_headers(
             subject.to_owned(),
@@ -75,14 +80,25 @@ impl Bus {
         let deadline = <E as Endpoint>::DEADLINE;
         let late = |_| Ended::With(timed_out(subject, deadline));
         let failed = |error: async_nats::PublishError| {
-            Ended::With(Problem::new(Code::Unavailable, format!("{subject}: {error}")))
+            Ended::With(Problem::new(
+                Code::Unavailable,
+                format!("{subject}: {error}"),
+            ))
         };
-        tokio::time::timeout(deadline, sent).await.map_err(late)?.map_err(failed)?;
+        tokio::time::timeout(deadline, sent)
+            .await
+            .map_err(late)?
+            .map_err(failed)?;
         let mut chunks = 0_u64;
         loop {
-            let next = tokio::time::timeout(deadline, messages.next()).await.map_err(late)?;
+            let next = tokio::time::timeout(deadline, messages.next())
+                .await
+                .map_err(late)?;
             let Some(message) = next else {
-                return Err(Ended::With(Problem::new(Code::Unavailable, "the connection ended")));
+                return Err(Ended::With(Problem::new(
+                    Code::Unavailable,
+                    "the connection ended",
+                )));
             };
             if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
                 return Err(Ended::NobodyListens);
@@ -91,10 +107,17 @@ impl Bus {
             if headers.get(Headers::MESH_FINAL).is_some() {
                 return read_answer(&headers, &message.payload).map_err(Ended::With);
             }
-            let number = headers.get(Headers::MESH_CHUNK).and_then(|n| n.parse().ok());
+            let number = headers
+                .get(Headers::MESH_CHUNK)
+                .and_then(|n| n.parse().ok());
             chunks += 1;
             if number.is_some_and(|number: u64| number != chunks) {
-                tracing::warn!(subject, chunks, number, "chunks were lost with the connection");
+                tracing::warn!(
+                    subject,
+                    chunks,
+                    number,
+                    "chunks were lost with the connection"
+                );
                 chunks = number.unwrap_or(chunks);
             }
             on_chunk(read_answer(&headers, &message.payload).map_err(Ended::With)?);

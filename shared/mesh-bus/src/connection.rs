@@ -102,9 +102,19 @@ impl Bus {
         let client = connect
             .connect(addresses.as_slice())
             .await
-            .map_err(|source| BusError::Address { url: options.url.clone(), source })?;
+            .map_err(|source| BusError::Address {
+                url: options.url.clone(),
+                source,
+            })?;
         let jetstream = async_nats::jetstream::new(client.clone());
-        Ok(Self { inner: Arc::new(Inner { client, jetstream, bells, options }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client,
+                jetstream,
+                bells,
+                options,
+            }),
+        })
     }
 
     /// Whether there is a connection now.
@@ -185,7 +195,9 @@ impl Bells {
 
 /// Doubling pauses; randomness spreads processes that lost the server together.
 fn pause_before(attempt: usize) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    let doublings = u32::try_from(attempt.saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .min(10);
     let pause = (RECONNECT_PAUSE_MIN * 2_u32.pow(doublings)).min(RECONNECT_PAUSE_MAX);
     let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), attempt) % 1_000;
     pause.mul_f64(0.5 + jitter as f64 / 2_000.0)
@@ -199,7 +211,10 @@ mod tests {
     fn pauses_grow_to_their_bound_and_never_vanish() {
         for attempt in [0, 1, 2, 5, 50, usize::MAX] {
             let pause = pause_before(attempt);
-            assert!(pause >= RECONNECT_PAUSE_MIN / 2 && pause <= RECONNECT_PAUSE_MAX, "{pause:?}");
+            assert!(
+                pause >= RECONNECT_PAUSE_MIN / 2 && pause <= RECONNECT_PAUSE_MAX,
+                "{pause:?}"
+            );
         }
         assert!(pause_before(20) >= RECONNECT_PAUSE_MAX / 2);
     }

@@ -48,7 +48,11 @@ impl Bus {
                 Err(error) => return Err(error),
             };
             tracing::warn!(%error, durable = consumer.durable, "the consumer is not there yet");
-            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if shutdown
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
                 return Ok(());
             }
             pause = (pause * 2).min(ERROR_PAUSE_MAX);
@@ -138,7 +142,9 @@ where
         }
     };
     let is_dead = matches!(settled, Settled::Dead(_));
-    let Err(error) = delivery.settle(settled).await else { return };
+    let Err(error) = delivery.settle(settled).await else {
+        return;
+    };
     tracing::warn!(%error, subject = delivery.subject, "a message will be delivered again");
     if is_dead {
         // If this is lost too, the message comes again after the consumer's patience.
@@ -157,7 +163,10 @@ fn after_panic(delivery: &Delivery, panic: &(dyn std::any::Any + Send)) -> Settl
     if delivery.delivered < CONSUME_ATTEMPTS_MAX {
         return Settled::RetryIn(PANIC_PAUSE * delivery.delivered);
     }
-    let detail = format!("handling it failed {} times, at last with: {text}", delivery.delivered);
+    let detail = format!(
+        "handling it failed {} times, at last with: {text}",
+        delivery.delivered
+    );
     Settled::Dead(Problem::new(Code::Internal, detail))
 }
 

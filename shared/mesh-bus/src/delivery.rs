@@ -73,7 +73,8 @@ impl Delivery {
             Settled::Ack => self.say(Bytes::from_static(b"+ACK")).await,
             Settled::RetryIn(pause) => {
                 let nanoseconds = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
-                self.say(format!("-NAK {{\"delay\": {nanoseconds}}}").into()).await
+                self.say(format!("-NAK {{\"delay\": {nanoseconds}}}").into())
+                    .await
             }
             Settled::Dead(reason) => {
                 self.bury(&reason).await?;
@@ -91,7 +92,9 @@ impl Delivery {
     }
 
     async fn say(&self, word: Bytes) -> Result<(), BusError> {
-        self.bus.enqueue(self.settle_at.clone(), Headers::new(), word).await
+        self.bus
+            .enqueue(self.settle_at.clone(), Headers::new(), word)
+            .await
     }
 }
 
@@ -127,10 +130,23 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_reply_subject_are_read() {
-        let wanted = Some(Place { delivered: 2, stream_sequence: 7, published_at_ns: 1_795 });
-        assert_eq!(Place::parse("$JS.ACK.INVOCATIONS.intake.2.7.9.1795.0"), wanted);
-        assert_eq!(Place::parse("$JS.ACK._.hash.INVOCATIONS.intake.2.7.9.1795.0"), wanted);
-        assert_eq!(Place::parse("$JS.ACK.d.hash.INVOCATIONS.intake.2.7.9.1795.0.token"), wanted);
+        let wanted = Some(Place {
+            delivered: 2,
+            stream_sequence: 7,
+            published_at_ns: 1_795,
+        });
+        assert_eq!(
+            Place::parse("$JS.ACK.INVOCATIONS.intake.2.7.9.1795.0"),
+            wanted
+        );
+        assert_eq!(
+            Place::parse("$JS.ACK._.hash.INVOCATIONS.intake.2.7.9.1795.0"),
+            wanted
+        );
+        assert_eq!(
+            Place::parse("$JS.ACK.d.hash.INVOCATIONS.intake.2.7.9.1795.0.token"),
+            wanted
+        );
         for text in ["", "_INBOX.a", "$JS.ACK.a.b", "$JS.ACK.S.c.x.7.9.1795.0"] {
             assert_eq!(Place::parse(text), None, "{text}");
         }

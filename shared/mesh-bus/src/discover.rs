@@ -45,8 +45,14 @@ impl Bus {
         let doing = "ask which services there are";
         let inbox = self.client().new_inbox();
         let mut answers = self.subscribe_at(inbox.clone(), None).await?;
-        let asked = self.client().publish_with_reply(STATS, inbox, Bytes::new()).await;
-        asked.map_err(|source| BusError::Client { doing, source: source.into() })?;
+        let asked = self
+            .client()
+            .publish_with_reply(STATS, inbox, Bytes::new())
+            .await;
+        asked.map_err(|source| BusError::Client {
+            doing,
+            source: source.into(),
+        })?;
         let mut services = Vec::new();
         let collect = async {
             while let Some(answer) = answers.next().await {

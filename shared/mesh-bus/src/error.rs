@@ -25,7 +25,11 @@ pub enum BusError {
     NoStream { subject: String },
     /// JetStream said no; nothing was stored.
     #[error("JetStream refused to {doing}: {description} ({code})")]
-    Refused { doing: String, code: u64, description: String },
+    Refused {
+        doing: String,
+        code: u64,
+        description: String,
+    },
     /// No answer: it may have happened or not.
     #[error("no answer within {waited:?} to: {doing}; whether it happened is unknown")]
     Unknown { doing: String, waited: Duration },
@@ -57,9 +61,10 @@ impl BusError {
             // A full stream empties; so does JetStream's own overload.
             Self::Refused { code, .. } => matches!(code, 10_008 | 10_023 | 10_047 | 10_077),
             Self::Client { .. } => true,
-            Self::Address { .. } | Self::TooLarge { .. } | Self::Answer { .. } | Self::Key { .. } => {
-                false
-            }
+            Self::Address { .. }
+            | Self::TooLarge { .. }
+            | Self::Answer { .. }
+            | Self::Key { .. } => false,
         }
     }
 
@@ -94,8 +99,14 @@ pub enum TopologyError {
         source: BusError,
     },
     /// What is there differs, and the server refuses to change it. Nothing was deleted.
-    #[error("{what} differs from the topology ({differences}) and cannot be changed in place: {reason}")]
-    CannotChange { what: String, differences: String, reason: String },
+    #[error(
+        "{what} differs from the topology ({differences}) and cannot be changed in place: {reason}"
+    )]
+    CannotChange {
+        what: String,
+        differences: String,
+        reason: String,
+    },
     /// What is there is not what was declared.
     #[error("{}; apply the topology with `mesh migrate`", .0.join("; "))]
     Drift(Vec<String>),
@@ -108,7 +119,9 @@ pub enum ServerRefused {
     #[error("not connected to NATS at {url}")]
     NotConnected { url: String },
     /// Before 2.15.1 a work queue's compaction could skip the sync.
-    #[error("nats-server {found} is too old: at least {needed} is needed, for older ones lose acknowledged messages")]
+    #[error(
+        "nats-server {found} is too old: at least {needed} is needed, for older ones lose acknowledged messages"
+    )]
     TooOld { found: String, needed: String },
     /// Streams need JetStream.
     #[error("nats-server at {url} runs without JetStream: start it with a `jetstream {{ }}` block")]

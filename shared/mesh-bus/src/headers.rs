@@ -62,7 +62,11 @@ impl Headers {
     pub fn get(&self, name: &str) -> Option<&str> {
         // A name no header can have would panic in the client.
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-        if is_name { self.0.get(name).map(HeaderValue::as_str) } else { None }
+        if is_name {
+            self.0.get(name).map(HeaderValue::as_str)
+        } else {
+            None
+        }
     }
 
     /// Every name with its first value.
@@ -86,7 +90,9 @@ impl Headers {
         const SEPARATORS: usize = ": \r\n".len();
         let lines = self.0.iter().flat_map(|(name, values)| {
             let name: &str = name.as_ref();
-            values.iter().map(move |value| name.len() + value.as_str().len() + SEPARATORS)
+            values
+                .iter()
+                .map(move |value| name.len() + value.as_str().len() + SEPARATORS)
         });
         FRAME + lines.sum::<usize>()
     }
@@ -109,15 +115,29 @@ impl Headers {
     /// A problem that names the header that is missing or no name.
     pub fn caller(&self) -> Result<Caller, Problem> {
         let missing = |name: &str| {
-            Problem::new(Code::InvalidRequest, format!("the header {name} is missing")).field(name)
+            Problem::new(
+                Code::InvalidRequest,
+                format!("the header {name} is missing"),
+            )
+            .field(name)
         };
-        let tenant = self.get(Self::MESH_TENANT).ok_or_else(|| missing(Self::MESH_TENANT))?;
+        let tenant = self
+            .get(Self::MESH_TENANT)
+            .ok_or_else(|| missing(Self::MESH_TENANT))?;
         let tenant = tenant
             .parse()
             .map_err(|error| Problem::from(error).field(Self::MESH_TENANT))?;
-        let actor = self.get(Self::MESH_ACTOR).ok_or_else(|| missing(Self::MESH_ACTOR))?;
-        let request_id = self.get(Self::MESH_REQUEST_ID).and_then(|id| id.parse().ok());
-        Ok(Caller { tenant, actor: actor.to_owned(), request_id })
+        let actor = self
+            .get(Self::MESH_ACTOR)
+            .ok_or_else(|| missing(Self::MESH_ACTOR))?;
+        let request_id = self
+            .get(Self::MESH_REQUEST_ID)
+            .and_then(|id| id.parse().ok());
+        Ok(Caller {
+            tenant,
+            actor: actor.to_owned(),
+            request_id,
+        })
     }
 
     /// Drops every header whose name is not kept.
@@ -186,7 +206,10 @@ mod tests {
     fn a_value_cannot_add_a_header() {
         let mut headers = Headers::new();
         headers.insert(Headers::MESH_ACTOR, "ann\r\nMesh-Tenant: other");
-        assert_eq!(headers.get(Headers::MESH_ACTOR), Some("ann  Mesh-Tenant: other"));
+        assert_eq!(
+            headers.get(Headers::MESH_ACTOR),
+            Some("ann  Mesh-Tenant: other")
+        );
         assert_eq!(headers.get(Headers::MESH_TENANT), None);
         assert_eq!(headers.get("a b"), None);
         assert_eq!(headers.get(""), None);
@@ -208,6 +231,9 @@ mod tests {
     fn the_size_on_the_wire_is_counted() {
         let mut headers = Headers::new();
         headers.insert(Headers::MESH_TENANT, "default");
-        assert_eq!(headers.wire_bytes(), "NATS/1.0\r\nMesh-Tenant: default\r\n\r\n".len());
+        assert_eq!(
+            headers.wire_bytes(),
+            "NATS/1.0\r\nMesh-Tenant: default\r\n\r\n".len()
+        );
     }
 }

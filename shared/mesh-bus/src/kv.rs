@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 
 use crate::api::{API_DEADLINE, NoAnswer};
-use crate::{Bus, BusError, Bucket, Headers};
+use crate::{Bucket, Bus, BusError, Headers};
 
 const OPERATION: &str = "KV-Operation";
 const MARKER_REASON: &str = "Nats-Marker-Reason";
@@ -65,7 +65,9 @@ impl Bus {
     /// [`BusError::Key`]; as [`Bus::publish_durable`], with one try.
     pub async fn kv_put(&self, bucket: Bucket, key: &str, value: Bytes) -> Result<u64, BusError> {
         let subject = subject_of(bucket, key)?;
-        self.store_at(subject, Headers::new(), value).await.map(|stored| stored.sequence)
+        self.store_at(subject, Headers::new(), value)
+            .await
+            .map(|stored| stored.sequence)
     }
 
     /// Deletes a key; its watchers hear of it.
@@ -76,7 +78,9 @@ impl Bus {
         let subject = subject_of(bucket, key)?;
         let mut headers = Headers::new();
         headers.insert(OPERATION, "DEL");
-        self.store_at(subject, headers, Bytes::new()).await.map(drop)
+        self.store_at(subject, headers, Bytes::new())
+            .await
+            .map(drop)
     }
 
     /// A key's value, if it has one.
@@ -84,7 +88,10 @@ impl Bus {
     /// # Errors
     /// [`BusError::Key`]; when the bucket is not there or does not answer.
     pub async fn kv_get(&self, bucket: Bucket, key: &str) -> Result<Option<Bytes>, BusError> {
-        Ok(self.kv_entry(bucket, key).await?.and_then(|entry| entry.value))
+        Ok(self
+            .kv_entry(bucket, key)
+            .await?
+            .and_then(|entry| entry.value))
     }
 
     async fn kv_entry(&self, bucket: Bucket, key: &str) -> Result<Option<KvEntry>, BusError> {
@@ -95,7 +102,10 @@ impl Bus {
             Ok(answer) => answer,
             Err(NoAnswer::NobodyListens) => return Err(BusError::NoStream { subject }),
             Err(NoAnswer::TimedOut) => {
-                return Err(BusError::Unknown { doing: doing.to_owned(), waited: API_DEADLINE });
+                return Err(BusError::Unknown {
+                    doing: doing.to_owned(),
+                    waited: API_DEADLINE,
+                });
             }
             Err(NoAnswer::TooLarge) => return Err(self.too_large(0)),
             Err(NoAnswer::Client(source)) => return Err(BusError::Client { doing, source }),
@@ -109,7 +119,9 @@ impl Bus {
             }),
             _ => {
                 let headers = Headers::from(answer.headers);
-                let is_marker = headers.get(OPERATION).is_some_and(|operation| operation != "PUT")
+                let is_marker = headers
+                    .get(OPERATION)
+                    .is_some_and(|operation| operation != "PUT")
                     || headers.get(MARKER_REASON).is_some();
                 let revision = headers.get(SEQUENCE).and_then(|text| text.parse().ok());
                 Ok(Some(KvEntry {
@@ -139,9 +151,16 @@ impl Bus {
                 .await
         };
         let listed = tokio::time::timeout(LIST_DEADLINE, listed).await;
-        let unknown = |_| BusError::Unknown { doing: doing.to_owned(), waited: LIST_DEADLINE };
+        let unknown = |_| BusError::Unknown {
+            doing: doing.to_owned(),
+            waited: LIST_DEADLINE,
+        };
         let entries = listed.map_err(unknown)??;
-        Ok(entries.into_iter().flatten().filter(|entry| entry.value.is_some()).collect())
+        Ok(entries
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.value.is_some())
+            .collect())
     }
 
     /// All current entries of a bucket, then every change, for ever: when the watch breaks, it is
@@ -150,30 +169,35 @@ impl Bus {
     #[must_use]
     pub fn kv_watch(&self, bucket: Bucket) -> KvWatch {
         let state = (self.clone(), None::<Watch>, WATCH_PAUSE);
-        let entries = futures::stream::unfold(state, move |(bus, mut watch, mut pause)| async move {
-            loop {
-                let Some(open) = &mut watch else {
-                    match bus.open_watch(bucket).await {
-                        Ok(open) => watch = Some(open),
-                        Err(error) => {
-                            tracing::warn!(%error, bucket = bucket.name(), "a bucket is not watched");
-                            tokio::time::sleep(pause).await;
-                            pause = (pause * 2).min(WATCH_PAUSE_MAX);
+        let entries = futures::stream::unfold(
+            state,
+            move |(bus, mut watch, mut pause)| async move {
+                loop {
+                    let Some(open) = &mut watch else {
+                        match bus.open_watch(bucket).await {
+                            Ok(open) => watch = Some(open),
+                            Err(error) => {
+                                tracing::warn!(%error, bucket = bucket.name(), "a bucket is not watched");
+                                tokio::time::sleep(pause).await;
+                                pause = (pause * 2).min(WATCH_PAUSE_MAX);
+                            }
                         }
+                        continue;
+                    };
+                    match open.next().await {
+                        Some(Ok(entry)) => {
+                            return Some((entry_of(entry), (bus, watch, WATCH_PAUSE)));
+                        }
+                        Some(Err(error)) => {
+                            tracing::warn!(%error, bucket = bucket.name(), "a watch broke");
+                            watch = None;
+                            tokio::time::sleep(pause).await;
+                        }
+                        None => watch = None,
                     }
-                    continue;
-                };
-                match open.next().await {
-                    Some(Ok(entry)) => return Some((entry_of(entry), (bus, watch, WATCH_PAUSE))),
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, bucket = bucket.name(), "a watch broke");
-                        watch = None;
-                        tokio::time::sleep(pause).await;
-                    }
-                    None => watch = None,
                 }
-            }
-        });
+            },
+        );
         KvWatch(entries.boxed())
     }
 
@@ -187,9 +211,10 @@ impl Bus {
         };
         match tokio::time::timeout(LIST_DEADLINE, opened).await {
             Ok(opened) => opened,
-            Err(_) => {
-                Err(BusError::Unknown { doing: doing.to_owned(), waited: LIST_DEADLINE })
-            }
+            Err(_) => Err(BusError::Unknown {
+                doing: doing.to_owned(),
+                waited: LIST_DEADLINE,
+            }),
         }
     }
 }
@@ -197,14 +222,20 @@ impl Bus {
 fn entry_of(entry: async_nats::jetstream::kv::Entry) -> KvEntry {
     let is_put = entry.operation == Operation::Put;
     let value = is_put.then_some(entry.value);
-    KvEntry { key: entry.key, value, revision: entry.revision }
+    KvEntry {
+        key: entry.key,
+        value,
+        revision: entry.revision,
+    }
 }
 
 fn subject_of(bucket: Bucket, key: &str) -> Result<String, BusError> {
     let is_key = !key.is_empty()
         && key.len() <= 512
         && key.split('.').all(|token| !token.is_empty())
-        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-/_=.".contains(&b));
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-/_=.".contains(&b));
     if !is_key {
         let key = key.chars().take(120).flat_map(char::escape_debug).collect();
         return Err(BusError::Key { key });
@@ -218,9 +249,26 @@ mod tests {
 
     #[test]
     fn a_key_cannot_leave_its_bucket() {
-        assert_eq!(subject_of(Bucket::Agents, "default.sofia").unwrap(), "$KV.AGENTS.default.sofia");
-        for key in ["", ".a", "a.", "a..b", "*", ">", "a b", "a\r\nPUB", "ü", &"x".repeat(513)] {
-            assert!(matches!(subject_of(Bucket::Agents, key), Err(BusError::Key { .. })), "{key:?}");
+        assert_eq!(
+            subject_of(Bucket::Agents, "default.sofia").unwrap(),
+            "$KV.AGENTS.default.sofia"
+        );
+        for key in [
+            "",
+            ".a",
+            "a.",
+            "a..b",
+            "*",
+            ">",
+            "a b",
+            "a\r\nPUB",
+            "ü",
+            &"x".repeat(513),
+        ] {
+            assert!(
+                matches!(subject_of(Bucket::Agents, key), Err(BusError::Key { .. })),
+                "{key:?}"
+            );
         }
     }
 }

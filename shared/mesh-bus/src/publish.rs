@@ -60,7 +60,8 @@ impl Bus {
     /// # Errors
     /// [`BusError::TooLarge`]; [`BusError::Disconnected`] after 10 s without room.
     pub async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
-        self.enqueue(subject.to_string(), Headers::new(), payload).await
+        self.enqueue(subject.to_string(), Headers::new(), payload)
+            .await
     }
 
     /// As [`Bus::publish`], with headers.
@@ -84,7 +85,10 @@ impl Bus {
         let doing = "flush";
         match tokio::time::timeout(ENQUEUE_DEADLINE, self.client().flush()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(BusError::Client { doing, source: source.into() }),
+            Ok(Err(source)) => Err(BusError::Client {
+                doing,
+                source: source.into(),
+            }),
             Err(_) => Err(BusError::Disconnected { doing }),
         }
     }
@@ -108,7 +112,9 @@ impl Bus {
         let mut pause = RETRY_PAUSE;
         let mut may_be_stored = false;
         loop {
-            let tried = self.try_store(subject, headers.clone(), payload.clone()).await?;
+            let tried = self
+                .try_store(subject, headers.clone(), payload.clone())
+                .await?;
             let failure = match tried {
                 Try::Stored(stored) => return Ok(stored),
                 Try::NotNow(error) => error,
@@ -123,7 +129,11 @@ impl Bus {
             if may_be_stored && let Some(stored) = self.find_stored(subject, id).await {
                 return Ok(stored);
             }
-            let patience = if may_be_stored { DURABLE_DEADLINE } else { REFUSED_DEADLINE };
+            let patience = if may_be_stored {
+                DURABLE_DEADLINE
+            } else {
+                REFUSED_DEADLINE
+            };
             let left = patience.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return Err(failure);
@@ -161,7 +171,8 @@ impl Bus {
         headers: Headers,
         payload: Bytes,
     ) -> Result<Try, BusError> {
-        self.try_store_at(subject.to_string(), headers, payload).await
+        self.try_store_at(subject.to_string(), headers, payload)
+            .await
     }
 
     async fn try_store_at(
@@ -172,27 +183,51 @@ impl Bus {
     ) -> Result<Try, BusError> {
         let bytes = payload.len() + headers.wire_bytes();
         let headers = (!headers.is_empty()).then(|| headers.into_map());
-        let answer = match self.ask(subject.clone(), headers, payload, ACK_DEADLINE).await {
+        let answer = match self
+            .ask(subject.clone(), headers, payload, ACK_DEADLINE)
+            .await
+        {
             Ok(answer) => answer,
             Err(NoAnswer::NobodyListens) => return Ok(Try::NotNow(BusError::NoStream { subject })),
             Err(NoAnswer::TimedOut) => return Ok(Try::Unknown),
             Err(NoAnswer::TooLarge) => return Err(self.too_large(bytes)),
             Err(NoAnswer::Client(source)) => {
-                return Err(BusError::Client { doing: "publish", source });
+                return Err(BusError::Client {
+                    doing: "publish",
+                    source,
+                });
             }
         };
         let doing = "publish";
         match read_answer(&answer.payload, doing)? {
             Ok(value) => {
-                let ack = PubAck::deserialize(value)
-                    .map_err(|source| BusError::Answer { doing: doing.to_owned(), source })?;
-                let PubAck { stream, seq: sequence, duplicate } = ack;
-                Ok(Try::Stored(Stored { stream, sequence, duplicate }))
+                let ack = PubAck::deserialize(value).map_err(|source| BusError::Answer {
+                    doing: doing.to_owned(),
+                    source,
+                })?;
+                let PubAck {
+                    stream,
+                    seq: sequence,
+                    duplicate,
+                } = ack;
+                Ok(Try::Stored(Stored {
+                    stream,
+                    sequence,
+                    duplicate,
+                }))
             }
             Err((code, description)) => {
                 let doing = format!("store a message of {subject}");
-                let error = BusError::Refused { doing, code, description };
-                if error.is_transient() { Ok(Try::NotNow(error)) } else { Err(error) }
+                let error = BusError::Refused {
+                    doing,
+                    code,
+                    description,
+                };
+                if error.is_transient() {
+                    Ok(Try::NotNow(error))
+                } else {
+                    Err(error)
+                }
             }
         }
     }
@@ -208,7 +243,10 @@ impl Bus {
         match self.try_store_at(subject, headers, payload).await? {
             Try::Stored(stored) => Ok(stored),
             Try::NotNow(error) => Err(error),
-            Try::Unknown => Err(BusError::Unknown { doing, waited: ACK_DEADLINE }),
+            Try::Unknown => Err(BusError::Unknown {
+                doing,
+                waited: ACK_DEADLINE,
+            }),
         }
     }
 
@@ -217,7 +255,11 @@ impl Bus {
     pub async fn find_stored(&self, subject: &Subject, id: &str) -> Option<Stored> {
         let stream = StreamName::of(subject)?.as_str();
         let info = format!("STREAM.INFO.{stream}");
-        let info = self.ask_jetstream(&info, &json!({}), "read a stream").await.ok()?.ok()?;
+        let info = self
+            .ask_jetstream(&info, &json!({}), "read a stream")
+            .await
+            .ok()?
+            .ok()?;
         let last = info["state"]["last_seq"].as_u64()?;
         let first = info["state"]["first_seq"].as_u64()?;
         let endpoint = format!("STREAM.MSG.GET.{stream}");
@@ -225,12 +267,20 @@ impl Bus {
         let subject = subject.to_string();
         loop {
             let body = json!({ "seq": sequence, "next_by_subj": subject });
-            let found = self.ask_jetstream(&endpoint, &body, "read back").await.ok()?.ok()?;
+            let found = self
+                .ask_jetstream(&endpoint, &body, "read back")
+                .await
+                .ok()?
+                .ok()?;
             let found = &found["message"];
             let at = found["seq"].as_u64()?;
             if has_id(found, id) {
                 let stream = stream.to_owned();
-                return Some(Stored { stream, sequence: at, duplicate: true });
+                return Some(Stored {
+                    stream,
+                    sequence: at,
+                    duplicate: true,
+                });
             }
             sequence = at + 1;
         }
@@ -249,7 +299,9 @@ impl Bus {
             if headers.is_empty() {
                 self.client().publish(subject, payload).await
             } else {
-                self.client().publish_with_headers(subject, headers.into_map(), payload).await
+                self.client()
+                    .publish_with_headers(subject, headers.into_map(), payload)
+                    .await
             }
         };
         match tokio::time::timeout(ENQUEUE_DEADLINE, sent).await {
@@ -257,7 +309,10 @@ impl Bus {
             Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Err(self.too_large(bytes))
             }
-            Ok(Err(error)) => Err(BusError::Client { doing, source: error.into() }),
+            Ok(Err(error)) => Err(BusError::Client {
+                doing,
+                source: error.into(),
+            }),
             Err(_) => Err(BusError::Disconnected { doing }),
         }
     }
@@ -265,8 +320,12 @@ impl Bus {
 
 /// Whether a raw message of the API carries that `Nats-Msg-Id`; its headers come in base 64.
 fn has_id(message: &Value, id: &str) -> bool {
-    let Some(encoded) = message["hdrs"].as_str() else { return false };
-    let Ok(headers) = BASE64.decode(encoded) else { return false };
+    let Some(encoded) = message["hdrs"].as_str() else {
+        return false;
+    };
+    let Ok(headers) = BASE64.decode(encoded) else {
+        return false;
+    };
     let text = String::from_utf8_lossy(&headers);
     text.lines().any(|line| {
         line.split_once(':').is_some_and(|(name, value)| {

@@ -98,7 +98,8 @@ impl Puller {
                 return Ok(self.drain(max));
             }
             if self.asked.is_none() {
-                self.send_request(next, max - self.arrived.len(), end).await?;
+                self.send_request(next, max - self.arrived.len(), end)
+                    .await?;
             }
             match self.step().await? {
                 Step::Goes => {}
@@ -135,7 +136,9 @@ impl Puller {
 
     /// Waits for the next thing to happen to the request.
     async fn step(&mut self) -> Result<Step, BusError> {
-        let Some(asked) = &self.asked else { return Ok(Step::Goes) };
+        let Some(asked) = &self.asked else {
+            return Ok(Step::Goes);
+        };
         let kind = asked.kind;
         tokio::select! {
             biased;
@@ -158,11 +161,15 @@ impl Puller {
     async fn send_request(&mut self, kind: Kind, max: usize, end: Instant) -> Result<(), BusError> {
         self.requests += 1;
         let reply = format!("{}.{}", self.inbox, self.requests);
-        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left = end
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
         let (body, batch, until) = match kind {
-            Kind::Sweep => {
-                (json!({ "batch": max, "no_wait": true }), max, Instant::now() + SWEEP_DEADLINE)
-            }
+            Kind::Sweep => (
+                json!({ "batch": max, "no_wait": true }),
+                max,
+                Instant::now() + SWEEP_DEADLINE,
+            ),
             Kind::Wait => {
                 let expires = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
                 let until = Instant::now() + left + EXPIRY_GRACE;
@@ -172,13 +179,23 @@ impl Puller {
         let stream = self.spec.stream.as_str();
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", self.spec.durable);
         let sent =
-            self.bus.client().publish_with_reply(subject, reply.clone(), body.to_string().into());
+            self.bus
+                .client()
+                .publish_with_reply(subject, reply.clone(), body.to_string().into());
         let doing = "pull messages";
         tokio::time::timeout(crate::connection::ENQUEUE_DEADLINE, sent)
             .await
             .map_err(|_| BusError::Disconnected { doing })?
-            .map_err(|source| BusError::Client { doing, source: source.into() })?;
-        self.asked = Some(Asked { reply, kind, left: batch, until });
+            .map_err(|source| BusError::Client {
+                doing,
+                source: source.into(),
+            })?;
+        self.asked = Some(Asked {
+            reply,
+            kind,
+            left: batch,
+            until,
+        });
         Ok(())
     }
 
@@ -186,8 +203,11 @@ impl Puller {
     fn take(&mut self, message: async_nats::Message) -> Result<Step, BusError> {
         let Some(status) = message.status.filter(|status| *status != StatusCode::OK) else {
             let stream = self.spec.stream;
-            self.arrived.extend(Delivery::from_message(&self.bus, stream, message));
-            let Some(asked) = &mut self.asked else { return Ok(Step::Goes) };
+            self.arrived
+                .extend(Delivery::from_message(&self.bus, stream, message));
+            let Some(asked) = &mut self.asked else {
+                return Ok(Step::Goes);
+            };
             asked.left = asked.left.saturating_sub(1);
             if asked.left > 0 {
                 return Ok(Step::Goes);
@@ -196,9 +216,13 @@ impl Puller {
             self.asked = None;
             return Ok(Step::Ended(kind));
         };
-        let asked = self.asked.take_if(|asked| asked.reply == message.subject.as_str());
+        let asked = self
+            .asked
+            .take_if(|asked| asked.reply == message.subject.as_str());
         // How an abandoned request ended matters to nobody.
-        let Some(asked) = asked else { return Ok(Step::Goes) };
+        let Some(asked) = asked else {
+            return Ok(Step::Goes);
+        };
         let text = message.description.unwrap_or_default();
         let is_plain_end = matches!(status, StatusCode::NOT_FOUND | StatusCode::TIMEOUT)
             || (status.as_u16() == 409 && text.contains("Exceeded"));
@@ -206,9 +230,17 @@ impl Puller {
             return Ok(Step::Ended(asked.kind));
         }
         Err(BusError::Refused {
-            doing: format!("deliver from {}/{}", self.spec.stream.as_str(), self.spec.durable),
+            doing: format!(
+                "deliver from {}/{}",
+                self.spec.stream.as_str(),
+                self.spec.durable
+            ),
             code: u64::from(status.as_u16()),
-            description: if text.is_empty() { "the consumer is not there".to_owned() } else { text },
+            description: if text.is_empty() {
+                "the consumer is not there".to_owned()
+            } else {
+                text
+            },
         })
     }
 

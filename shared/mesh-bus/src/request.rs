@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mesh_types::{Code, Problem, Subject};
 
 use crate::api::NoAnswer;
-use crate::call::{nobody_there, timed_out};
+use crate::call::{nobody_there, problem_in, timed_out};
 use crate::{Bus, Headers, Message};
 
 impl Bus {
@@ -31,15 +31,15 @@ impl Bus {
             Err(NoAnswer::TimedOut) => return Err(timed_out(&subject, deadline)),
             Err(NoAnswer::TooLarge) => return Err(self.too_large(bytes).into()),
             Err(NoAnswer::Client(error)) => {
-                return Err(Problem::new(Code::Unavailable, format!("{subject}: {error}")));
+                return Err(Problem::new(
+                    Code::Unavailable,
+                    format!("{subject}: {error}"),
+                ));
             }
         };
-        match answer.headers.get(Headers::NATS_SERVICE_ERROR_CODE) {
+        match problem_in(&answer.headers, &answer.payload) {
             None => Ok(answer),
-            Some(status) => Err(serde_json::from_slice(&answer.payload).unwrap_or_else(|_| {
-                let text = answer.headers.get(Headers::NATS_SERVICE_ERROR).unwrap_or("no reason given");
-                Problem::new(Code::Internal, format!("{text} ({status})"))
-            })),
+            Some(problem) => Err(problem),
         }
     }
 }

@@ -60,7 +60,10 @@ impl Bus {
         let version = info.version.clone();
         if numbers(&version) < numbers(SERVER_VERSION_MIN) {
             let needed = SERVER_VERSION_MIN.to_owned();
-            return Err(ServerRefused::TooOld { found: version, needed });
+            return Err(ServerRefused::TooOld {
+                found: version,
+                needed,
+            });
         }
         if !info.jetstream {
             return Err(ServerRefused::NoJetStream { url });
@@ -69,8 +72,14 @@ impl Bus {
         let expected = (!is_clustered).then_some(info.server_id.as_str());
         let seen = self.sees_sync(expected).await;
         match (lazy_sync, seen) {
-            (_, Ok(true)) => Ok(ServerFacts { version, sync_always: Some(true) }),
-            (LazySync::Allow, seen) => Ok(ServerFacts { version, sync_always: seen.ok() }),
+            (_, Ok(true)) => Ok(ServerFacts {
+                version,
+                sync_always: Some(true),
+            }),
+            (LazySync::Allow, seen) => Ok(ServerFacts {
+                version,
+                sync_always: seen.ok(),
+            }),
             (LazySync::Refuse, Ok(false)) => Err(ServerRefused::LazySync),
             (LazySync::Refuse, Err(why)) => Err(ServerRefused::Unseen { why }),
         }
@@ -78,7 +87,11 @@ impl Bus {
 
     /// Whether `/jsz` shows the sync. In a cluster the monitor may be any member's.
     async fn sees_sync(&self, server_id: Option<&str>) -> Result<bool, String> {
-        let url = self.options().monitor_url.as_deref().ok_or("no monitoring address is set")?;
+        let url = self
+            .options()
+            .monitor_url
+            .as_deref()
+            .ok_or("no monitoring address is set")?;
         let answer = tokio::time::timeout(MONITOR_DEADLINE, http_get(url, "/jsz"))
             .await
             .map_err(|_| format!("{url} does not answer within {MONITOR_DEADLINE:?}"))?
@@ -105,7 +118,9 @@ fn numbers(version: &str) -> (u32, u32, u32) {
 /// Body of one plain HTTP request: the monitor is on the same machine or network, and this crate
 /// needs no HTTP client for it.
 async fn http_get(url: &str, path: &str) -> Result<Vec<u8>, String> {
-    let rest = url.strip_prefix("http://").ok_or("only http:// addresses are read")?;
+    let rest = url
+        .strip_prefix("http://")
+        .ok_or("only http:// addresses are read")?;
     let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
     let address = if authority.contains(':') {
         authority.to_owned()
@@ -113,19 +128,35 @@ async fn http_get(url: &str, path: &str) -> Result<Vec<u8>, String> {
         format!("{authority}:80")
     };
     let base = base.trim_end_matches('/');
-    let base = if base.is_empty() { String::new() } else { format!("/{base}") };
-    let mut stream = TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
+    let base = if base.is_empty() {
+        String::new()
+    } else {
+        format!("/{base}")
+    };
+    let mut stream = TcpStream::connect(&address)
+        .await
+        .map_err(|error| error.to_string())?;
     // Version 1.0: the body ends with the connection, without chunks.
     let request = format!("GET {base}{path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     let mut bounded = stream.take(MONITOR_BYTES_MAX);
-    bounded.read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
+    bounded
+        .read_to_end(&mut answer)
+        .await
+        .map_err(|error| error.to_string())?;
     let head_end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let head_end = head_end.ok_or("the answer is no HTTP")?;
     let head = String::from_utf8_lossy(&answer[..head_end]);
     let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status == "200" { Ok(answer.split_off(head_end + 4)) } else { Err(format!("status {status}")) }
+    if status == "200" {
+        Ok(answer.split_off(head_end + 4))
+    } else {
+        Err(format!("status {status}"))
+    }
 }
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ impl Stream for Subscription {
     type Item = Message;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.0.poll_next_unpin(cx).map(|message| message.map(Message::from))
+        self.0
+            .poll_next_unpin(cx)
+            .map(|message| message.map(Message::from))
     }
 }
 
@@ -58,7 +60,9 @@ impl Bus {
     /// # Errors
     /// [`BusError::Disconnected`] after 10 s without room on the way to the server.
     pub async fn subscribe(&self, filter: &Filter) -> Result<Subscription, BusError> {
-        self.subscribe_at(filter.to_string(), None).await.map(Subscription)
+        self.subscribe_at(filter.to_string(), None)
+            .await
+            .map(Subscription)
     }
 
     pub(crate) async fn subscribe_at(
@@ -69,13 +73,20 @@ impl Bus {
         let doing = "subscribe";
         let subscribed = async {
             match queue_group {
-                Some(group) => self.client().queue_subscribe(subject, group.to_owned()).await,
+                Some(group) => {
+                    self.client()
+                        .queue_subscribe(subject, group.to_owned())
+                        .await
+                }
                 None => self.client().subscribe(subject).await,
             }
         };
         match tokio::time::timeout(ENQUEUE_DEADLINE, subscribed).await {
             Ok(Ok(subscriber)) => Ok(subscriber),
-            Ok(Err(source)) => Err(BusError::Client { doing, source: source.into() }),
+            Ok(Err(source)) => Err(BusError::Client {
+                doing,
+                source: source.into(),
+            }),
             Err(_) => Err(BusError::Disconnected { doing }),
         }
     }

@@ -29,7 +29,9 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             // Classes: connection, resources, operator intervention (57014: timed out); then serialization failure,
             // deadlock, lock not available, idle and whole transaction timeouts.
-            ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+            ["08", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
                 || ["40001", "40P01", "55P03", "25P03", "25P04"].contains(&code.as_ref())
         }),
         _ => false,
@@ -43,17 +45,27 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
 
 /// A database error as it crosses the bus. `doing` completes "the database … while" ("storing the artifact").
 /// Data that Postgres cannot hold (SQLSTATE class 22, such as U+0000 in text) is the caller's error.
-#[expect(clippy::needless_pass_by_value, reason = "so that `map_err` takes it with one closure")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that `map_err` takes it with one closure"
+)]
 pub fn to_problem(error: sqlx::Error, doing: &'static str) -> Problem {
     if is_transient(&error) {
-        return Problem::new(Code::Unavailable, format!("the database did not answer while {doing}"))
-            .next("try again; nothing is known to be lost");
+        return Problem::new(
+            Code::Unavailable,
+            format!("the database did not answer while {doing}"),
+        )
+        .next("try again; nothing is known to be lost");
     }
     let is_data_error = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| code.starts_with("22"));
-    let code = if is_data_error { Code::InvalidRequest } else { Code::Internal };
+    let code = if is_data_error {
+        Code::InvalidRequest
+    } else {
+        Code::Internal
+    };
     Problem::new(code, format!("the database refused while {doing}: {error}"))
 }
 

@@ -23,7 +23,11 @@ pub struct MigrationReport {
 
 /// The version of the schema that this build wants.
 pub fn schema_version() -> i64 {
-    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+    MIGRATOR
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Applies what is missing. The user of `url` must own the database and may create roles; a superuser is needed only
@@ -36,7 +40,10 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, StoreError> {
         .options([("search_path", "public")]);
     let mut connection = options.connect().await.map_err(StoreError::Connect)?;
     let before = applied(&mut connection).await.map_err(StoreError::Report)?;
-    MIGRATOR.run_direct(None, &mut connection, false).await.map_err(StoreError::Migrate)?;
+    MIGRATOR
+        .run_direct(None, &mut connection, false)
+        .await
+        .map_err(StoreError::Migrate)?;
     let after = applied(&mut connection).await.map_err(StoreError::Report)?;
     // Nothing was written on this connection since: an error of the goodbye changes nothing.
     connection.close().await.ok();
@@ -50,9 +57,10 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, StoreError> {
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('public._sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('public._sqlx_migrations') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await?;
     if !exists {
         return Ok(Vec::new());
     }
@@ -60,6 +68,11 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error>
 }
 
 fn label(version: i64) -> String {
-    let known = MIGRATOR.iter().find(|migration| migration.version == version);
-    format!("{version:04} {}", known.map_or("unknown", |migration| &migration.description))
+    let known = MIGRATOR
+        .iter()
+        .find(|migration| migration.version == version);
+    format!(
+        "{version:04} {}",
+        known.map_or("unknown", |migration| &migration.description)
+    )
 }

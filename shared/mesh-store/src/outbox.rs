@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use mesh_types::event::Event;
 use mesh_types::Timestamp;
+use mesh_types::event::Event;
 use sqlx::{PgConnection, PgPool};
 
 use crate::id::IdExt as _;
@@ -31,12 +31,21 @@ pub struct Outbox {
 macro_rules! outbox {
     ($schema:literal) => {
         Outbox {
-            append: concat!("INSERT INTO ", $schema, ".event (tenant, id, body, at) VALUES ($1, $2, $3, $4)"),
+            append: concat!(
+                "INSERT INTO ",
+                $schema,
+                ".event (tenant, id, body, at) VALUES ($1, $2, $3, $4)"
+            ),
             read: concat!(
-                "SELECT position, body FROM ", $schema,
+                "SELECT position, body FROM ",
+                $schema,
                 ".event WHERE published_at IS NULL ORDER BY position LIMIT $1"
             ),
-            mark: concat!("UPDATE ", $schema, ".event SET published_at = $2 WHERE position = ANY($1)"),
+            mark: concat!(
+                "UPDATE ",
+                $schema,
+                ".event SET published_at = $2 WHERE position = ANY($1)"
+            ),
             prune: concat!("DELETE FROM ", $schema, ".event WHERE published_at < $1"),
         }
     };
@@ -69,7 +78,8 @@ impl Outbox {
 
     /// Adds a fact to the transaction that makes it true; the transaction must be of the event's tenant.
     pub async fn append(&self, tx: &mut PgConnection, event: &Event) -> Result<(), sqlx::Error> {
-        let body = serde_json::to_string(event).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        let body =
+            serde_json::to_string(event).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         sqlx::query(self.append)
             .bind(event.tenant.as_str())
             .bind(event.id.to_uuid())
@@ -95,7 +105,10 @@ impl Outbox {
         F: Future<Output = Result<(), String>>,
     {
         let rows = self.unpublished(pool).await?;
-        let mut report = RelayReport { more: rows.len() == usize::try_from(BATCH).unwrap_or(0), ..RelayReport::default() };
+        let mut report = RelayReport {
+            more: rows.len() == usize::try_from(BATCH).unwrap_or(0),
+            ..RelayReport::default()
+        };
         let sent = rows.into_iter().map(|(position, body)| {
             let event = serde_json::from_str::<Event>(&body);
             let sending = event.map(|event| publish(Pending { event, body }));
@@ -106,7 +119,10 @@ impl Outbox {
                 }
             }
         });
-        let results: Vec<_> = futures::stream::iter(sent).buffered(IN_FLIGHT).collect().await;
+        let results: Vec<_> = futures::stream::iter(sent)
+            .buffered(IN_FLIGHT)
+            .collect()
+            .await;
         let mut published = Vec::new();
         for result in results {
             match result {
@@ -132,14 +148,26 @@ impl Outbox {
 
     async fn unpublished(&self, pool: &PgPool) -> Result<Vec<(i64, String)>, sqlx::Error> {
         let mut tx = every_tenant_tx(pool).await?;
-        let rows = sqlx::query_as(self.read).bind(BATCH).fetch_all(&mut *tx).await?;
+        let rows = sqlx::query_as(self.read)
+            .bind(BATCH)
+            .fetch_all(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(rows)
     }
 
-    async fn mark(&self, pool: &PgPool, published: Vec<i64>, now: Timestamp) -> Result<(), sqlx::Error> {
+    async fn mark(
+        &self,
+        pool: &PgPool,
+        published: Vec<i64>,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
         let mut tx = every_tenant_tx(pool).await?;
-        sqlx::query(self.mark).bind(published).bind(now.to_chrono()).execute(&mut *tx).await?;
+        sqlx::query(self.mark)
+            .bind(published)
+            .bind(now.to_chrono())
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await
     }
 
@@ -147,8 +175,10 @@ impl Outbox {
         let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
         let before = Timestamp::from_micros(now.as_micros().saturating_sub(kept));
         let mut tx = every_tenant_tx(pool).await?;
-        sqlx::query(self.prune).bind(before.to_chrono()).execute(&mut *tx).await?;
+        sqlx::query(self.prune)
+            .bind(before.to_chrono())
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await
     }
 }
-

@@ -44,7 +44,8 @@ const LANE_SETTINGS: &str = "
         ('jit', 'off')
     ) AS setting (name, value)";
 
-const SCHEMA_IS: &str = "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
+const SCHEMA_IS: &str =
+    "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
 
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -66,7 +67,10 @@ impl std::fmt::Debug for StoreOptions {
 
 /// A pool whose connections act as the role. Connects lazily: an unreachable server is no error here but of the first
 /// use, and one that comes back is found again.
-#[expect(clippy::unused_async, reason = "a pool may come to connect ahead; callers need not change then")]
+#[expect(
+    clippy::unused_async,
+    reason = "a pool may come to connect ahead; callers need not change then"
+)]
 pub async fn connect(options: &StoreOptions) -> Result<PgPool, StoreError> {
     let role = options.role;
     let connect = PgConnectOptions::from_str(&options.url)
@@ -95,7 +99,10 @@ pub async fn wait_ready(pool: &PgPool) {
     let mut pause = READY_RETRY_MIN;
     let mut said = String::new();
     loop {
-        let reason = match sqlx::query_scalar::<_, i64>(SCHEMA_IS).fetch_one(pool).await {
+        let reason = match sqlx::query_scalar::<_, i64>(SCHEMA_IS)
+            .fetch_one(pool)
+            .await
+        {
             Ok(version) if version >= schema_version() => return,
             Ok(version) => format!("its schema is at {version}, wanted is {}", schema_version()),
             Err(error) => error.to_string(),

@@ -48,16 +48,54 @@ impl Role {
 
     const fn row(self) -> (&'static str, &'static str, &'static str, &'static str) {
         match self {
-            Self::Registry => ("mesh_registry", "registry", "mesh-registry", "SET ROLE mesh_registry"),
-            Self::Execution => ("mesh_execution", "execution", "mesh-execution", "SET ROLE mesh_execution"),
-            Self::ExecutionReader => {
-                ("mesh_execution_reader", "execution", "mesh-execution-reader", "SET ROLE mesh_execution_reader")
-            }
-            Self::Messaging => ("mesh_messaging", "messaging", "mesh-messaging", "SET ROLE mesh_messaging"),
-            Self::Memory => ("mesh_memory", "memory", "mesh-memory", "SET ROLE mesh_memory"),
-            Self::Identity => ("mesh_identity", "identity", "mesh-identity", "SET ROLE mesh_identity"),
-            Self::Heartbeat => ("mesh_heartbeat", "heartbeat", "mesh-heartbeat", "SET ROLE mesh_heartbeat"),
-            Self::Reconciler => ("mesh_reconciler", "reconciler", "mesh-reconciler", "SET ROLE mesh_reconciler"),
+            Self::Registry => (
+                "mesh_registry",
+                "registry",
+                "mesh-registry",
+                "SET ROLE mesh_registry",
+            ),
+            Self::Execution => (
+                "mesh_execution",
+                "execution",
+                "mesh-execution",
+                "SET ROLE mesh_execution",
+            ),
+            Self::ExecutionReader => (
+                "mesh_execution_reader",
+                "execution",
+                "mesh-execution-reader",
+                "SET ROLE mesh_execution_reader",
+            ),
+            Self::Messaging => (
+                "mesh_messaging",
+                "messaging",
+                "mesh-messaging",
+                "SET ROLE mesh_messaging",
+            ),
+            Self::Memory => (
+                "mesh_memory",
+                "memory",
+                "mesh-memory",
+                "SET ROLE mesh_memory",
+            ),
+            Self::Identity => (
+                "mesh_identity",
+                "identity",
+                "mesh-identity",
+                "SET ROLE mesh_identity",
+            ),
+            Self::Heartbeat => (
+                "mesh_heartbeat",
+                "heartbeat",
+                "mesh-heartbeat",
+                "SET ROLE mesh_heartbeat",
+            ),
+            Self::Reconciler => (
+                "mesh_reconciler",
+                "reconciler",
+                "mesh-reconciler",
+                "SET ROLE mesh_reconciler",
+            ),
         }
     }
 }

@@ -30,7 +30,10 @@ pub struct TestDatabase {
 #[derive(Debug)]
 enum Server {
     /// Stopped with the last database on it.
-    Own { postgres: Postgres, _folder: ScratchDir },
+    Own {
+        postgres: Postgres,
+        _folder: ScratchDir,
+    },
     /// Somebody else's.
     Shared(String),
 }
@@ -45,7 +48,9 @@ impl Server {
 
     async fn connect(&self, database: &str) -> PgConnection {
         let url = self.url_of(database);
-        PgConnection::connect(&url).await.expect("Postgres takes connections")
+        PgConnection::connect(&url)
+            .await
+            .expect("Postgres takes connections")
     }
 }
 
@@ -57,7 +62,9 @@ impl TestDatabase {
     pub async fn create() -> Self {
         let server = server().await;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
-        let migrator = Migrator::new(folder).await.expect("the migrations can be read");
+        let migrator = Migrator::new(folder)
+            .await
+            .expect("the migrations can be read");
         let template = template(&server, &migrator).await;
         Self::create_from(server, &template).await
     }
@@ -75,7 +82,11 @@ impl TestDatabase {
         let mut connection = server.connect("postgres").await;
         let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
         execute(&mut connection, statement).await;
-        Self { url: server.url_of(&name), name, server }
+        Self {
+            url: server.url_of(&name),
+            name,
+            server,
+        }
     }
 
     /// Address with the credentials of a superuser.
@@ -90,7 +101,10 @@ impl TestDatabase {
     /// When Postgres takes no connection.
     pub async fn pool(&self) -> PgPool {
         let options = PgPoolOptions::new().max_connections(4);
-        options.connect(&self.url).await.expect("Postgres takes connections")
+        options
+            .connect(&self.url)
+            .await
+            .expect("Postgres takes connections")
     }
 }
 
@@ -102,10 +116,16 @@ impl Drop for TestDatabase {
         }
         let (server, name) = (Arc::clone(&self.server), self.name.clone());
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             runtime.expect("a runtime").block_on(async {
                 let mut connection = server.connect("postgres").await;
-                execute(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+                execute(
+                    &mut connection,
+                    format!("DROP DATABASE {name} WITH (FORCE)"),
+                )
+                .await;
             });
         });
         // What stays behind goes with the run's server.
@@ -136,7 +156,10 @@ fn start() -> Server {
     let mut options = PostgresOptions::new(folder.path().join("postgres"));
     options.fast_for_tests = true;
     let postgres = Postgres::start(&tool, options).expect("Postgres starts");
-    Server::Own { postgres, _folder: folder }
+    Server::Own {
+        postgres,
+        _folder: folder,
+    }
 }
 
 /// The database that is copied, made once per server and set of migrations.
@@ -154,11 +177,22 @@ async fn template(server: &Server, migrator: &Migrator) -> String {
     if !is_there {
         // Under another name until it is complete: a test may be killed half-way.
         let fresh = unique("fresh");
-        execute(&mut connection, format!("CREATE DATABASE {fresh} TEMPLATE template0")).await;
+        execute(
+            &mut connection,
+            format!("CREATE DATABASE {fresh} TEMPLATE template0"),
+        )
+        .await;
         let mut inside = server.connect(&fresh).await;
-        migrator.run(&mut inside).await.expect("the migrations apply");
+        migrator
+            .run(&mut inside)
+            .await
+            .expect("the migrations apply");
         inside.close().await.expect("the connection closes");
-        execute(&mut connection, format!("ALTER DATABASE {fresh} RENAME TO {name}")).await;
+        execute(
+            &mut connection,
+            format!("ALTER DATABASE {fresh} RENAME TO {name}"),
+        )
+        .await;
     }
     // The lock goes with the connection.
     connection.close().await.expect("the connection closes");
@@ -183,7 +217,11 @@ fn fingerprint(migrator: &Migrator) -> String {
 
 /// A name that no other process and no later call gets.
 fn unique(prefix: &str) -> String {
-    format!("{prefix}_{}_{:016x}", std::process::id(), RandomState::new().hash_one(prefix))
+    format!(
+        "{prefix}_{}_{:016x}",
+        std::process::id(),
+        RandomState::new().hash_one(prefix)
+    )
 }
 
 async fn execute(connection: &mut PgConnection, statement: String) {
@@ -195,7 +233,9 @@ async fn execute(connection: &mut PgConnection, statement: String) {
 
 /// The same address with another database.
 fn with_database(url: &str, database: &str) -> String {
-    let (address, query) = url.split_once('?').map_or((url, None), |(a, q)| (a, Some(q)));
+    let (address, query) = url
+        .split_once('?')
+        .map_or((url, None), |(a, q)| (a, Some(q)));
     let authority_at = address.find("://").map_or(0, |at| at + 3);
     let base = match address[authority_at..].find('/') {
         Some(at) => &address[..authority_at + at],
@@ -214,7 +254,10 @@ mod tests {
         let cases = [
             ("postgres://u:p@h:1/mesh", "postgres://u:p@h:1/x"),
             ("postgres://u:p@h:1", "postgres://u:p@h:1/x"),
-            ("postgres://h/mesh?sslmode=disable", "postgres://h/x?sslmode=disable"),
+            (
+                "postgres://h/mesh?sslmode=disable",
+                "postgres://h/x?sslmode=disable",
+            ),
         ];
         for (url, wanted) in cases {
             assert_eq!(with_database(url, "x"), wanted);
@@ -225,10 +268,16 @@ mod tests {
     async fn each_test_has_a_database_of_its_own() {
         let (one, other) = tokio::join!(TestDatabase::create_empty(), TestDatabase::create_empty());
         let (pool, other_pool) = (one.pool().await, other.pool().await);
-        sqlx::raw_sql("CREATE TABLE mine (id int)").execute(&pool).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE mine (id int)")
+            .execute(&pool)
+            .await
+            .unwrap();
         let seen = "SELECT EXISTS (SELECT FROM pg_tables WHERE tablename = 'mine')";
         let here: bool = sqlx::query_scalar(seen).fetch_one(&pool).await.unwrap();
-        let there: bool = sqlx::query_scalar(seen).fetch_one(&other_pool).await.unwrap();
+        let there: bool = sqlx::query_scalar(seen)
+            .fetch_one(&other_pool)
+            .await
+            .unwrap();
         assert!(here && !there);
     }
 }

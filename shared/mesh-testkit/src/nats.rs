@@ -61,7 +61,8 @@ impl TestNats {
     /// # Panics
     /// When it does not stop or start.
     pub async fn restart(&self) {
-        self.change(|server| server.restart().expect("nats-server restarts")).await;
+        self.change(|server| server.restart().expect("nats-server restarts"))
+            .await;
     }
 
     /// Stops it in order.
@@ -69,7 +70,8 @@ impl TestNats {
     /// # Panics
     /// When it does not stop.
     pub async fn stop(&self) {
-        self.change(|server| server.stop().expect("nats-server stops")).await;
+        self.change(|server| server.stop().expect("nats-server stops"))
+            .await;
     }
 
     /// Kills it without a word.
@@ -77,7 +79,8 @@ impl TestNats {
     /// # Panics
     /// When it survives.
     pub async fn kill(&self) {
-        self.change(|server| server.kill().expect("nats-server dies")).await;
+        self.change(|server| server.kill().expect("nats-server dies"))
+            .await;
     }
 
     async fn change(&self, change: impl FnOnce(&mut NatsServer) + Send + 'static) {

@@ -22,7 +22,10 @@ pub fn wait_until<F: Future<Output = bool>>(
             }
         };
         let held = tokio::time::timeout(deadline, holds).await;
-        assert!(held.is_ok(), "the condition at {place} does not hold after {deadline:?}");
+        assert!(
+            held.is_ok(),
+            "the condition at {place} does not hold after {deadline:?}"
+        );
     }
 }
 

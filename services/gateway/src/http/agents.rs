@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::registry::{
-    AgentCreate, AgentDelete, AgentDeleted, AgentGet, AgentGuarded, AgentList, AgentPublish, AgentRequest,
-    AgentRollback, AgentUpdate, AgentUpdateRequest, AgentVersions, AgentView, Missing, Published, RollbackRequest,
-    VersionView, VersionsRequest,
+    AgentCreate, AgentDelete, AgentDeleted, AgentGet, AgentGuarded, AgentList, AgentPublish,
+    AgentRequest, AgentRollback, AgentUpdate, AgentUpdateRequest, AgentVersions, AgentView,
+    Missing, Published, RollbackRequest, VersionView, VersionsRequest,
 };
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::AgentName;
@@ -16,7 +16,10 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, TENANT_HEADER, Who, header_text};
+use super::extract::{
+    FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, TENANT_HEADER, Who,
+    header_text,
+};
 use super::problem::Failure;
 use crate::state::App;
 
@@ -54,7 +57,12 @@ async fn create(
     let caller = tenant_of(caller, &headers, &agent)?;
     let view = app.call::<AgentCreate>(&caller, &agent).await?;
     let location = format!("/api/v1/agents/{}", view.metadata.name);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged(view)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        tagged(view),
+    )
+        .into_response())
 }
 
 /// One agent; with `If-None-Match` 304 if it has not changed.
@@ -67,9 +75,14 @@ async fn get(
     Query(Nothing): Query<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let view = app.call::<AgentGet>(&caller, &AgentRequest { agent }).await?;
+    let view = app
+        .call::<AgentGet>(&caller, &AgentRequest { agent })
+        .await?;
     let known = etags(header_text(&headers, header::IF_NONE_MATCH.as_str())?);
-    if known.iter().any(|tag| tag == "*" || *tag == view.status.etag) {
+    if known
+        .iter()
+        .any(|tag| tag == "*" || *tag == view.status.etag)
+    {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         set_etag(&mut response, &view.status.etag);
         return Ok(response);
@@ -93,11 +106,18 @@ async fn update(
 ) -> Result<Response, Failure> {
     let agent = Agent::from_json(body)?;
     if agent.metadata.name != name {
-        let detail = format!("the path names `{name}`, the body `{}`: an agent cannot be renamed", agent.metadata.name);
+        let detail = format!(
+            "the path names `{name}`, the body `{}`: an agent cannot be renamed",
+            agent.metadata.name
+        );
         return Err(Failure::invalid("metadata.name", detail));
     }
     let caller = tenant_of(caller, &headers, &agent)?;
-    let request = AgentUpdateRequest { agent, if_match: if_match(&headers)?, missing };
+    let request = AgentUpdateRequest {
+        agent,
+        if_match: if_match(&headers)?,
+        missing,
+    };
     app.call::<AgentUpdate>(&caller, &request).await.map(tagged)
 }
 
@@ -112,7 +132,10 @@ async fn delete(
     Query(Nothing): Query<Nothing>,
     headers: HeaderMap,
 ) -> Result<Json<AgentDeleted>, Failure> {
-    let request = AgentGuarded { agent, if_match: if_match(&headers)? };
+    let request = AgentGuarded {
+        agent,
+        if_match: if_match(&headers)?,
+    };
     app.call::<AgentDelete>(&caller, &request).await.map(Json)
 }
 
@@ -128,7 +151,10 @@ async fn publish(
     headers: HeaderMap,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Json<Published>, Failure> {
-    let request = AgentGuarded { agent, if_match: if_match(&headers)? };
+    let request = AgentGuarded {
+        agent,
+        if_match: if_match(&headers)?,
+    };
     app.call::<AgentPublish>(&caller, &request).await.map(Json)
 }
 
@@ -141,7 +167,9 @@ async fn versions(
     Segment(agent): Segment<AgentName>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<VersionView>>, Failure> {
-    app.call::<AgentVersions>(&caller, &VersionsRequest { agent, page }).await.map(Json)
+    app.call::<AgentVersions>(&caller, &VersionsRequest { agent, page })
+        .await
+        .map(Json)
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -160,7 +188,9 @@ async fn rollback(
     Query(Nothing): Query<Nothing>,
     Json(Rollback { version }): Json<Rollback>,
 ) -> Result<Json<Published>, Failure> {
-    app.call::<AgentRollback>(&caller, &RollbackRequest { agent, version }).await.map(Json)
+    app.call::<AgentRollback>(&caller, &RollbackRequest { agent, version })
+        .await
+        .map(Json)
 }
 
 struct IfMissing(Missing);
@@ -171,18 +201,26 @@ impl FromParams for IfMissing {
         match params.take::<String>("missing")?.as_deref() {
             None | Some("refuse") => Ok(Self(Missing::Refuse)),
             Some("create") => Ok(Self(Missing::Create)),
-            Some(_) => Err(Failure::invalid("missing", "missing must be `refuse` or `create`")),
+            Some(_) => Err(Failure::invalid(
+                "missing",
+                "missing must be `refuse` or `create`",
+            )),
         }
     }
 }
 
 /// The tenant is the request's; where the header does not say one, the declared object may.
 fn tenant_of(mut caller: Caller, headers: &HeaderMap, agent: &Agent) -> Result<Caller, Failure> {
-    let Some(declared) = &agent.metadata.tenant else { return Ok(caller) };
+    let Some(declared) = &agent.metadata.tenant else {
+        return Ok(caller);
+    };
     if !headers.contains_key(TENANT_HEADER) {
         caller.tenant = declared.clone();
     } else if *declared != caller.tenant {
-        let detail = format!("the object is of tenant `{declared}`, the request of `{}`", caller.tenant);
+        let detail = format!(
+            "the object is of tenant `{declared}`, the request of `{}`",
+            caller.tenant
+        );
         return Err(Failure::invalid("metadata.tenant", detail));
     }
     Ok(caller)
@@ -201,8 +239,19 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 
 /// Entity tags of a header, without quotes and the mark of weakness that compressing proxies add.
 fn etags(header: Option<&str>) -> Vec<String> {
-    let parts = header.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(|tag| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned()).collect()
+    let parts = header
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|tag| {
+            tag.strip_prefix("W/")
+                .unwrap_or(tag)
+                .trim_matches('"')
+                .to_owned()
+        })
+        .collect()
 }
 
 fn tagged(view: AgentView) -> Response {

@@ -30,10 +30,20 @@ async fn history(
     Segment(channel): Segment<ChannelId>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<History>, Failure> {
-    let before = page.after.as_deref().map(str::parse::<MessageId>).transpose();
+    let before = page
+        .after
+        .as_deref()
+        .map(str::parse::<MessageId>)
+        .transpose();
     let before = before.map_err(|error| Failure(Problem::from(error).field("after")))?;
-    let request = HistoryRequest { channel, limit: page.limit(), before };
-    app.call::<ChannelHistory>(&caller, &request).await.map(Json)
+    let request = HistoryRequest {
+        channel,
+        limit: page.limit(),
+        before,
+    };
+    app.call::<ChannelHistory>(&caller, &request)
+        .await
+        .map(Json)
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -62,9 +72,25 @@ async fn post(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<NewMessage>,
 ) -> Result<(StatusCode, Json<Message>), Failure> {
-    let NewMessage { text, id, author, content, metadata } = body;
-    let author = author.unwrap_or_else(|| Author { kind: AuthorKind::User, id: caller.actor.clone() });
-    let request = PostRequest { channel, id, author, text, content, metadata };
+    let NewMessage {
+        text,
+        id,
+        author,
+        content,
+        metadata,
+    } = body;
+    let author = author.unwrap_or_else(|| Author {
+        kind: AuthorKind::User,
+        id: caller.actor.clone(),
+    });
+    let request = PostRequest {
+        channel,
+        id,
+        author,
+        text,
+        content,
+        metadata,
+    };
     let message = app.call::<MessagePost>(&caller, &request).await?;
     Ok((StatusCode::CREATED, Json(message)))
 }

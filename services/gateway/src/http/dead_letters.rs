@@ -2,19 +2,25 @@
 
 use axum::extract::State;
 use mesh_api::execution::{
-    DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest, DeadLetterRequest,
+    DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest,
+    DeadLetterRequest,
 };
 use mesh_api::{Page, PageQuery};
 use mesh_types::DeadLetterId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, Who};
+use super::extract::{
+    FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, Who,
+};
 use super::problem::Failure;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(discard))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .routes(routes!(discard))
 }
 
 /// Open dead letters, newest first; with `?all=true` settled ones too.
@@ -25,7 +31,9 @@ async fn list(
     Who(caller): Who,
     Query(Listed(request)): Query<Listed>,
 ) -> Result<Json<Page<DeadLetter>>, Failure> {
-    app.call::<DeadLetterList>(&caller, &request).await.map(Json)
+    app.call::<DeadLetterList>(&caller, &request)
+        .await
+        .map(Json)
 }
 
 /// One dead letter.
@@ -37,7 +45,9 @@ async fn get(
     Segment(id): Segment<DeadLetterId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Json<DeadLetter>, Failure> {
-    app.call::<DeadLetterGet>(&caller, &DeadLetterRequest { id }).await.map(Json)
+    app.call::<DeadLetterGet>(&caller, &DeadLetterRequest { id })
+        .await
+        .map(Json)
 }
 
 /// Settles a dead letter: nothing is to be done about it.
@@ -50,7 +60,9 @@ async fn discard(
     Query(Nothing): Query<Nothing>,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Json<DeadLetter>, Failure> {
-    app.call::<DeadLetterDiscard>(&caller, &DeadLetterRequest { id }).await.map(Json)
+    app.call::<DeadLetterDiscard>(&caller, &DeadLetterRequest { id })
+        .await
+        .map(Json)
 }
 
 struct Listed(DeadLetterListRequest);
@@ -59,6 +71,9 @@ impl FromParams for Listed {
     const NAMES: &'static [&'static str] = &["all", "limit", "after"];
     fn from_params(params: &mut Params) -> Result<Self, Failure> {
         let all = params.take::<bool>("all")?.unwrap_or(false);
-        Ok(Self(DeadLetterListRequest { page: PageQuery::from_params(params)?, all }))
+        Ok(Self(DeadLetterListRequest {
+            page: PageQuery::from_params(params)?,
+            all,
+        }))
     }
 }

@@ -21,15 +21,26 @@ pub(crate) struct RequestIdentity {
 
 impl RequestIdentity {
     fn of(headers: &HeaderMap, app: &App) -> Self {
-        let theirs = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok()).filter(|text| is_harmless(text));
-        let id = theirs.and_then(|text| text.parse().ok()).unwrap_or_else(|| app.ids.next());
-        Self { id, shown: theirs.map_or_else(|| id.to_string(), str::to_owned) }
+        let theirs = headers
+            .get(REQUEST_ID_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| is_harmless(text));
+        let id = theirs
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| app.ids.next());
+        Self {
+            id,
+            shown: theirs.map_or_else(|| id.to_string(), str::to_owned),
+        }
     }
 }
 
 /// Short and without characters that would mean something in a log or in HTML.
 fn is_harmless(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=@".contains(&b))
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=@".contains(&b))
 }
 
 /// The outermost layer but CORS: names the request, logs its end once, and renders what failed as a problem.
@@ -38,7 +49,10 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     request.extensions_mut().insert(identity.clone());
     // The pattern, not the path: labels stay few.
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
     let started = app.clock.monotonic();
     let span = tracing::info_span!("http", mesh.service = "gateway", %method, path, request_id = identity.shown);
     let response = next.run(request).instrument(span.clone()).await;
@@ -47,17 +61,39 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
     let elapsed = app.clock.monotonic().saturating_sub(started);
-    app.requests.add(1, &[("route", &route), ("method", method_label(&method)), ("status", response.status().as_str())]);
-    app.durations.record(elapsed.as_secs_f64(), &[("route", &route), ("method", method_label(&method))]);
+    app.requests.add(
+        1,
+        &[
+            ("route", &route),
+            ("method", method_label(&method)),
+            ("status", response.status().as_str()),
+        ],
+    );
+    app.durations.record(
+        elapsed.as_secs_f64(),
+        &[("route", &route), ("method", method_label(&method))],
+    );
     span.in_scope(|| {
         let status = response.status().as_u16();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         match problem {
             Some(problem) if status >= 500 => {
-                tracing::warn!(status, elapsed_ms, kind = problem.kind, detail = problem.detail, "request failed");
+                tracing::warn!(
+                    status,
+                    elapsed_ms,
+                    kind = problem.kind,
+                    detail = problem.detail,
+                    "request failed"
+                );
             }
             Some(problem) => {
-                tracing::debug!(status, elapsed_ms, kind = problem.kind, detail = problem.detail, "request refused");
+                tracing::debug!(
+                    status,
+                    elapsed_ms,
+                    kind = problem.kind,
+                    detail = problem.detail,
+                    "request refused"
+                );
             }
             None => tracing::debug!(status, elapsed_ms, "request answered"),
         }
@@ -89,26 +125,44 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     }
 }
 
-fn refuse_foreign(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+fn refuse_foreign(
+    app: &App,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Failure> {
     let host = match headers.get(header::HOST) {
         Some(value) => value.to_str().ok(),
         None => uri.authority().map(axum::http::uri::Authority::as_str),
     };
     if host.is_some_and(|host| !is_this_machine(host, &app.allowed_hosts)) {
-        return Err(Failure::new(Code::Forbidden, "in development mode only requests to localhost are taken")
-            .next("use http://localhost or http://127.0.0.1, or name the host in gateway.allowed_hosts"));
+        return Err(Failure::new(
+            Code::Forbidden,
+            "in development mode only requests to localhost are taken",
+        )
+        .next(
+            "use http://localhost or http://127.0.0.1, or name the host in gateway.allowed_hosts",
+        ));
     }
     if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
         return Ok(());
     }
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
     let origin = origin.to_str().unwrap_or_default();
-    let is_ours = origin.split_once("://").map(|(_, authority)| Some(authority) == host) == Some(true);
+    let is_ours = origin
+        .split_once("://")
+        .map(|(_, authority)| Some(authority) == host)
+        == Some(true);
     if is_ours || app.cors_origins.iter().any(|allowed| allowed == origin) {
         return Ok(());
     }
-    Err(Failure::new(Code::Forbidden, "another page's request would change something here")
-        .next("name its origin in gateway.cors_origins (CORS_ORIGINS)"))
+    Err(Failure::new(
+        Code::Forbidden,
+        "another page's request would change something here",
+    )
+    .next("name its origin in gateway.cors_origins (CORS_ORIGINS)"))
 }
 
 fn is_this_machine(host: &str, allowed: &[String]) -> bool {
@@ -119,7 +173,9 @@ fn is_this_machine(host: &str, allowed: &[String]) -> bool {
     let name = name.to_ascii_lowercase();
     name == "localhost"
         || name.ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
         || allowed.contains(&name)
 }
 
@@ -130,10 +186,25 @@ mod tests {
     #[test]
     fn only_names_of_this_machine_are_answered() {
         let allowed = ["mesh.test".to_owned()];
-        for host in ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]", "a.localhost", "mesh.test:1"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1:8000",
+            "[::1]:8000",
+            "[::1]",
+            "a.localhost",
+            "mesh.test:1",
+        ] {
             assert!(is_this_machine(host, &allowed), "{host}");
         }
-        for host in ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "192.168.1.2", "localhost.evil", ""] {
+        for host in [
+            "evil.example",
+            "evil.example:8000",
+            "127.0.0.1.evil.example",
+            "192.168.1.2",
+            "localhost.evil",
+            "",
+        ] {
             assert!(!is_this_machine(host, &allowed), "{host}");
         }
     }

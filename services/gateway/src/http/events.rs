@@ -51,17 +51,28 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let cursor = match header_text(&headers, "last-event-id")?.filter(|text| !text.is_empty()) {
-        Some(text) => text.parse().map_err(|problem: mesh_types::Problem| Failure(problem.field("Last-Event-ID")))?,
+        Some(text) => text
+            .parse()
+            .map_err(|problem: mesh_types::Problem| Failure(problem.field("Last-Event-ID")))?,
         None => after.unwrap_or_default(),
     };
     let busy = |_| Failure::new(Code::Busy, "too many event streams are open");
     let permit = app.streams.clone().try_acquire_owned().map_err(busy)?;
     let live = Live::open(app, caller, id, cursor, permit).await?;
-    let Some(live) = live else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let Some(live) = live else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
-    let mut response = Sse::new(live.into_stream()).keep_alive(keep_alive).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    let mut response = Sse::new(live.into_stream())
+        .keep_alive(keep_alive)
+        .into_response();
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -110,13 +121,33 @@ impl Live {
         let tenant = caller.tenant.clone();
         let mut bell = app.bus.reconnects();
         bell.mark_unchanged();
-        let journal = Subject::Journal { tenant: tenant.clone(), invocation: id };
-        let journal = app.bus.subscribe(&Filter::Only(journal)).await.map_err(no_bus)?;
-        let tokens = app.bus.subscribe(&Filter::Only(Subject::Tokens { tenant, invocation: id })).await.map_err(no_bus)?;
-        let invocation = app.call::<InvocationGet>(&caller, &InvocationRequest { id }).await?;
+        let journal = Subject::Journal {
+            tenant: tenant.clone(),
+            invocation: id,
+        };
+        let journal = app
+            .bus
+            .subscribe(&Filter::Only(journal))
+            .await
+            .map_err(no_bus)?;
+        let tokens = app
+            .bus
+            .subscribe(&Filter::Only(Subject::Tokens {
+                tenant,
+                invocation: id,
+            }))
+            .await
+            .map_err(no_bus)?;
+        let invocation = app
+            .call::<InvocationGet>(&caller, &InvocationRequest { id })
+            .await?;
         if cursor.seq > invocation.cursor {
-            let detail = format!("the invocation has {} records, the event id names record {}", invocation.cursor, cursor.seq);
-            return Err(Failure::invalid("Last-Event-ID", detail).next("leave it out to start at the beginning"));
+            let detail = format!(
+                "the invocation has {} records, the event id names record {}",
+                invocation.cursor, cursor.seq
+            );
+            return Err(Failure::invalid("Last-Event-ID", detail)
+                .next("leave it out to start at the beginning"));
         }
         if invocation.state.is_ended() && cursor.seq == invocation.cursor {
             return Ok(None);
@@ -140,7 +171,10 @@ impl Live {
     fn into_stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
         futures::stream::unfold(self, |mut live| async move {
             let event = live.next().await?;
-            let event = SseEvent::default().id(event.cursor.to_string()).event(event.name).data(event.data.to_string());
+            let event = SseEvent::default()
+                .id(event.cursor.to_string())
+                .event(event.name)
+                .data(event.data.to_string());
             Some((Ok(event), live))
         })
     }
@@ -196,15 +230,24 @@ impl Live {
         match serde_json::from_slice::<TokenChunk>(payload) {
             Ok(chunk) => self.follower.take_chunk(&chunk),
             // The step's record has the text.
-            Err(error) => tracing::warn!(%error, invocation = %self.id, "a token message could not be read"),
+            Err(error) => {
+                tracing::warn!(%error, invocation = %self.id, "a token message could not be read")
+            }
         }
     }
 
     /// Reads one page above the mark. `None` if the invocation is gone.
     async fn read_feed(&mut self) -> Option<()> {
-        let request = FeedRequest { invocation: self.id, after_seq: self.follower.read() };
+        let request = FeedRequest {
+            invocation: self.id,
+            after_seq: self.follower.read(),
+        };
         let now = Instant::now();
-        match self.app.call::<InvocationFeed>(&self.caller, &request).await {
+        match self
+            .app
+            .call::<InvocationFeed>(&self.caller, &request)
+            .await
+        {
             Ok(page) => {
                 let (more, is_empty) = (page.more, page.records.is_empty());
                 let taken = self.follower.take_records(page.records);

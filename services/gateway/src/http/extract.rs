@@ -31,10 +31,19 @@ impl FromRequestParts<App> for Who {
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
         let tenant = match header_text(&parts.headers, TENANT_HEADER)? {
             None => Tenant::default(),
-            Some(name) => name.parse().map_err(|error| Problem::from(error).field("Mesh-Tenant"))?,
+            Some(name) => name
+                .parse()
+                .map_err(|error| Problem::from(error).field("Mesh-Tenant"))?,
         };
-        let request_id = parts.extensions.get::<RequestIdentity>().map(|identity| identity.id);
-        Ok(Self(Caller { tenant, actor: "dev".into(), request_id }))
+        let request_id = parts
+            .extensions
+            .get::<RequestIdentity>()
+            .map(|identity| identity.id);
+        Ok(Self(Caller {
+            tenant,
+            actor: "dev".into(),
+            request_id,
+        }))
     }
 }
 
@@ -49,13 +58,24 @@ impl Who {
 }
 
 /// A header's text; named twice or not visible ASCII, it is refused.
-pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {
+pub(crate) fn header_text<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+) -> Result<Option<&'a str>, Failure> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(Failure::invalid(name, format!("the header {name} stands twice")));
+        return Err(Failure::invalid(
+            name,
+            format!("the header {name} stands twice"),
+        ));
     }
-    value.to_str().map(Some).map_err(|_| Failure::invalid(name, format!("the header {name} must be visible ASCII")))
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_| Failure::invalid(name, format!("the header {name} must be visible ASCII")))
 }
 
 /// The one name or id in the path.
@@ -73,7 +93,9 @@ where
             .await
             .map_err(|_| Failure::new(Code::InvalidName, "the path is not UTF-8"))?;
         let (name, text) = params.iter().next().unwrap_or(("path", ""));
-        text.parse().map(Self).map_err(|error| Failure(Problem::from(error).field(name)))
+        text.parse()
+            .map(Self)
+            .map_err(|error| Failure(Problem::from(error).field(name)))
     }
 }
 
@@ -99,8 +121,15 @@ impl<T: FromParams> FromRequestParts<App> for Query<T> {
             None => Ok(Self(value)),
             Some(unknown) => {
                 let shown: String = unknown.chars().take(64).collect();
-                let known = if T::NAMES.is_empty() { "none".to_owned() } else { T::NAMES.join(", ") };
-                Err(Failure::invalid(&shown, format!("unknown query parameter `{shown}`; this route takes {known}")))
+                let known = if T::NAMES.is_empty() {
+                    "none".to_owned()
+                } else {
+                    T::NAMES.join(", ")
+                };
+                Err(Failure::invalid(
+                    &shown,
+                    format!("unknown query parameter `{shown}`; this route takes {known}"),
+                ))
             }
         }
     }
@@ -113,7 +142,10 @@ impl Params {
         let mut params = BTreeMap::new();
         for (name, value) in pairs.0 {
             if params.insert(name.clone(), value).is_some() {
-                return Err(Failure::invalid(&name, format!("the query parameter `{name}` stands twice")));
+                return Err(Failure::invalid(
+                    &name,
+                    format!("the query parameter `{name}` stands twice"),
+                ));
             }
         }
         Ok(Self(params))
@@ -124,16 +156,30 @@ impl Params {
         T: FromStr,
         T::Err: Display,
     {
-        let Some(text) = self.0.remove(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|error: T::Err| Failure::invalid(name, format!("{name}: {error}")))
+        let Some(text) = self.0.remove(name) else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|error: T::Err| Failure::invalid(name, format!("{name}: {error}")))
     }
 
     /// A whole number within bounds.
-    pub(crate) fn take_number(&mut self, name: &str, least: u32, most: u32) -> Result<Option<u32>, Failure> {
-        let Some(text) = self.0.remove(name) else { return Ok(None) };
+    pub(crate) fn take_number(
+        &mut self,
+        name: &str,
+        least: u32,
+        most: u32,
+    ) -> Result<Option<u32>, Failure> {
+        let Some(text) = self.0.remove(name) else {
+            return Ok(None);
+        };
         match text.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
-            _ => Err(Failure::invalid(name, format!("{name} must be a whole number from {least} to {most}"))),
+            _ => Err(Failure::invalid(
+                name,
+                format!("{name} must be a whole number from {least} to {most}"),
+            )),
         }
     }
 }
@@ -152,7 +198,10 @@ impl FromParams for PageQuery {
     const NAMES: &'static [&'static str] = &["limit", "after"];
     fn from_params(params: &mut Params) -> Result<Self, Failure> {
         let limit = params.take_number("limit", 1, mesh_api::page::LIMIT_MAX)?;
-        Ok(Self { limit, after: params.take("after")? })
+        Ok(Self {
+            limit,
+            after: params.take("after")?,
+        })
     }
 }
 
@@ -184,7 +233,11 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         check_media_type(request.headers())?;
         let bytes = read_body(request.into_body(), app).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { parse_object(&bytes).map(Self) }
+        if bytes.is_empty() {
+            Ok(Self(T::default()))
+        } else {
+            parse_object(&bytes).map(Self)
+        }
     }
 }
 
@@ -197,26 +250,43 @@ pub(crate) struct NoFields {}
 fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let value = mesh_types::json::parse_value(bytes)?;
     if !value.is_object() {
-        return Err(Failure::new(Code::InvalidRequest, "the body must be a JSON object"));
+        return Err(Failure::new(
+            Code::InvalidRequest,
+            "the body must be a JSON object",
+        ));
     }
     Ok(mesh_types::json::from_value(value)?)
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(kind) = header_text(headers, header::CONTENT_TYPE.as_str())? else { return Ok(()) };
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(kind) = header_text(headers, header::CONTENT_TYPE.as_str())? else {
+        return Ok(());
+    };
+    let kind = kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
         return Ok(());
     }
     let shown: String = kind.chars().take(80).collect();
-    Err(Failure::new(Code::UnsupportedMediaType, format!("`{shown}` is not taken")).next("send Content-Type: application/json"))
+    Err(Failure::new(
+        Code::UnsupportedMediaType,
+        format!("`{shown}` is not taken"),
+    )
+    .next("send Content-Type: application/json"))
 }
 
 async fn read_body(body: Body, app: &App) -> Result<Bytes, Failure> {
     let read = collect(body, app.body_bytes_max);
     match tokio::time::timeout(app.request_timeout, read).await {
         Ok(bytes) => bytes,
-        Err(_) => Err(Failure::new(Code::RequestTimeout, "the body did not arrive in time")),
+        Err(_) => Err(Failure::new(
+            Code::RequestTimeout,
+            "the body did not arrive in time",
+        )),
     }
 }
 
@@ -237,7 +307,8 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
     }
     if seen > limit {
         let detail = format!("the body is larger than {limit} bytes");
-        return Err(Failure::new(Code::BodyTooLarge, detail).next("send less; large content goes into several requests"));
+        return Err(Failure::new(Code::BodyTooLarge, detail)
+            .next("send less; large content goes into several requests"));
     }
     Ok(kept.freeze())
 }
@@ -247,7 +318,10 @@ mod tests {
     use super::*;
 
     fn query<T: FromParams>(query: &str) -> Result<T, Failure> {
-        let (parts, ()) = axum::http::Request::get(format!("/x?{query}")).body(()).unwrap().into_parts();
+        let (parts, ()) = axum::http::Request::get(format!("/x?{query}"))
+            .body(())
+            .unwrap()
+            .into_parts();
         T::from_params(&mut Params::of(&parts)?)
     }
 
@@ -255,15 +329,32 @@ mod tests {
     fn a_limit_outside_its_bounds_is_refused_by_name() {
         for wrong in ["0", "-1", "501", "abc", "", "1.5", "99999999999999999999"] {
             let Failure(problem) = query::<PageQuery>(&format!("limit={wrong}")).unwrap_err();
-            assert_eq!((problem.status, problem.field.as_deref()), (400, Some("limit")), "{wrong}");
+            assert_eq!(
+                (problem.status, problem.field.as_deref()),
+                (400, Some("limit")),
+                "{wrong}"
+            );
         }
-        assert_eq!(query::<PageQuery>("limit=500&after=x%20y").unwrap().after.as_deref(), Some("x y"));
+        assert_eq!(
+            query::<PageQuery>("limit=500&after=x%20y")
+                .unwrap()
+                .after
+                .as_deref(),
+            Some("x y")
+        );
         assert_eq!(query::<PageQuery>("").unwrap().limit, None);
     }
 
     #[test]
     fn a_parameter_named_twice_is_refused() {
-        assert_eq!(query::<PageQuery>("limit=1&limit=2").unwrap_err().0.field.as_deref(), Some("limit"));
+        assert_eq!(
+            query::<PageQuery>("limit=1&limit=2")
+                .unwrap_err()
+                .0
+                .field
+                .as_deref(),
+            Some("limit")
+        );
     }
 
     #[tokio::test]
@@ -283,10 +374,19 @@ mod tests {
             check_media_type(&headers).map_err(|failure| failure.0.status)
         };
         assert_eq!(check_media_type(&HeaderMap::new()), Ok(()));
-        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/merge-patch+json",
+        ] {
             assert_eq!(check(kind), Ok(()), "{kind}");
         }
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json"] {
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "json",
+        ] {
             assert_eq!(check(kind), Err(415), "{kind}");
         }
     }

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::execution::{
-    AcceptRequest, Bodies, CancelRequest, Counts, Invocation, InvocationAccept, InvocationCancel, InvocationCounts,
-    InvocationFilter, InvocationGet, InvocationList, InvocationRequest, InvocationSteps, InvokeRequest, ListRequest,
-    Step, StepsRequest,
+    AcceptRequest, Bodies, CancelRequest, Counts, Invocation, InvocationAccept, InvocationCancel,
+    InvocationCounts, InvocationFilter, InvocationGet, InvocationList, InvocationRequest,
+    InvocationSteps, InvokeRequest, ListRequest, Step, StepsRequest,
 };
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::{AgentName, InvocationId};
@@ -16,7 +16,9 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{FromParams, Json, Nothing, OptionalJson, Params, Query, Segment, Who, header_text};
+use super::extract::{
+    FromParams, Json, Nothing, OptionalJson, Params, Query, Segment, Who, header_text,
+};
 use super::problem::Failure;
 use crate::state::App;
 
@@ -58,11 +60,17 @@ async fn invoke(
 ) -> Result<Response, Failure> {
     let request = with_key(request, header_text(&headers, "idempotency-key")?)?;
     if request.stream {
-        return Err(Failure::invalid("stream", "stream is for calls over NATS (mesh.call)")
-            .next("leave it out and read /api/v1/invocations/{id}/events"));
+        return Err(
+            Failure::invalid("stream", "stream is for calls over NATS (mesh.call)")
+                .next("leave it out and read /api/v1/invocations/{id}/events"),
+        );
     }
     let invocation = accept(&app, &caller, agent, request, wait.unwrap_or(0)).await?;
-    let status = if wait.is_some() && invocation.state.is_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if wait.is_some() && invocation.state.is_ended() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
     let location = format!("/api/v1/invocations/{}", invocation.id);
     Ok((status, [(header::LOCATION, location)], Json(invocation)).into_response())
 }
@@ -80,8 +88,13 @@ pub(super) async fn accept(
         request.invocation_id = Some(app.ids.next());
     }
     let wait = Duration::from_secs(wait_seconds.into());
-    let request = AcceptRequest { agent, request, wait_ms: u64::from(wait_seconds) * 1_000 };
-    app.call_within::<InvocationAccept>(caller, &request, wait + WAIT_SLACK).await
+    let request = AcceptRequest {
+        agent,
+        request,
+        wait_ms: u64::from(wait_seconds) * 1_000,
+    };
+    app.call_within::<InvocationAccept>(caller, &request, wait + WAIT_SLACK)
+        .await
 }
 
 /// Invocations of the tenant, newest first.
@@ -92,7 +105,9 @@ async fn list(
     Who(caller): Who,
     Query(Filtered { filter, page }): Query<Filtered>,
 ) -> Result<Json<Page<Invocation>>, Failure> {
-    app.call::<InvocationList>(&caller, &ListRequest { filter, page }).await.map(Json)
+    app.call::<InvocationList>(&caller, &ListRequest { filter, page })
+        .await
+        .map(Json)
 }
 
 /// How many invocations match, by state.
@@ -103,7 +118,9 @@ async fn counts(
     Who(caller): Who,
     Query(filter): Query<InvocationFilter>,
 ) -> Result<Json<Counts>, Failure> {
-    app.call::<InvocationCounts>(&caller, &filter).await.map(Json)
+    app.call::<InvocationCounts>(&caller, &filter)
+        .await
+        .map(Json)
 }
 
 /// One invocation, read from the journal.
@@ -115,7 +132,9 @@ async fn get(
     Segment(id): Segment<InvocationId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Json<Invocation>, Failure> {
-    app.call::<InvocationGet>(&caller, &InvocationRequest { id }).await.map(Json)
+    app.call::<InvocationGet>(&caller, &InvocationRequest { id })
+        .await
+        .map(Json)
 }
 
 /// The journaled steps, in order.
@@ -128,7 +147,9 @@ async fn steps(
     Segment(id): Segment<InvocationId>,
     Query(StepsOf { bodies, page }): Query<StepsOf>,
 ) -> Result<Json<Page<Step>>, Failure> {
-    app.call::<InvocationSteps>(&caller, &StepsRequest { id, bodies, page }).await.map(Json)
+    app.call::<InvocationSteps>(&caller, &StepsRequest { id, bodies, page })
+        .await
+        .map(Json)
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -148,22 +169,29 @@ async fn cancel(
     Query(Nothing): Query<Nothing>,
     OptionalJson(Cancel { reason }): OptionalJson<Cancel>,
 ) -> Result<Json<Invocation>, Failure> {
-    app.call::<InvocationCancel>(&caller, &CancelRequest { id, reason }).await.map(Json)
+    app.call::<InvocationCancel>(&caller, &CancelRequest { id, reason })
+        .await
+        .map(Json)
 }
 
 /// The header is the same as the field; both with different values would be two keys.
 fn with_key(mut request: InvokeRequest, header: Option<&str>) -> Result<InvokeRequest, Failure> {
     if let Some(key) = header {
-        if request.idempotency_key.as_deref().is_some_and(|field| field != key) {
+        if request
+            .idempotency_key
+            .as_deref()
+            .is_some_and(|field| field != key)
+        {
             let detail = "the header Idempotency-Key and the field idempotency_key differ";
             return Err(Failure::invalid("idempotency_key", detail).next("send one of them"));
         }
         request.idempotency_key = Some(key.to_owned());
     }
     match &request.idempotency_key {
-        Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => {
-            Err(Failure::invalid("idempotency_key", format!("a key has 1 to {KEY_BYTES_MAX} bytes")))
-        }
+        Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => Err(Failure::invalid(
+            "idempotency_key",
+            format!("a key has 1 to {KEY_BYTES_MAX} bytes"),
+        )),
         _ => Ok(request),
     }
 }
@@ -178,7 +206,9 @@ impl FromParams for Wait {
 }
 
 impl FromParams for InvocationFilter {
-    const NAMES: &'static [&'static str] = &["agent", "state", "session", "parent", "root", "since", "until", "q"];
+    const NAMES: &'static [&'static str] = &[
+        "agent", "state", "session", "parent", "root", "since", "until", "q",
+    ];
     fn from_params(params: &mut Params) -> Result<Self, Failure> {
         Ok(Self {
             agent: params.take("agent")?,
@@ -199,10 +229,14 @@ struct Filtered {
 }
 
 impl FromParams for Filtered {
-    const NAMES: &'static [&'static str] =
-        &["agent", "state", "session", "parent", "root", "since", "until", "q", "limit", "after"];
+    const NAMES: &'static [&'static str] = &[
+        "agent", "state", "session", "parent", "root", "since", "until", "q", "limit", "after",
+    ];
     fn from_params(params: &mut Params) -> Result<Self, Failure> {
-        Ok(Self { filter: InvocationFilter::from_params(params)?, page: PageQuery::from_params(params)? })
+        Ok(Self {
+            filter: InvocationFilter::from_params(params)?,
+            page: PageQuery::from_params(params)?,
+        })
     }
 }
 
@@ -214,8 +248,15 @@ struct StepsOf {
 impl FromParams for StepsOf {
     const NAMES: &'static [&'static str] = &["bodies", "limit", "after"];
     fn from_params(params: &mut Params) -> Result<Self, Failure> {
-        let bodies = if params.take::<bool>("bodies")?.unwrap_or(true) { Bodies::Full } else { Bodies::None };
-        Ok(Self { bodies, page: PageQuery::from_params(params)? })
+        let bodies = if params.take::<bool>("bodies")?.unwrap_or(true) {
+            Bodies::Full
+        } else {
+            Bodies::None
+        };
+        Ok(Self {
+            bodies,
+            page: PageQuery::from_params(params)?,
+        })
     }
 }
 
@@ -225,13 +266,27 @@ mod tests {
 
     #[test]
     fn one_request_has_one_key() {
-        let body = |key: Option<&str>| InvokeRequest { idempotency_key: key.map(str::to_owned), ..InvokeRequest::default() };
-        let key = |made: Result<InvokeRequest, Failure>| made.map(|request| request.idempotency_key);
+        let body = |key: Option<&str>| InvokeRequest {
+            idempotency_key: key.map(str::to_owned),
+            ..InvokeRequest::default()
+        };
+        let key =
+            |made: Result<InvokeRequest, Failure>| made.map(|request| request.idempotency_key);
         assert_eq!(key(with_key(body(None), Some("a"))), Ok(Some("a".into())));
-        assert_eq!(key(with_key(body(Some("a")), Some("a"))), Ok(Some("a".into())));
+        assert_eq!(
+            key(with_key(body(Some("a")), Some("a"))),
+            Ok(Some("a".into()))
+        );
         assert_eq!(key(with_key(body(Some("a")), None)), Ok(Some("a".into())));
-        for wrong in [with_key(body(Some("a")), Some("b")), with_key(body(None), Some("")), with_key(body(Some(&"k".repeat(256))), None)] {
-            assert_eq!(wrong.unwrap_err().0.field.as_deref(), Some("idempotency_key"));
+        for wrong in [
+            with_key(body(Some("a")), Some("b")),
+            with_key(body(None), Some("")),
+            with_key(body(Some(&"k".repeat(256))), None),
+        ] {
+            assert_eq!(
+                wrong.unwrap_err().0.field.as_deref(),
+                Some("idempotency_key")
+            );
         }
     }
 }

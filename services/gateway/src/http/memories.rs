@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::memory::{
-    Forgotten, Memory, MemoryChange, MemoryForget, MemoryGet, MemoryQuery, MemoryRequest, MemoryStore, MemoryUpdate,
-    QueryReply, QueryRequest, StoreRequest, UpdateRequest,
+    Forgotten, Memory, MemoryChange, MemoryForget, MemoryGet, MemoryQuery, MemoryRequest,
+    MemoryStore, MemoryUpdate, QueryReply, QueryRequest, StoreRequest, UpdateRequest,
 };
 use mesh_types::MemoryId;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +16,10 @@ use super::problem::Failure;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(store)).routes(routes!(search)).routes(routes!(get, update, forget))
+    OpenApiRouter::new()
+        .routes(routes!(store))
+        .routes(routes!(search))
+        .routes(routes!(get, update, forget))
 }
 
 /// Stores a memory. The same `id` and body again is the first answer.
@@ -30,7 +33,12 @@ async fn store(
 ) -> Result<Response, Failure> {
     let memory = app.call::<MemoryStore>(&caller, &request).await?;
     let location = format!("/api/v1/memories/{}", memory.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(memory)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(memory),
+    )
+        .into_response())
 }
 
 /// The memories of an agent nearest to a question, best first.
@@ -55,7 +63,9 @@ async fn get(
     Segment(id): Segment<MemoryId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Json<Memory>, Failure> {
-    app.call::<MemoryGet>(&caller, &MemoryRequest { id }).await.map(Json)
+    app.call::<MemoryGet>(&caller, &MemoryRequest { id })
+        .await
+        .map(Json)
 }
 
 /// Changes a memory; what is left out stays.
@@ -68,7 +78,9 @@ async fn update(
     Query(Nothing): Query<Nothing>,
     Json(change): Json<MemoryChange>,
 ) -> Result<Json<Memory>, Failure> {
-    app.call::<MemoryUpdate>(&caller, &UpdateRequest { id, change }).await.map(Json)
+    app.call::<MemoryUpdate>(&caller, &UpdateRequest { id, change })
+        .await
+        .map(Json)
 }
 
 /// Forgets a memory for good.
@@ -80,10 +92,16 @@ async fn forget(
     Segment(id): Segment<MemoryId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Json<Forgotten>, Failure> {
-    app.call::<MemoryForget>(&caller, &MemoryRequest { id }).await.map(Json)
+    app.call::<MemoryForget>(&caller, &MemoryRequest { id })
+        .await
+        .map(Json)
 }
 
 /// Hits wanted, 1 to 100.
 pub(super) fn check_k(k: u32) -> Result<(), Failure> {
-    if (1..=100).contains(&k) { Ok(()) } else { Err(Failure::invalid("k", "k must lie between 1 and 100")) }
+    if (1..=100).contains(&k) {
+        Ok(())
+    } else {
+        Err(Failure::invalid("k", "k must lie between 1 and 100"))
+    }
 }

@@ -85,7 +85,12 @@ pub(crate) fn router(config: &Config, context: &Context) -> Router {
         .fallback(no_route)
         // Innermost first.
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(large_text))
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .quality(CompressionLevel::Fastest)
+                .compress_when(large_text),
+        )
         .layer(map_response(protect))
         .layer(from_fn_with_state(app.clone(), edge::guard))
         .layer(from_fn_with_state(app.clone(), edge::around))
@@ -98,7 +103,9 @@ async fn no_route(request: Request) -> Failure {
 
 fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
     let text = cause.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("not text");
+    let text = text
+        .or_else(|| cause.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("not text");
     tracing::error!(panic = text, "a handler panicked");
     Failure::new(Code::Internal, "a handler panicked").into_response()
 }
@@ -106,20 +113,43 @@ fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
 /// Answers are what their type says, and no page may frame them.
 async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
 
 fn cors(app: &App) -> CorsLayer {
-    let origins: Vec<HeaderValue> = app.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origins: Vec<HeaderValue> = app
+        .cors_origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
     let name = HeaderName::from_static;
     CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH, name(extract::TENANT_HEADER),
-            name("idempotency-key"), name("last-event-id"), name(edge::REQUEST_ID_HEADER),
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
         ])
-        .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, name(edge::REQUEST_ID_HEADER)])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            name(extract::TENANT_HEADER),
+            name("idempotency-key"),
+            name("last-event-id"),
+            name(edge::REQUEST_ID_HEADER),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            name(edge::REQUEST_ID_HEADER),
+        ])
 }

@@ -5,7 +5,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::{ContentBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
+};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, ObjectBuilder, Type};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -15,7 +17,10 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
 
 /// What no handler says: title, and what holds for every operation.
 pub(super) fn finish(document: OpenApi) -> OpenApi {
-    let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
+    let license = LicenseBuilder::new()
+        .name("Apache-2.0")
+        .identifier(Some("Apache-2.0"))
+        .build();
     let info = InfoBuilder::new()
         .title("Agent Mesh")
         .version(env!("CARGO_PKG_VERSION"))
@@ -27,7 +32,13 @@ pub(super) fn finish(document: OpenApi) -> OpenApi {
         .build();
     let mut document = OpenApiBuilder::from(document).info(info).build();
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.patch,
+            &mut item.delete,
+        ];
         operations.into_iter().flatten().for_each(complete);
     }
     document
@@ -35,14 +46,21 @@ pub(super) fn finish(document: OpenApi) -> OpenApi {
 
 /// Every operation may answer with a problem, and asks for a tenant.
 fn complete(operation: &mut Operation) {
-    let problem = ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("Problem")))).build();
+    let problem = ContentBuilder::new()
+        .schema(Some(RefOr::Ref(Ref::from_schema_name("Problem"))))
+        .build();
     let response = ResponseBuilder::new()
         .description("What went wrong, as a problem document")
         .content("application/problem+json", problem)
         .build();
-    operation.responses.responses.insert("default".into(), response.into());
+    operation
+        .responses
+        .responses
+        .insert("default".into(), response.into());
     for (status, response) in &mut operation.responses.responses {
-        if let RefOr::T(response) = response && response.description.is_empty() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
             response.description = if status == "201" { "created" } else { "done" }.into();
         }
     }
@@ -53,7 +71,10 @@ fn complete(operation: &mut Operation) {
         .description(Some("Tenant; `default` when left out"))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .build();
-    operation.parameters.get_or_insert_default().push(tenant.into());
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(tenant.into());
 }
 
 const TENANT_NAME: &str = "Mesh-Tenant";

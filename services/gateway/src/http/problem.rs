@@ -58,7 +58,12 @@ fn status_of(problem: &Problem) -> StatusCode {
 
 /// Writes the body of a failed answer: the problem a handler gave, or one for the bare status that a layer gave.
 /// Answers that explain themselves in JSON (`/health`) stay as they are.
-pub(crate) fn render(mut response: Response, method: &str, path: &str, request_id: &str) -> (Response, Option<Problem>) {
+pub(crate) fn render(
+    mut response: Response,
+    method: &str,
+    path: &str,
+    request_id: &str,
+) -> (Response, Option<Problem>) {
     let status = response.status();
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
@@ -67,30 +72,54 @@ pub(crate) fn render(mut response: Response, method: &str, path: &str, request_i
         }
         None => return (response, None),
     };
-    let problem = Problem { request_id: Some(request_id.to_owned()), status: status_of(&problem).as_u16(), ..redact(problem) };
+    let problem = Problem {
+        request_id: Some(request_id.to_owned()),
+        status: status_of(&problem).as_u16(),
+        ..redact(problem)
+    };
     let body = serde_json::to_vec(&problem).expect("a problem is plain data");
     let mut rendered = Response::new(Body::from(body));
     *rendered.status_mut() = status_of(&problem);
     // `Allow` of a 405, rate limits and the like stay; what described the old body does not.
     for (name, value) in response.headers() {
-        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING].contains(name) {
+        if ![
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            header::CONTENT_ENCODING,
+        ]
+        .contains(name)
+        {
             rendered.headers_mut().append(name.clone(), value.clone());
         }
     }
-    rendered.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    rendered
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, PROBLEM_JSON);
     if let Some(seconds) = problem.retry_after_seconds {
-        rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        rendered
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     (rendered, Some(problem))
 }
 
 fn is_json(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     kind.starts_with("application/json") || kind.starts_with("application/problem+json")
 }
 
 fn from_status(response: &Response, method: &str, path: &str) -> Problem {
-    let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name: HeaderName| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     match response.status() {
         StatusCode::NOT_FOUND => route_not_found(path),
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -101,24 +130,36 @@ fn from_status(response: &Response, method: &str, path: &str) -> Problem {
                 allowed => problem.next(format!("use {allowed}")),
             }
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body is over the limit"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(Code::UnsupportedMediaType, "send JSON"),
-        StatusCode::REQUEST_TIMEOUT => Problem::new(Code::RequestTimeout, "the request did not arrive in time"),
-        StatusCode::GATEWAY_TIMEOUT => {
-            Problem::new(Code::Timeout, "no answer in time; whether it was done is not known")
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Code::BodyTooLarge, "the body is over the limit")
         }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(Code::UnsupportedMediaType, "send JSON"),
+        StatusCode::REQUEST_TIMEOUT => {
+            Problem::new(Code::RequestTimeout, "the request did not arrive in time")
+        }
+        StatusCode::GATEWAY_TIMEOUT => Problem::new(
+            Code::Timeout,
+            "no answer in time; whether it was done is not known",
+        ),
         status if status.is_client_error() => {
             let reason = status.canonical_reason().unwrap_or("refused");
-            Problem { status: status.as_u16(), ..Problem::new(Code::InvalidRequest, reason) }
+            Problem {
+                status: status.as_u16(),
+                ..Problem::new(Code::InvalidRequest, reason)
+            }
         }
-        status => Problem { status: status.as_u16(), ..Problem::new(Code::Internal, "something failed inside") },
+        status => Problem {
+            status: status.as_u16(),
+            ..Problem::new(Code::Internal, "something failed inside")
+        },
     }
 }
 
 /// What the fallback answers too.
 pub(crate) fn route_not_found(path: &str) -> Problem {
     let shown: String = path.chars().take(120).collect();
-    Problem::new(Code::RouteNotFound, format!("there is no {shown}")).next("GET /docs lists every route")
+    Problem::new(Code::RouteNotFound, format!("there is no {shown}"))
+        .next("GET /docs lists every route")
 }
 
 /// Nothing of the inside leaves with a 500, whoever made it.
@@ -126,7 +167,10 @@ fn redact(problem: Problem) -> Problem {
     if !problem.is(Code::Internal) || problem.detail.starts_with("the service `") {
         return problem;
     }
-    Problem { detail: "something failed inside; the log says why under this request id".into(), ..problem }
+    Problem {
+        detail: "something failed inside; the log says why under this request id".into(),
+        ..problem
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +178,9 @@ mod tests {
     use super::*;
 
     fn body_of(response: Response) -> serde_json::Value {
-        let bytes = futures::executor::block_on(axum::body::to_bytes(response.into_body(), 100_000)).unwrap();
+        let bytes =
+            futures::executor::block_on(axum::body::to_bytes(response.into_body(), 100_000))
+                .unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -143,15 +189,26 @@ mod tests {
         let failure = Failure::new(Code::Busy, "too much waits").into_response();
         let (response, _) = render(failure, "GET", "/x", "req_1");
         assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
         assert_eq!(response.headers()["retry-after"], "1");
         let body = body_of(response);
-        assert_eq!((body["type"].as_str(), body["request_id"].as_str()), (Some("mesh/busy"), Some("req_1")));
+        assert_eq!(
+            (body["type"].as_str(), body["request_id"].as_str()),
+            (Some("mesh/busy"), Some("req_1"))
+        );
     }
 
     #[test]
     fn a_bare_status_becomes_a_problem_and_keeps_what_it_allows() {
-        let bare = (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET,HEAD")], "no").into_response();
+        let bare = (
+            StatusCode::METHOD_NOT_ALLOWED,
+            [(header::ALLOW, "GET,HEAD")],
+            "no",
+        )
+            .into_response();
         let (response, _) = render(bare, "PATCH", "/api/v1/agents", "r");
         assert_eq!(response.headers()["allow"], "GET,HEAD");
         let body = body_of(response);
@@ -161,7 +218,11 @@ mod tests {
 
     #[test]
     fn an_answer_that_explains_itself_stays() {
-        let health = (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": "down"}))).into_response();
+        let health = (
+            StatusCode::SERVICE_UNAVAILABLE,
+            axum::Json(serde_json::json!({"status": "down"})),
+        )
+            .into_response();
         let (response, problem) = render(health, "GET", "/health", "r");
         assert!(problem.is_none());
         assert_eq!(body_of(response)["status"], "down");
@@ -169,14 +230,22 @@ mod tests {
 
     #[test]
     fn nothing_of_the_inside_leaves_with_a_500() {
-        let failure = Failure::new(Code::Internal, "password authentication failed for mesh_registry").into_response();
+        let failure = Failure::new(
+            Code::Internal,
+            "password authentication failed for mesh_registry",
+        )
+        .into_response();
         let (response, _) = render(failure, "GET", "/x", "r");
         assert!(!body_of(response).to_string().contains("password"));
     }
 
     #[test]
     fn a_problem_never_leaves_as_a_success() {
-        let lying = Failure(Problem { status: 200, ..Problem::new(Code::Conflict, "x") }).into_response();
+        let lying = Failure(Problem {
+            status: 200,
+            ..Problem::new(Code::Conflict, "x")
+        })
+        .into_response();
         let (response, _) = render(lying, "GET", "/x", "r");
         assert_eq!(response.status(), 500);
     }

@@ -10,16 +10,27 @@ use mesh_api::journal::*;
 use mesh_types::{Subject, Tenant, Timestamp};
 use serde_json::{Value, json};
 
+use crate::made::the_invocation;
 use crate::support::{Edge, problem};
-use crate::world::the_invocation;
 
 fn record(seq: u32, fact: Fact) -> Record {
-    Record { seq, epoch: 1, at: Timestamp::from_millis(i64::from(seq)), fact }
+    Record {
+        seq,
+        epoch: 1,
+        at: Timestamp::from_millis(i64::from(seq)),
+        fact,
+    }
 }
 
 fn begun(step: u32) -> Fact {
     let (kind, effect) = (StepKind::Model, Effect::Idempotent);
-    Fact::Begun(Begun { step, kind, name: "mock".into(), effect, input: json!({"asked": step}) })
+    Fact::Begun(Begun {
+        step,
+        kind,
+        name: "mock".into(),
+        effect,
+        input: json!({"asked": step}),
+    })
 }
 
 fn done(step: u32, text: &str) -> Fact {
@@ -29,7 +40,7 @@ fn done(step: u32, text: &str) -> Fact {
         name: "mock".into(),
         effect: Effect::Idempotent,
         input: None,
-        output: Some(json!({"text": text, "attempt": 1})),
+        output: Some(json!({"text": text})),
         error: None,
         usage: Usage::default(),
         attempt: 1,
@@ -51,14 +62,37 @@ fn ended() -> Fact {
 
 /// Two model calls between start and end.
 fn journal() -> Vec<Record> {
-    let accepted = Accepted { agent: "sofia".parse().unwrap(), version: 1, actor: "dev".into() };
-    let claimed = Claimed { holder: "hosted".into(), incarnation: 1 };
-    let facts = [Fact::Accepted(accepted), Fact::Claimed(claimed), begun(1), done(1, "one two"), begun(2), done(2, "three"), ended()];
-    (1..).zip(facts).map(|(seq, fact)| record(seq, fact)).collect()
+    let accepted = Accepted {
+        agent: "sofia".parse().unwrap(),
+        version: 1,
+        actor: "dev".into(),
+    };
+    let claimed = Claimed {
+        holder: "hosted".into(),
+        incarnation: 1,
+    };
+    let facts = [
+        Fact::Accepted(accepted),
+        Fact::Claimed(claimed),
+        begun(1),
+        done(1, "one two"),
+        begun(2),
+        done(2, "three"),
+        ended(),
+    ];
+    (1..)
+        .zip(facts)
+        .map(|(seq, fact)| record(seq, fact))
+        .collect()
 }
 
-const ALL: [&str; 5] =
-    ["invocation.queued", "invocation.running", "step.recorded", "step.recorded", "invocation.completed"];
+const ALL: [&str; 5] = [
+    "invocation.queued",
+    "invocation.running",
+    "step.recorded",
+    "step.recorded",
+    "invocation.completed",
+];
 
 fn path() -> String {
     format!("/api/v1/invocations/{}/events", the_invocation())
@@ -66,22 +100,47 @@ fn path() -> String {
 
 impl Edge {
     fn commit(&self, records: &[Record]) {
-        self.world.journal.lock().unwrap().extend_from_slice(records);
+        self.world
+            .journal
+            .lock()
+            .unwrap()
+            .extend_from_slice(records);
     }
 
     /// What the relay publishes; it may lose and repeat.
     async fn relay(&self, records: &[Record]) {
         let (tenant, invocation) = (Tenant::default(), the_invocation());
-        let page = JournalPage { tenant: tenant.clone(), invocation, records: records.to_vec(), more: false };
+        let page = JournalPage {
+            tenant: tenant.clone(),
+            invocation,
+            records: records.to_vec(),
+            more: false,
+        };
         let subject = Subject::Journal { tenant, invocation };
-        self.bus.publish(&subject, serde_json::to_vec(&page).unwrap().into()).await.unwrap();
+        self.bus
+            .publish(&subject, serde_json::to_vec(&page).unwrap().into())
+            .await
+            .unwrap();
         self.bus.flush().await.unwrap();
     }
 
     async fn token(&self, step: u32, attempt: u32, offset: u64, text: &str) {
-        let subject = Subject::Tokens { tenant: Tenant::default(), invocation: the_invocation() };
-        let chunk = TokenChunk { step, epoch: 1, attempt, block: 0, offset, text: text.into() };
-        self.bus.publish(&subject, Bytes::from(serde_json::to_vec(&chunk).unwrap())).await.unwrap();
+        let subject = Subject::Tokens {
+            tenant: Tenant::default(),
+            invocation: the_invocation(),
+        };
+        let chunk = TokenChunk {
+            step,
+            epoch: 1,
+            attempt,
+            block: 0,
+            offset,
+            text: text.into(),
+        };
+        self.bus
+            .publish(&subject, Bytes::from(serde_json::to_vec(&chunk).unwrap()))
+            .await
+            .unwrap();
         self.bus.flush().await.unwrap();
     }
 
@@ -92,22 +151,36 @@ impl Edge {
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
-        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
-        Box::pin(response.bytes_stream().eventsource().map(|event| event.unwrap()))
+        assert!(
+            response.headers()["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("text/event-stream")
+        );
+        Box::pin(
+            response
+                .bytes_stream()
+                .eventsource()
+                .map(|event| event.unwrap()),
+        )
     }
 }
 
 /// The next events, waiting for them.
 async fn take(stream: &mut (impl Stream<Item = Event> + Unpin), count: usize) -> Vec<Event> {
     let taken = stream.take(count).collect::<Vec<_>>();
-    let events = tokio::time::timeout(Duration::from_secs(10), taken).await.expect("the events come");
+    let events = tokio::time::timeout(Duration::from_secs(10), taken)
+        .await
+        .expect("the events come");
     assert_eq!(events.len(), count, "{events:?}");
     events
 }
 
 /// All that is left, to the end that the server makes.
 async fn rest(stream: impl Stream<Item = Event> + Unpin) -> Vec<Event> {
-    tokio::time::timeout(Duration::from_secs(10), stream.collect()).await.expect("the stream ends")
+    tokio::time::timeout(Duration::from_secs(10), stream.collect())
+        .await
+        .expect("the stream ends")
 }
 
 fn names(events: &[Event]) -> Vec<&str> {
@@ -138,7 +211,13 @@ async fn an_ended_invocation_is_told_and_the_stream_closes() {
     assert_eq!(names(&events), ALL);
     assert_eq!(data(&events[2])["input"], json!({"asked": 1}));
     assert_eq!(data(&events[4])["output"], json!({"text": "bye"}));
-    assert_eq!(events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["1", "2", "4", "6", "7"]);
+    assert_eq!(
+        events
+            .iter()
+            .map(|event| event.id.as_str())
+            .collect::<Vec<_>>(),
+        ["1", "2", "4", "6", "7"]
+    );
 }
 
 #[tokio::test]
@@ -150,9 +229,21 @@ async fn a_resume_at_any_event_loses_nothing_and_repeats_nothing() {
         let resumed = rest(edge.follow(Some(&all[cut - 1].id)).await).await;
         assert_eq!(resumed, all[cut..], "after {}", all[cut - 1].id);
     }
-    let over = edge.get(&path()).header("last-event-id", "7").send().await.unwrap();
+    let over = edge
+        .get(&path())
+        .header("last-event-id", "7")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(over.status(), 204, "a browser stops asking");
-    let by_query = edge.get(&format!("{}?after=6", path())).send().await.unwrap().text().await.unwrap();
+    let by_query = edge
+        .get(&format!("{}?after=6", path()))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(by_query.starts_with("id: 7\n"), "{by_query}");
 }
 
@@ -185,8 +276,14 @@ async fn a_journal_message_that_cannot_be_read_or_is_cut_short_leads_to_the_feed
     let mut stream = edge.follow(None).await;
     take(&mut stream, 1).await;
     edge.commit(&all[1..]);
-    let subject = Subject::Journal { tenant: Tenant::default(), invocation: the_invocation() };
-    edge.bus.publish(&subject, Bytes::from_static(b"{")).await.unwrap();
+    let subject = Subject::Journal {
+        tenant: Tenant::default(),
+        invocation: the_invocation(),
+    };
+    edge.bus
+        .publish(&subject, Bytes::from_static(b"{"))
+        .await
+        .unwrap();
     assert_eq!(names(&rest(stream).await), ALL[1..]);
 }
 
@@ -208,7 +305,7 @@ async fn tokens_are_told_live_and_what_was_lost_comes_from_the_record() {
     drop(stream);
     let mut second = all[3].clone();
     if let Fact::Done(done) = &mut second.fact {
-        done.output = Some(json!({"text": "one two", "attempt": 2}));
+        done.attempt = 2;
     }
     edge.commit(&[second]);
     edge.commit(&all[4..]);
@@ -216,7 +313,15 @@ async fn tokens_are_told_live_and_what_was_lost_comes_from_the_record() {
     assert_eq!(id, "3.1.1.2.0.4");
     told.extend(rest(edge.follow(Some(&id)).await).await);
     assert_eq!(shown(&told), "one two");
-    assert_eq!(names(&told[3..]), ["token", "step.recorded", "step.recorded", "invocation.completed"]);
+    assert_eq!(
+        names(&told[3..]),
+        [
+            "token",
+            "step.recorded",
+            "step.recorded",
+            "invocation.completed"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -238,16 +343,35 @@ async fn a_reconnect_reads_the_feed_again() {
 async fn strangers_and_impossible_cursors_are_refused_before_the_stream() {
     let edge = Edge::start().await;
     edge.commit(&journal()[..2]);
-    let unknown = edge.get("/api/v1/invocations/inv_01ARZ3NDEKTSV4RRFFQ69G5FAV/events").send().await.unwrap();
-    assert_eq!(problem(unknown).await["type"], "execution/invocation-not-found");
-    let ahead = edge.get(&path()).header("last-event-id", "3").send().await.unwrap();
+    let unknown = edge
+        .get("/api/v1/invocations/inv_01ARZ3NDEKTSV4RRFFQ69G5FAV/events")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        problem(unknown).await["type"],
+        "execution/invocation-not-found"
+    );
+    let ahead = edge
+        .get(&path())
+        .header("last-event-id", "3")
+        .send()
+        .await
+        .unwrap();
     let ahead = problem(ahead).await;
-    assert_eq!((ahead["status"].as_u64(), ahead["field"].as_str()), (Some(400), Some("Last-Event-ID")));
+    assert_eq!(
+        (ahead["status"].as_u64(), ahead["field"].as_str()),
+        (Some(400), Some("Last-Event-ID"))
+    );
 }
 
 #[tokio::test]
 async fn one_stream_over_the_limit_is_busy_until_another_ends() {
-    let edge = Edge::start_with(gateway::Config { streams_max: 1, ..gateway::Config::default() }).await;
+    let edge = Edge::start_with(gateway::Config {
+        streams_max: 1,
+        ..gateway::Config::default()
+    })
+    .await;
     edge.commit(&journal()[..2]);
     let first = edge.follow(None).await;
     let refused = edge.get(&path()).send().await.unwrap();
@@ -266,5 +390,8 @@ async fn a_shutdown_ends_the_streams() {
     edge.context.shutdown.cancel();
     assert_eq!(names(&rest(stream).await), Vec::<&str>::new());
     let served = tokio::time::timeout(Duration::from_secs(5), &mut edge.served).await;
-    served.expect("an open stream does not hold the shutdown up").unwrap().unwrap();
+    served
+        .expect("an open stream does not hold the shutdown up")
+        .unwrap()
+        .unwrap();
 }

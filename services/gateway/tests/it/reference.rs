@@ -14,7 +14,10 @@ fn the_committed_openapi_document_is_current() {
         return;
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == current, "docs/reference/openapi.json is stale: run this test with MESH_UPDATE_GENERATED=1");
+    assert!(
+        committed == current,
+        "docs/reference/openapi.json is stale: run this test with MESH_UPDATE_GENERATED=1"
+    );
 }
 
 #[test]
@@ -47,9 +50,19 @@ fn every_operation_has_a_name_a_summary_and_a_problem() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
-            assert!(names.insert(name.to_owned()), "{name} of {method} {path} stands twice");
-            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
-            assert!(operation["responses"]["default"]["content"]["application/problem+json"].is_object(), "{method} {path}");
+            assert!(
+                names.insert(name.to_owned()),
+                "{name} of {method} {path} stands twice"
+            );
+            assert!(
+                operation["summary"].is_string(),
+                "{method} {path} has no summary"
+            );
+            assert!(
+                operation["responses"]["default"]["content"]["application/problem+json"]
+                    .is_object(),
+                "{method} {path}"
+            );
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Good requests, route by route: what reaches the services and what comes back.
 
-use std::time::{Duration, Instant};
-
 use mesh_api::execution::State;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::made::the_invocation;
 use crate::support::{Edge, json_of, problem};
-use crate::world::the_invocation;
 
 #[tokio::test]
 async fn an_agent_is_declared_guarded_and_deleted() {
@@ -16,17 +14,38 @@ async fn an_agent_is_declared_guarded_and_deleted() {
     assert_eq!(created.headers()["location"], "/api/v1/agents/sofia");
     assert_eq!(created.headers()["etag"], "\"g1\"");
     let body = json_of(created).await;
-    assert_eq!((body["kind"].as_str(), body["status"]["generation"].as_u64()), (Some("Agent"), Some(1)));
+    assert_eq!(
+        (body["kind"].as_str(), body["status"]["generation"].as_u64()),
+        (Some("Agent"), Some(1))
+    );
 
     let path = "/api/v1/agents/agent:sofia";
-    let unchanged = edge.get(path).header("if-none-match", "\"g1\"").send().await.unwrap();
-    assert_eq!((unchanged.status().as_u16(), &unchanged.headers()["etag"]), (304, &"\"g1\"".parse().unwrap()));
-    let again = edge.post("/api/v1/agents", &json!({"metadata": {"name": "sofia"}})).send().await.unwrap();
-    assert_eq!(problem(again).await["type"], "registry/agent-already-exists");
+    let unchanged = edge
+        .get(path)
+        .header("if-none-match", "\"g1\"")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (unchanged.status().as_u16(), &unchanged.headers()["etag"]),
+        (304, &"\"g1\"".parse().unwrap())
+    );
+    let again = edge
+        .post("/api/v1/agents", &json!({"metadata": {"name": "sofia"}}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        problem(again).await["type"],
+        "registry/agent-already-exists"
+    );
 
     let put = |etag: &str| {
         let body = json!({"metadata": {"name": "sofia"}, "spec": {"instructions": "other"}});
-        edge.request(Method::PUT, path).header("if-match", etag.to_owned()).json(&body).send()
+        edge.request(Method::PUT, path)
+            .header("if-match", etag.to_owned())
+            .json(&body)
+            .send()
     };
     let stale = put("\"g7\"").await.unwrap();
     assert_eq!(stale.status(), 412);
@@ -35,48 +54,102 @@ async fn an_agent_is_declared_guarded_and_deleted() {
     assert_eq!(changed.headers()["etag"], "\"g2\"");
     assert_eq!(json_of(changed).await["spec"]["instructions"], "other");
 
-    let published = json_of(edge.request(Method::POST, "/api/v1/agents/sofia/publish").send().await.unwrap()).await;
-    assert_eq!((published["version"].as_u64(), published["hash"].as_str().map(str::len)), (Some(1), Some(64)));
+    let published = json_of(
+        edge.request(Method::POST, "/api/v1/agents/sofia/publish")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(
+        (
+            published["version"].as_u64(),
+            published["hash"].as_str().map(str::len)
+        ),
+        (Some(1), Some(64))
+    );
     let deleted = json_of(edge.request(Method::DELETE, path).send().await.unwrap()).await;
     assert_eq!(deleted, json!({"agent": "sofia", "deleted": true}));
-    assert_eq!(problem(edge.get(path).send().await.unwrap()).await["type"], "registry/agent-not-found");
+    assert_eq!(
+        problem(edge.get(path).send().await.unwrap()).await["type"],
+        "registry/agent-not-found"
+    );
 }
 
 #[tokio::test]
 async fn put_makes_a_missing_agent_only_when_asked_and_the_flat_form_is_taken() {
     let edge = Edge::start().await;
-    let put = |query: &str| edge.request(Method::PUT, &format!("/api/v1/agents/new{query}")).json(&json!({"metadata": {"name": "new"}})).send();
+    let put = |query: &str| {
+        edge.request(Method::PUT, &format!("/api/v1/agents/new{query}"))
+            .json(&json!({"metadata": {"name": "new"}}))
+            .send()
+    };
     assert_eq!(put("").await.unwrap().status(), 404);
     assert_eq!(put("?missing=create").await.unwrap().status(), 200);
-    let flat = json!({"name": "old", "docker_image": "x:1", "cpu_limit": "1", "env_vars": {"A": "b"}});
+    let flat =
+        json!({"name": "old", "docker_image": "x:1", "cpu_limit": "1", "env_vars": {"A": "b"}});
     let view = json_of(edge.post("/api/v1/agents", &flat).send().await.unwrap()).await;
-    assert_eq!((view["spec"]["runtime"].as_str(), view["spec"]["container"]["image"].as_str()), (Some("container"), Some("x:1")));
+    assert_eq!(
+        (
+            view["spec"]["runtime"].as_str(),
+            view["spec"]["container"]["image"].as_str()
+        ),
+        (Some("container"), Some("x:1"))
+    );
     let page = json_of(edge.get("/api/v1/agents?limit=1").send().await.unwrap()).await;
-    assert_eq!((page["items"].as_array().map(Vec::len), page["next"].as_str()), (Some(1), Some("new")));
+    assert_eq!(
+        (
+            page["items"].as_array().map(Vec::len),
+            page["next"].as_str()
+        ),
+        (Some(1), Some("new"))
+    );
 }
 
 #[tokio::test]
 async fn an_invocation_is_accepted_with_its_location_and_an_id_of_its_own() {
     let edge = Edge::start().await;
     let body = json!({"payload": {"text": "hi"}, "priority": 7});
-    let sent = edge.post("/api/v1/agents/agent:sofia/invocations", &body).header("mesh-tenant", "microdao:daarion");
+    let sent = edge
+        .post("/api/v1/agents/agent:sofia/invocations", &body)
+        .header("mesh-tenant", "microdao:daarion");
     let accepted = sent.send().await.unwrap();
     assert_eq!(accepted.status(), 202);
     let location = accepted.headers()["location"].to_str().unwrap().to_owned();
     let invocation = json_of(accepted).await;
-    assert_eq!(location, format!("/api/v1/invocations/{}", invocation["id"].as_str().unwrap()));
+    assert_eq!(
+        location,
+        format!("/api/v1/invocations/{}", invocation["id"].as_str().unwrap())
+    );
     let (caller, request) = edge.world.last_accepted();
-    assert_eq!((caller.tenant.as_str(), caller.actor.as_str()), ("daarion", "dev"));
+    assert_eq!(
+        (caller.tenant.as_str(), caller.actor.as_str()),
+        ("daarion", "dev")
+    );
     assert!(caller.request_id.is_some());
-    assert_eq!((request.agent.as_str(), request.wait_ms, request.request.priority), ("sofia", 0, Some(7)));
-    assert_eq!(request.request.invocation_id.map(|id| json!(id)), Some(invocation["id"].clone()));
+    assert_eq!(
+        (
+            request.agent.as_str(),
+            request.wait_ms,
+            request.request.priority
+        ),
+        ("sofia", 0, Some(7))
+    );
+    assert_eq!(
+        request.request.invocation_id.map(|id| json!(id)),
+        Some(invocation["id"].clone())
+    );
 }
 
 #[tokio::test]
 async fn a_key_travels_from_header_or_body_and_takes_the_place_of_an_id() {
     let edge = Edge::start().await;
     let path = "/api/v1/agents/sofia/invocations";
-    for (header, body) in [(Some("k-1"), json!({})), (None, json!({"idempotency_key": "k-1"})), (Some("k-1"), json!({"idempotency_key": "k-1"}))] {
+    for (header, body) in [
+        (Some("k-1"), json!({})),
+        (None, json!({"idempotency_key": "k-1"})),
+        (Some("k-1"), json!({"idempotency_key": "k-1"})),
+    ] {
         let mut request = edge.post(path, &body);
         if let Some(key) = header {
             request = request.header("idempotency-key", key);
@@ -84,182 +157,164 @@ async fn a_key_travels_from_header_or_body_and_takes_the_place_of_an_id() {
         assert_eq!(request.send().await.unwrap().status(), 202);
         let (_, accepted) = edge.world.last_accepted();
         assert_eq!(accepted.request.idempotency_key.as_deref(), Some("k-1"));
-        assert_eq!(accepted.request.invocation_id, None, "the hash of a repeated request must not change");
+        assert_eq!(
+            accepted.request.invocation_id, None,
+            "the hash of a repeated request must not change"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_wait_answers_200_with_the_end_or_202_without_it() {
     let edge = Edge::start().await;
-    let ended = edge.post("/api/v1/agents/sofia/invocations?wait=30", &json!({})).send().await.unwrap();
+    let ended = edge
+        .post("/api/v1/agents/sofia/invocations?wait=30", &json!({}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(ended.status(), 200);
     assert_eq!(json_of(ended).await["output"], json!({"text": "hello"}));
     assert_eq!(edge.world.last_accepted().1.wait_ms, 30_000);
-    let open = edge.post("/api/v1/agents/endless/invocations?wait=1", &json!({})).send().await.unwrap();
+    let open = edge
+        .post("/api/v1/agents/endless/invocations?wait=1", &json!({}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(open.status(), 202);
     // A failed one has ended, too: its error is in it.
-    let failed = edge.post("/api/v1/agents/failing/invocations?wait=1", &json!({})).send().await.unwrap();
+    let failed = edge
+        .post("/api/v1/agents/failing/invocations?wait=1", &json!({}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(failed.status(), 200);
-    assert_eq!(json_of(failed).await["error"]["type"], "inference/model-refused");
-}
-
-#[tokio::test]
-async fn a_wait_outlasts_the_request_timeout() {
-    let config = gateway::Config { request_timeout_ms: 200, ..gateway::Config::default() };
-    let edge = Edge::start_with(config).await;
-    let waiting = edge.post("/api/v1/agents/slow/invocations?wait=30", &json!({})).send();
-    let later = async {
-        edge.slow_request_arrives().await;
-        let arrived = Instant::now();
-        mesh_testkit::wait_until(Duration::from_secs(10), || async { arrived.elapsed() > Duration::from_millis(400) }).await;
-        edge.world.slow_may_end.notify_one();
-    };
-    let (response, ()) = tokio::join!(waiting, later);
-    assert_eq!(response.unwrap().status(), 200);
+    assert_eq!(
+        json_of(failed).await["error"]["type"],
+        "inference/model-refused"
+    );
 }
 
 #[tokio::test]
 async fn filters_of_the_list_reach_execution() {
     let edge = Edge::start().await;
-    let query = "agent=agent:sofia&state=failed&since=2026-01-01T00:00:00Z&q=a%20b&session=s&limit=3";
-    json_of(edge.get(&format!("/api/v1/invocations?{query}")).send().await.unwrap()).await;
+    let query =
+        "agent=agent:sofia&state=failed&since=2026-01-01T00:00:00Z&q=a%20b&session=s&limit=3";
+    json_of(
+        edge.get(&format!("/api/v1/invocations?{query}"))
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let request = edge.world.lists.lock().unwrap().pop().unwrap();
     assert_eq!(request.filter.agent.unwrap().as_str(), "sofia");
     assert_eq!(request.filter.state, Some(State::Failed));
-    assert_eq!((request.filter.q.as_deref(), request.filter.session.as_deref()), (Some("a b"), Some("s")));
+    assert_eq!(
+        (
+            request.filter.q.as_deref(),
+            request.filter.session.as_deref()
+        ),
+        (Some("a b"), Some("s"))
+    );
     assert_eq!(request.page.limit, Some(3));
-    assert_eq!(json_of(edge.get("/api/v1/invocations/counts?state=failed").send().await.unwrap()).await["all"], 3);
+    assert_eq!(
+        json_of(
+            edge.get("/api/v1/invocations/counts?state=failed")
+                .send()
+                .await
+                .unwrap()
+        )
+        .await["all"],
+        3
+    );
     let one = format!("/api/v1/invocations/{}", the_invocation());
-    assert_eq!(json_of(edge.get(&one).send().await.unwrap()).await["state"], "running");
-    let letters = json_of(edge.get("/api/v1/dead-letters?all=true").send().await.unwrap()).await;
+    assert_eq!(
+        json_of(edge.get(&one).send().await.unwrap()).await["state"],
+        "running"
+    );
+    let letters = json_of(
+        edge.get("/api/v1/dead-letters?all=true")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     assert_eq!(letters, json!({"items": [], "next": "all"}));
-    assert_eq!(json_of(edge.get("/api/v1/models").send().await.unwrap()).await["items"][0]["name"], "mock");
+    assert_eq!(
+        json_of(edge.get("/api/v1/models").send().await.unwrap()).await["items"][0]["name"],
+        "mock"
+    );
 }
 
 #[tokio::test]
 async fn channels_and_memories_carry_what_was_said() {
     let edge = Edge::start().await;
     let path = "/api/v1/channels/7c72d497-27aa-4e75-bb2f-4a4a21d4f91f/messages";
-    let posted = edge.post(path, &json!({"text": "привіт", "id": "x-1"})).send().await.unwrap();
+    let posted = edge
+        .post(path, &json!({"text": "привіт", "id": "x-1"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(posted.status(), 201);
     let history = json_of(edge.get(path).send().await.unwrap()).await;
     assert_eq!(history["items"][0]["text"], "привіт");
-    assert_eq!(history["items"][0]["author"], json!({"kind": "user", "id": "dev"}));
-    let elsewhere = json_of(edge.get(path).header("mesh-tenant", "other").send().await.unwrap()).await;
+    assert_eq!(
+        history["items"][0]["author"],
+        json!({"kind": "user", "id": "dev"})
+    );
+    let elsewhere = json_of(
+        edge.get(path)
+            .header("mesh-tenant", "other")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     assert_eq!(elsewhere["items"], json!([]));
 
-    let stored = edge.post("/api/v1/memories", &json!({"agent": "sofia", "type": "semantic", "content": "likes tea"})).send().await.unwrap();
+    let stored = edge
+        .post(
+            "/api/v1/memories",
+            &json!({"agent": "sofia", "type": "semantic", "content": "likes tea"}),
+        )
+        .send()
+        .await
+        .unwrap();
     assert_eq!(stored.status(), 201);
-    assert!(stored.headers()["location"].to_str().unwrap().starts_with("/api/v1/memories/mem_"));
-    let found = edge.post("/api/v1/memories/search", &json!({"agent": "sofia", "query": "tea", "k": 3})).send().await.unwrap();
-    assert_eq!(json_of(found).await["items"][0]["memory"]["type"], "semantic");
+    assert!(
+        stored.headers()["location"]
+            .to_str()
+            .unwrap()
+            .starts_with("/api/v1/memories/mem_")
+    );
+    let found = edge
+        .post(
+            "/api/v1/memories/search",
+            &json!({"agent": "sofia", "query": "tea", "k": 3}),
+        )
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        json_of(found).await["items"][0]["memory"]["type"],
+        "semantic"
+    );
 }
 
 #[tokio::test]
-async fn the_kept_routes_keep_their_shapes() {
+async fn services_show_themselves_with_what_they_did() {
     let edge = Edge::start().await;
-    let channel = "7c72d497-27aa-4e75-bb2f-4a4a21d4f91f";
-    let body = json!({"agent_id": "agent:sofia", "entrypoint": "channel_message", "unknown": 1,
-        "payload": {"channel_id": channel, "microdao_id": "microdao:daarion", "rewrite_prompt": null}});
-    let processed = json_of(edge.post("/internal/agent-runtime/test-channel", &body).send().await.unwrap()).await;
-    assert_eq!(processed, json!({"status": "processed", "agent_id": "agent:sofia"}));
-    let (caller, request) = edge.world.last_accepted();
-    assert_eq!((caller.tenant.as_str(), request.request.payload["channel_id"].as_str()), ("daarion", Some(channel)));
-    assert!(request.wait_ms > 0);
-    let failed = edge.post("/internal/agent-runtime/test-channel", &json!({"agent_id": "failing"})).send().await.unwrap();
-    assert_eq!(problem(failed).await["type"], "inference/model-refused");
-
-    let posted = edge.post("/internal/agents/agent:sofia/post-to-channel", &json!({"channel_id": channel, "text": "hi", "x": 1}));
-    assert_eq!(posted.header("mesh-tenant", "daarion").send().await.unwrap().status(), 201);
-    let path = format!("/api/messaging/channels/{channel}/messages?limit=50&microdao_id=microdao:daarion&unknown=1");
-    let messages = json_of(edge.get(&path).send().await.unwrap()).await;
-    assert_eq!(messages[0]["author"], json!({"kind": "agent", "id": "sofia"}));
-    let old_names = ["sender_id", "sender_type", "body"].map(|name| messages[0][name].as_str().unwrap().to_owned());
-    assert_eq!(old_names, ["agent:sofia", "agent", "hi"]);
-
-    let named = json!({"agent_id": "agent:sofia", "microdao_id": "microdao:daarion"});
-    let with = |more: Value| {
-        let mut all = named.clone();
-        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        all
-    };
-    let store = with(json!({"content": {"user_message": "tea?", "agent_reply": "yes"}, "kind": "conversation"}));
-    let stored = json_of(edge.post("/internal/agent-memory/store", &store).send().await.unwrap()).await;
-    assert_eq!(stored["ok"], true);
-    let query = with(json!({"query": "tea", "k": 5, "channel_id": null}));
-    let found = json_of(edge.post("/internal/agent-memory/query", &query).send().await.unwrap()).await;
-    assert_eq!((found["total"].as_u64(), &found["items"]), (Some(1), &found["results"]));
-    assert_eq!(found["items"][0]["meta"]["agent_reply"], "yes");
-
-    let prompt = json!({"model": "gpt-4", "messages": [{"role": "user", "content": "hi", "name": "x"}]});
-    let answer = json_of(edge.post("/internal/llm/proxy", &prompt).send().await.unwrap()).await;
-    assert_eq!((answer["content"].as_str(), answer["usage"]["total_tokens"].as_u64()), (Some("hi there"), Some(7)));
-}
-
-#[tokio::test]
-async fn a_fault_inside_is_named_without_its_words() {
-    let edge = Edge::start().await;
-    let broken = problem(edge.get("/api/v1/agents/broken").send().await.unwrap()).await;
-    assert_eq!((broken["type"].as_str(), broken["status"].as_u64()), (Some("mesh/internal"), Some(500)));
-    assert!(!broken.to_string().contains("secret_table"), "{broken}");
-    // Nobody serves this endpoint.
-    let absent = edge.get("/api/v1/memories/mem_01ARZ3NDEKTSV4RRFFQ69G5FAV").send().await.unwrap();
-    assert_eq!((absent.status().as_u16(), &absent.headers()["retry-after"]), (503, &"1".parse().unwrap()));
-    let absent = problem(absent).await;
-    assert!(absent["detail"].as_str().unwrap().contains("`memory`"), "{absent}");
-}
-
-#[tokio::test]
-async fn request_ids_are_echoed_or_minted() {
-    let edge = Edge::start().await;
-    let echoed = edge.get("/api/v1/models").header("x-request-id", "my-trace/7").send().await.unwrap();
-    assert_eq!(echoed.headers()["x-request-id"], "my-trace/7");
-    for bad in [None, Some("<script>")] {
-        let mut request = edge.get("/api/v1/models");
-        if let Some(bad) = bad {
-            request = request.header("x-request-id", bad);
-        }
-        let minted = request.send().await.unwrap();
-        assert!(minted.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
-    }
-}
-
-#[tokio::test]
-async fn pages_docs_and_operations_are_served() {
-    let edge = Edge::start().await;
-    for (path, kind, holds) in [
-        ("/", "text/html", "Agent Mesh"),
-        ("/docs/", "text/html", "swagger"),
-        ("/api/v1/openapi.json", "application/json", "\"openapi\":\"3.1"),
-        ("/health", "application/json", "\"nats_connected\":true"),
-        ("/livez", "text/plain", "ok"),
-        ("/metrics", "text/plain", "mesh_http_requests"),
-    ] {
-        let response = edge.get(path).send().await.unwrap();
-        assert_eq!(response.status(), 200, "{path}");
-        assert!(response.headers()["content-type"].to_str().unwrap().starts_with(kind), "{path}");
-        let text = response.text().await.unwrap();
-        assert!(text.contains(holds), "{path}: {}", &text[..text.len().min(300)]);
-    }
-    let zipped = edge.get("/api/v1/openapi.json").header("accept-encoding", "gzip").send().await.unwrap();
-    assert_eq!(zipped.headers()["content-encoding"], "gzip");
-}
-
-#[tokio::test]
-async fn only_named_origins_may_call_from_a_browser() {
-    let ours = "http://localhost:5173";
-    let config = gateway::Config { cors_origins: vec![ours.into()], ..gateway::Config::default() };
-    let edge = Edge::start_with(config).await;
-    let preflight = |origin: &'static str| {
-        let request = edge.request(Method::OPTIONS, "/api/v1/agents").header("origin", origin);
-        request.header("access-control-request-method", "POST").header("access-control-request-headers", "mesh-tenant").send()
-    };
-    let allowed = |response: reqwest::Response| response.headers().get("access-control-allow-origin").map(|origin| origin.to_str().unwrap().to_owned());
-    assert_eq!(allowed(preflight(ours).await.unwrap()).as_deref(), Some(ours));
-    assert_eq!(allowed(preflight("https://evil.example").await.unwrap()), None);
-    let posted = edge.post("/api/v1/agents", &json!({"metadata": {"name": "x"}})).header("origin", ours).send().await.unwrap();
-    assert_eq!(posted.status(), 201);
-    assert_eq!(allowed(posted).as_deref(), Some(ours));
-    // An error must be readable by the page, too.
-    assert_eq!(allowed(edge.get("/api/v1/nope").header("origin", ours).send().await.unwrap()).as_deref(), Some(ours));
+    edge.declare_sofia().await;
+    let services = json_of(edge.get("/api/v1/services").send().await.unwrap()).await;
+    let items = services["items"].as_array().unwrap();
+    let registry = items
+        .iter()
+        .find(|service| service["name"] == "registry")
+        .unwrap_or_else(|| panic!("{services}"));
+    assert_eq!(
+        (registry["version"].as_str(), registry["requests"].as_u64()),
+        (Some("0.1.0"), Some(1))
+    );
+    let tenants = json_of(edge.get("/api/v1/tenants").send().await.unwrap()).await;
+    assert_eq!(tenants["items"][0]["name"], "default");
 }

@@ -35,7 +35,12 @@ impl Edge {
     /// On a free port whatever the configuration says.
     pub(crate) async fn start_with(config: Config) -> Self {
         let nats = TestNats::start().await;
-        let options = BusOptions { url: nats.url().to_owned(), name: "gateway-test".into(), monitor_url: None, user: None };
+        let options = BusOptions {
+            url: nats.url().to_owned(),
+            name: "gateway-test".into(),
+            monitor_url: None,
+            user: None,
+        };
         let bus = Bus::connect(options).await.unwrap();
         assert!(bus.wait_connected(Duration::from_secs(10)).await);
         let world = Arc::new(World::default());
@@ -48,12 +53,26 @@ impl Edge {
         context.tasks.spawn("edge", async move {
             let _ = tell.send(gateway.serve(serving).await);
         });
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { world, bus, context, address, client, served, _services: services, nats }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Self {
+            world,
+            bus,
+            context,
+            address,
+            client,
+            served,
+            _services: services,
+            nats,
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.address))
+        self.client
+            .request(method, format!("http://{}{path}", self.address))
     }
 
     /// The bus loses its server and finds it again.
@@ -91,12 +110,21 @@ pub(crate) async fn problem(response: Response) -> Value {
     let headers = response.headers().clone();
     let text = response.text().await.unwrap();
     assert!(status >= 400, "{status} {text}");
-    assert_eq!(headers["content-type"], "application/problem+json", "{text}");
+    assert_eq!(
+        headers["content-type"], "application/problem+json",
+        "{text}"
+    );
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(body["status"], status);
-    assert_eq!(body["request_id"], headers["x-request-id"].to_str().unwrap());
+    assert_eq!(
+        body["request_id"],
+        headers["x-request-id"].to_str().unwrap()
+    );
     for name in ["type", "title", "detail"] {
-        assert!(body[name].as_str().is_some_and(|text| !text.is_empty()), "{name} of {body}");
+        assert!(
+            body[name].as_str().is_some_and(|text| !text.is_empty()),
+            "{name} of {body}"
+        );
     }
     body
 }

@@ -18,6 +18,8 @@ use mesh_types::{Code, Id, InvocationId, MemoryId, Problem, Timestamp};
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::made::{at, completion, invocation, memory, message, the_invocation, view};
+
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) agents: Mutex<BTreeMap<String, AgentView>>,
@@ -32,15 +34,6 @@ pub(crate) struct World {
     pub(crate) slow_may_end: Notify,
     /// Requests to it that arrived.
     pub(crate) slow_arrived: AtomicUsize,
-}
-
-/// The one invocation that the journal is of.
-pub(crate) fn the_invocation() -> InvocationId {
-    InvocationId::from_u128(42)
-}
-
-fn at() -> Timestamp {
-    Timestamp::from_millis(1_795_258_800_000)
 }
 
 type Answer<E> = Result<<E as Endpoint>::Reply, Problem>;
@@ -58,6 +51,16 @@ impl World {
     pub(crate) async fn serve(self: &Arc<Self>, bus: &Bus) -> Vec<ServiceHandle> {
         let registry = bus
             .service("registry", "0.1.0")
+            .endpoint::<TenantList, _, _>(on::<TenantList>(self, |_, _, _| {
+                let tenant = TenantView {
+                    name: mesh_types::Tenant::default(),
+                    created_at: at(),
+                };
+                Ok(Page {
+                    items: vec![tenant],
+                    next: None,
+                })
+            }))
             .endpoint::<AgentCreate, _, _>(on::<AgentCreate>(self, Self::agent_create))
             .endpoint::<AgentGet, _, _>(on::<AgentGet>(self, Self::agent_get))
             .endpoint::<AgentList, _, _>(on::<AgentList>(self, Self::agent_list))
@@ -80,10 +83,18 @@ impl World {
             })
             .endpoint::<InvocationGet, _, _>(on::<InvocationGet>(self, Self::invocation_get))
             .endpoint::<InvocationList, _, _>(on::<InvocationList>(self, Self::invocation_list))
-            .endpoint::<InvocationCounts, _, _>(on::<InvocationCounts>(self, |_, _, _| Ok(Counts { all: 3, ..Counts::default() })))
+            .endpoint::<InvocationCounts, _, _>(on::<InvocationCounts>(self, |_, _, _| {
+                Ok(Counts {
+                    all: 3,
+                    ..Counts::default()
+                })
+            }))
             .endpoint::<InvocationFeed, _, _>(on::<InvocationFeed>(self, Self::feed))
             .endpoint::<DeadLetterList, _, _>(on::<DeadLetterList>(self, |_, _, request| {
-                Ok(Page { items: Vec::new(), next: request.all.then(|| "all".to_owned()) })
+                Ok(Page {
+                    items: Vec::new(),
+                    next: request.all.then(|| "all".to_owned()),
+                })
             }))
             .start();
         let messaging = bus
@@ -96,25 +107,49 @@ impl World {
             .endpoint::<MemoryStore, _, _>(on::<MemoryStore>(self, Self::memory_store))
             .endpoint::<MemoryQuery, _, _>(on::<MemoryQuery>(self, Self::memory_query))
             .start();
-        let model = ModelView { name: "mock".into(), provider: "mock".into(), available: true };
+        let model = ModelView {
+            name: "mock".into(),
+            provider: "mock".into(),
+            available: true,
+        };
         let inference = bus
             .service("inference", "0.1.0")
-            .endpoint::<Models, _, _>(move |_, _| ready(Ok(ModelList { items: vec![model.clone()] })))
-            .stream_endpoint::<Complete, _, _>(|_caller, request, _sink| async move { Ok(completion(&request.model)) })
+            .endpoint::<Models, _, _>(move |_, _| {
+                ready(Ok(ModelList {
+                    items: vec![model.clone()],
+                }))
+            })
+            .stream_endpoint::<Complete, _, _>(|_caller, request, _sink| async move {
+                Ok(completion(&request.model))
+            })
             .start();
         let (registry, execution) = (registry.await.unwrap(), execution.await.unwrap());
-        vec![registry, execution, messaging.await.unwrap(), memory.await.unwrap(), inference.await.unwrap()]
+        vec![
+            registry,
+            execution,
+            messaging.await.unwrap(),
+            memory.await.unwrap(),
+            inference.await.unwrap(),
+        ]
     }
 
     pub(crate) fn last_accepted(&self) -> (Caller, AcceptRequest) {
-        self.accepted.lock().unwrap().last().expect("an invocation was accepted").clone()
+        self.accepted
+            .lock()
+            .unwrap()
+            .last()
+            .expect("an invocation was accepted")
+            .clone()
     }
 
     fn agent_create(&self, _caller: Caller, agent: Agent) -> Answer<AgentCreate> {
         let mut agents = self.agents.lock().unwrap();
         let name = agent.metadata.name.to_string();
         if agents.contains_key(&name) {
-            return Err(Problem::new(Code::AgentAlreadyExists, format!("agent `{name}` exists")));
+            return Err(Problem::new(
+                Code::AgentAlreadyExists,
+                format!("agent `{name}` exists"),
+            ));
         }
         agents.insert(name.clone(), view(agent, 1));
         Ok(agents[&name].clone())
@@ -122,14 +157,19 @@ impl World {
 
     fn agent_get(&self, _caller: Caller, request: AgentRequest) -> Answer<AgentGet> {
         if request.agent.as_str() == "broken" {
-            return Err(Problem::new(Code::Internal, "relation registry.secret_table is missing"));
+            return Err(Problem::new(
+                Code::Internal,
+                "relation registry.secret_table is missing",
+            ));
         }
         self.known(request.agent.as_str())
     }
 
     fn agent_list(&self, _caller: Caller, page: PageQuery) -> Answer<AgentList> {
         let items: Vec<AgentView> = self.agents.lock().unwrap().values().cloned().collect();
-        Ok(Page::cut(items, page.limit(), |view| view.metadata.name.to_string()))
+        Ok(Page::cut(items, page.limit(), |view| {
+            view.metadata.name.to_string()
+        }))
     }
 
     fn agent_update(&self, _caller: Caller, request: AgentUpdateRequest) -> Answer<AgentUpdate> {
@@ -138,8 +178,14 @@ impl World {
             (Err(_), Missing::Create) => 1,
             (known, _) => {
                 let known = known?;
-                if request.if_match.is_some_and(|etag| etag != known.status.etag) {
-                    return Err(Problem::new(Code::PreconditionFailed, "the agent has changed"));
+                if request
+                    .if_match
+                    .is_some_and(|etag| etag != known.status.etag)
+                {
+                    return Err(Problem::new(
+                        Code::PreconditionFailed,
+                        "the agent has changed",
+                    ));
                 }
                 known.status.generation + 1
             }
@@ -150,24 +196,46 @@ impl World {
     }
 
     fn agent_delete(&self, _caller: Caller, request: AgentGuarded) -> Answer<AgentDelete> {
-        let deleted = self.agents.lock().unwrap().remove(request.agent.as_str()).is_some();
-        Ok(AgentDeleted { agent: request.agent, deleted })
+        let deleted = self
+            .agents
+            .lock()
+            .unwrap()
+            .remove(request.agent.as_str())
+            .is_some();
+        Ok(AgentDeleted {
+            agent: request.agent,
+            deleted,
+        })
     }
 
     fn agent_publish(&self, _caller: Caller, request: AgentGuarded) -> Answer<AgentPublish> {
         self.known(request.agent.as_str())?;
-        Ok(Published { agent: request.agent, version: 1, hash: "0".repeat(64), published_at: at(), unchanged: false })
+        Ok(Published {
+            agent: request.agent,
+            version: 1,
+            hash: "0".repeat(64),
+            published_at: at(),
+            unchanged: false,
+        })
     }
 
     fn known(&self, name: &str) -> Result<AgentView, Problem> {
         let missing = || Problem::new(Code::AgentNotFound, format!("there is no agent `{name}`"));
-        self.agents.lock().unwrap().get(name).cloned().ok_or_else(missing)
+        self.agents
+            .lock()
+            .unwrap()
+            .get(name)
+            .cloned()
+            .ok_or_else(missing)
     }
 
     fn accept(&self, caller: Caller, request: AcceptRequest) -> Answer<InvocationAccept> {
         let name = request.agent.as_str();
         if name == "ghost" {
-            return Err(Problem::new(Code::AgentNotFound, "there is no agent `ghost`"));
+            return Err(Problem::new(
+                Code::AgentNotFound,
+                "there is no agent `ghost`",
+            ));
         }
         let state = match (request.wait_ms, name) {
             (0, _) | (_, "endless") => State::Queued,
@@ -185,12 +253,28 @@ impl World {
 
     fn invocation_get(&self, _caller: Caller, request: InvocationRequest) -> Answer<InvocationGet> {
         if request.id != the_invocation() {
-            return Err(Problem::new(Code::InvocationNotFound, format!("there is no {}", request.id)));
+            return Err(Problem::new(
+                Code::InvocationNotFound,
+                format!("there is no {}", request.id),
+            ));
         }
         let journal = self.journal.lock().unwrap();
-        let has_ended = journal.iter().any(|record| matches!(record.fact, mesh_api::journal::Fact::Ended(_)));
-        let accepted = AcceptRequest { agent: "sofia".parse().unwrap(), request: InvokeRequest::default(), wait_ms: 0 };
-        let mut found = invocation(&accepted, if has_ended { State::Completed } else { State::Running });
+        let has_ended = journal
+            .iter()
+            .any(|record| matches!(record.fact, mesh_api::journal::Fact::Ended(_)));
+        let accepted = AcceptRequest {
+            agent: "sofia".parse().unwrap(),
+            request: InvokeRequest::default(),
+            wait_ms: 0,
+        };
+        let mut found = invocation(
+            &accepted,
+            if has_ended {
+                State::Completed
+            } else {
+                State::Running
+            },
+        );
         found.id = request.id;
         found.cursor = u32::try_from(journal.len()).unwrap();
         Ok(found)
@@ -198,17 +282,29 @@ impl World {
 
     fn invocation_list(&self, _caller: Caller, request: ListRequest) -> Answer<InvocationList> {
         self.lists.lock().unwrap().push(request);
-        Ok(Page { items: Vec::new(), next: None })
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
     }
 
     /// Pages of two records, so that every reading takes several.
     fn feed(&self, caller: Caller, request: FeedRequest) -> Answer<InvocationFeed> {
         self.feed_reads.fetch_add(1, Ordering::SeqCst);
         let journal = self.journal.lock().unwrap();
-        let above: Vec<Record> = journal.iter().filter(|record| record.seq > request.after_seq).cloned().collect();
+        let above: Vec<Record> = journal
+            .iter()
+            .filter(|record| record.seq > request.after_seq)
+            .cloned()
+            .collect();
         let more = above.len() > 2;
         let records = above.into_iter().take(2).collect();
-        Ok(JournalPage { tenant: caller.tenant, invocation: request.invocation, records, more })
+        Ok(JournalPage {
+            tenant: caller.tenant,
+            invocation: request.invocation,
+            records,
+            more,
+        })
     }
 
     fn post(&self, caller: Caller, request: PostRequest) -> Answer<MessagePost> {
@@ -220,10 +316,17 @@ impl World {
 
     fn history(&self, caller: Caller, request: HistoryRequest) -> Answer<ChannelHistory> {
         let posts = self.posts.lock().unwrap();
-        let ours = posts.iter().enumerate().filter(|(_, (by, post))| by.tenant == caller.tenant && post.channel == request.channel);
-        let all: Vec<Message> = ours.map(|(number, (_, post))| message(post, number)).collect();
+        let ours = posts.iter().enumerate().filter(|(_, (by, post))| {
+            by.tenant == caller.tenant && post.channel == request.channel
+        });
+        let all: Vec<Message> = ours
+            .map(|(number, (_, post))| message(post, number))
+            .collect();
         let from = all.len().saturating_sub(request.limit as usize);
-        Ok(History { items: all[from..].to_vec(), next: None })
+        Ok(History {
+            items: all[from..].to_vec(),
+            next: None,
+        })
     }
 
     fn memory_store(&self, caller: Caller, request: StoreRequest) -> Answer<MemoryStore> {
@@ -234,81 +337,16 @@ impl World {
 
     fn memory_query(&self, caller: Caller, request: QueryRequest) -> Answer<MemoryQuery> {
         let stored = self.memories.lock().unwrap();
-        let ours = stored.iter().filter(|(by, memory)| by.tenant == caller.tenant && memory.agent == request.agent);
-        let hit = |(_, stored): &(Caller, StoreRequest)| Hit { memory: memory(stored), score: 0.75, scores: Scores::default() };
-        Ok(QueryReply { items: ours.map(hit).take(request.k as usize).collect() })
+        let ours = stored
+            .iter()
+            .filter(|(by, memory)| by.tenant == caller.tenant && memory.agent == request.agent);
+        let hit = |(_, stored): &(Caller, StoreRequest)| Hit {
+            memory: memory(stored),
+            score: 0.75,
+            scores: Scores::default(),
+        };
+        Ok(QueryReply {
+            items: ours.map(hit).take(request.k as usize).collect(),
+        })
     }
-}
-
-fn view(agent: Agent, generation: u64) -> AgentView {
-    let status = AgentStatus {
-        etag: format!("g{generation}"),
-        generation,
-        published: None,
-        draft: true,
-        created_at: at(),
-        updated_at: at(),
-    };
-    AgentView { api_version: agent.api_version, kind: agent.kind, metadata: agent.metadata, spec: agent.spec, status }
-}
-
-fn invocation(request: &AcceptRequest, state: State) -> Invocation {
-    Invocation {
-        id: request.request.invocation_id.unwrap_or_else(the_invocation),
-        tenant: mesh_types::Tenant::default(),
-        agent: request.agent.clone(),
-        version: 1,
-        state,
-        session: None,
-        entrypoint: request.request.entrypoint.clone().unwrap_or_else(|| "invoke".into()),
-        priority: 5,
-        payload: request.request.payload.clone(),
-        output: (state == State::Completed).then(|| json!({"text": "hello"})),
-        error: None,
-        provider: None,
-        usage: Usage::default(),
-        parent: None,
-        forked_from: None,
-        attempt: 1,
-        created_at: at(),
-        started_at: None,
-        ended_at: None,
-        cursor: 1,
-    }
-}
-
-fn message(post: &PostRequest, number: usize) -> Message {
-    Message {
-        id: post.id.clone().unwrap_or_else(|| format!("msg_{number}").parse().unwrap()),
-        channel_id: post.channel.clone(),
-        author: post.author.clone(),
-        text: post.text.clone(),
-        content: post.content.clone(),
-        metadata: post.metadata.clone(),
-        created_at: at(),
-    }
-}
-
-fn memory(stored: &StoreRequest) -> Memory {
-    Memory {
-        id: stored.id.unwrap_or_else(|| MemoryId::from_u128(1)),
-        agent: stored.agent.clone(),
-        kind: stored.kind,
-        content: stored.content.clone(),
-        tags: stored.tags.clone(),
-        importance: stored.importance,
-        source: None,
-        metadata: stored.metadata.clone(),
-        embedded: true,
-        created_at: at(),
-        updated_at: at(),
-    }
-}
-
-fn completion(model: &str) -> Completion {
-    let usage = Usage { input_tokens: 3, output_tokens: 4, cost_usd: 0.0 };
-    serde_json::from_value(json!({
-        "text": "hi there", "model": model, "provider": "mock", "usage": usage, "finish_reason": "stop", "attempt": 1,
-    }))
-    .unwrap()
 }

@@ -36,14 +36,26 @@ pub(super) async fn handle(
             }
             let provider = done.provider.as_str();
             calls.add(1, &[("provider", provider), ("outcome", "ok")]);
-            metrics.histogram(MetricName::ModelDuration).record_duration(started.elapsed(), &[("provider", provider)]);
+            metrics
+                .histogram(MetricName::ModelDuration)
+                .record_duration(started.elapsed(), &[("provider", provider)]);
             let tokens = metrics.counter(MetricName::ModelTokens);
-            tokens.add(done.usage.input_tokens, &[("provider", provider), ("direction", "input")]);
-            tokens.add(done.usage.output_tokens, &[("provider", provider), ("direction", "output")]);
+            tokens.add(
+                done.usage.input_tokens,
+                &[("provider", provider), ("direction", "input")],
+            );
+            tokens.add(
+                done.usage.output_tokens,
+                &[("provider", provider), ("direction", "output")],
+            );
         }
         Err(problem) => {
             calls.add(1, &[("provider", "none"), ("outcome", "failed")]);
-            tracing::warn!(model = request.model, kind = problem.kind, "no model answered");
+            tracing::warn!(
+                model = request.model,
+                kind = problem.kind,
+                "no model answered"
+            );
         }
     }
     result

@@ -12,8 +12,14 @@ struct Rule {
 
 /// The first rule whose keyword the last user message holds answers; `?` and the echo come after all of them.
 const RULES: &[Rule] = &[
-    Rule { keyword: "привіт", answer: "Привіт! Рада вас бачити. Чим можу бути корисною?" },
-    Rule { keyword: "hello", answer: "Hello! Good to see you. What can I do for you?" },
+    Rule {
+        keyword: "привіт",
+        answer: "Привіт! Рада вас бачити. Чим можу бути корисною?",
+    },
+    Rule {
+        keyword: "hello",
+        answer: "Hello! Good to see you. What can I do for you?",
+    },
     Rule {
         keyword: "допомож",
         answer: "Ось чим я можу допомогти:\n- відповісти на запитання\n- переказати розмову каналу\n- згадати, \
@@ -24,8 +30,14 @@ const RULES: &[Rule] = &[
         answer: "Here is what I can help with:\n- answer a question\n- sum up the talk of a channel\n- recall what \
                  we spoke about before\nJust write what you need.",
     },
-    Rule { keyword: "дяку", answer: "Нема за що! Звертайтеся, щойно знадоблюся." },
-    Rule { keyword: "thank", answer: "You are welcome! Write again whenever you need me." },
+    Rule {
+        keyword: "дяку",
+        answer: "Нема за що! Звертайтеся, щойно знадоблюся.",
+    },
+    Rule {
+        keyword: "thank",
+        answer: "You are welcome! Write again whenever you need me.",
+    },
     Rule {
         keyword: "phase 2",
         answer: "Phase 2 gave agents a runtime of their own: an invocation arrives over NATS, the agent's declaration, \
@@ -51,23 +63,37 @@ pub(super) fn reply(messages: &[PromptMessage]) -> String {
 }
 
 fn echo(said: &str, messages: &[PromptMessage]) -> String {
-    let earlier = messages.iter().filter(|message| message.role != Role::System).count().saturating_sub(1);
+    let earlier = messages
+        .iter()
+        .filter(|message| message.role != Role::System)
+        .count()
+        .saturating_sub(1);
     let system: Vec<String> = messages
         .iter()
         .filter(|message| message.role == Role::System)
         .map(|message| message.content.plain_text())
         .collect();
-    let mut text = format!("I read: “{}”. I was given {earlier} earlier message(s)", quote(said));
+    let mut text = format!(
+        "I read: “{}”. I was given {earlier} earlier message(s)",
+        quote(said)
+    );
     if system.is_empty() {
         text.push_str(" and no further context.");
     } else {
-        text.push_str(&format!(" and this context: “{}”.", quote(&system.join("\n"))));
+        text.push_str(&format!(
+            " and this context: “{}”.",
+            quote(&system.join("\n"))
+        ));
     }
     text
 }
 
 fn last_of(messages: &[PromptMessage], role: Role) -> Option<String> {
-    messages.iter().rev().find(|message| message.role == role).map(|message| message.content.plain_text())
+    messages
+        .iter()
+        .rev()
+        .find(|message| message.role == role)
+        .map(|message| message.content.plain_text())
 }
 
 /// Both ends of a long text: context ends with what was added last, such as memories.
@@ -87,7 +113,10 @@ mod tests {
     use super::*;
 
     fn user(text: &str) -> String {
-        reply(&[PromptMessage { role: Role::User, content: text.into() }])
+        reply(&[PromptMessage {
+            role: Role::User,
+            content: text.into(),
+        }])
     }
 
     #[test]
@@ -110,17 +139,38 @@ mod tests {
 
     #[test]
     fn the_last_user_message_decides() {
-        let said = |role, text: &str| PromptMessage { role, content: text.into() };
-        let messages = [said(Role::User, "hello"), said(Role::Assistant, "help"), said(Role::User, "thank you")];
+        let said = |role, text: &str| PromptMessage {
+            role,
+            content: text.into(),
+        };
+        let messages = [
+            said(Role::User, "hello"),
+            said(Role::Assistant, "help"),
+            said(Role::User, "thank you"),
+        ];
         assert!(reply(&messages).contains("welcome"));
     }
 
     #[test]
     fn the_echo_shows_the_context_it_was_given() {
-        let said = |role, text: &str| PromptMessage { role, content: text.into() };
-        let long = format!("You are Sofia.{}What you remember: tea at five", " ".repeat(2_000));
-        let text = reply(&[said(Role::System, &long), said(Role::Assistant, "hi"), said(Role::User, "so be it")]);
-        assert!(text.contains("so be it") && text.contains("You are Sofia.") && text.contains("tea at five"));
+        let said = |role, text: &str| PromptMessage {
+            role,
+            content: text.into(),
+        };
+        let long = format!(
+            "You are Sofia.{}What you remember: tea at five",
+            " ".repeat(2_000)
+        );
+        let text = reply(&[
+            said(Role::System, &long),
+            said(Role::Assistant, "hi"),
+            said(Role::User, "so be it"),
+        ]);
+        assert!(
+            text.contains("so be it")
+                && text.contains("You are Sofia.")
+                && text.contains("tea at five")
+        );
         assert!(text.contains("1 earlier message"), "{text}");
         assert!(text.chars().count() < 1_000);
         assert!(reply(&[]).contains("no further context"));

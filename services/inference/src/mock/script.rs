@@ -75,7 +75,11 @@ impl Fail {
 impl ToolCall {
     /// As OpenAI's wire says it; the id is the place in the answer, so it is the same at every replay.
     pub(super) fn wire(&self, index: usize) -> Value {
-        let arguments = if self.arguments.is_null() { json!({}) } else { self.arguments.clone() };
+        let arguments = if self.arguments.is_null() {
+            json!({})
+        } else {
+            self.arguments.clone()
+        };
         json!({
             "id": format!("call_{index}"),
             "type": "function",
@@ -86,23 +90,48 @@ impl ToolCall {
 
 /// Scripts that are always there.
 pub(super) fn built_in() -> BTreeMap<String, Script> {
-    let one = |actions: Vec<Action>| Script { turns: vec![actions] };
+    let one = |actions: Vec<Action>| Script {
+        turns: vec![actions],
+    };
     let fail = |after: &str, attempts| {
         let (message, after) = ("the script says so".to_owned(), after.to_owned());
-        Action::Fail(Fail { status: 503, message, after, attempts })
+        Action::Fail(Fail {
+            status: 503,
+            message,
+            after,
+            attempts,
+        })
     };
-    let words = |text: &str, delay_ms| Action::Words { text: text.to_owned(), delay_ms };
+    let words = |text: &str, delay_ms| Action::Words {
+        text: text.to_owned(),
+        delay_ms,
+    };
     [
-        ("stream", one(vec![words("One word after the other, as a slow reader likes it.", 20)])),
+        (
+            "stream",
+            one(vec![words(
+                "One word after the other, as a slow reader likes it.",
+                20,
+            )]),
+        ),
         ("slow", one(vec![Action::WaitMs(2_000), Action::Reply {}])),
         ("fail", one(vec![fail("", None)])),
-        ("flaky", one(vec![fail("This half is ", Some(1)), Action::Reply {}])),
-        ("cut", one(vec![words("This sentence never", 0), Action::Cut {}])),
+        (
+            "flaky",
+            one(vec![fail("This half is ", Some(1)), Action::Reply {}]),
+        ),
+        (
+            "cut",
+            one(vec![words("This sentence never", 0), Action::Cut {}]),
+        ),
         (
             "tool",
             Script {
                 turns: vec![
-                    vec![Action::ToolCall(ToolCall { name: "summarize_channel".to_owned(), arguments: json!({}) })],
+                    vec![Action::ToolCall(ToolCall {
+                        name: "summarize_channel".to_owned(),
+                        arguments: json!({}),
+                    })],
                     vec![Action::Reply {}],
                 ],
             },

@@ -32,7 +32,11 @@ pub(crate) struct OpenAi {
 
 impl OpenAi {
     /// Fails when the TLS roots of the machine cannot be read.
-    pub(crate) fn new(base: &Url, api_key: Option<Secret<String>>, limits: Limits) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        base: &Url,
+        api_key: Option<Secret<String>>,
+        limits: Limits,
+    ) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(limits.connect_timeout())
             // A redirect would carry the prompt to a place nobody configured.
@@ -43,10 +47,19 @@ impl OpenAi {
         let mut url = base.clone();
         let path = format!("{}/chat/completions", base.path().trim_end_matches('/'));
         url.set_path(&path);
-        Ok(Self { http: builder.build()?, url, api_key, limits })
+        Ok(Self {
+            http: builder.build()?,
+            url,
+            api_key,
+            limits,
+        })
     }
 
-    pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
+    pub(crate) async fn attempt<C: Chunks>(
+        &self,
+        call: Try<'_>,
+        chunks: &mut C,
+    ) -> Result<Answer, TryError> {
         let first_byte_by = Instant::now() + self.limits.first_byte_timeout();
         let response = self.send(call, first_byte_by).await?;
         let bytes = bounded(response, &self.limits, first_byte_by);
@@ -55,7 +68,10 @@ impl OpenAi {
         while !assembly.is_done() {
             match events.next().await {
                 Some(Ok(event)) => {
-                    if let Some(text) = assembly.take(&event.data).map_err(|error| self.clean(error))? {
+                    if let Some(text) = assembly
+                        .take(&event.data)
+                        .map_err(|error| self.clean(error))?
+                    {
                         chunks.send(Chunk::Text(text)).await;
                     }
                 }
@@ -88,11 +104,18 @@ impl OpenAi {
             .map_err(|_| TryError::Timeout("the provider sent nothing"))?
             .map_err(|error| connection_error(&error))?;
         if response.status().is_success() {
-            let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let kind = response
+                .headers()
+                .get(CONTENT_TYPE)
+                .and_then(|kind| kind.to_str().ok())
+                .unwrap_or_default();
             return if kind.starts_with("text/event-stream") {
                 Ok(response)
             } else {
-                Err(TryError::Protocol(format!("its answer is `{}`, not a stream of events", shortened(kind))))
+                Err(TryError::Protocol(format!(
+                    "its answer is `{}`, not a stream of events",
+                    shortened(kind)
+                )))
             };
         }
         Err(self.status_error(response, by).await)
@@ -107,15 +130,25 @@ impl OpenAi {
         } else {
             self.without_key(error_text(response, by).await)
         };
-        TryError::Status { status, message, retry_after }
+        TryError::Status {
+            status,
+            message,
+            retry_after,
+        }
     }
 
     /// An error that a provider wrote into its stream, without our key.
     fn clean(&self, error: TryError) -> TryError {
         match error {
-            TryError::Status { status, message, retry_after } => {
-                TryError::Status { status, message: self.without_key(message), retry_after }
-            }
+            TryError::Status {
+                status,
+                message,
+                retry_after,
+            } => TryError::Status {
+                status,
+                message: self.without_key(message),
+                retry_after,
+            },
             other => other,
         }
     }
@@ -163,7 +196,11 @@ fn bounded(
             Ok(Some(Ok(bytes))) => {
                 reading.read = reading.read.saturating_add(bytes.len());
                 reading.next_by = Instant::now() + reading.wait;
-                if reading.read > reading.limit { Err(TryError::TooLarge(reading.limit)) } else { Ok(bytes) }
+                if reading.read > reading.limit {
+                    Err(TryError::TooLarge(reading.limit))
+                } else {
+                    Ok(bytes)
+                }
             }
         };
         reading.is_over = item.is_err();
@@ -186,7 +223,13 @@ async fn error_text(mut response: reqwest::Response, by: Instant) -> String {
 
 /// Seconds only; the form with a date is not worth a clock here.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds: u64 = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 

@@ -33,7 +33,8 @@ pub(super) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, Tr
         max_tokens: request.max_tokens,
         tools: &request.tools,
     };
-    serde_json::to_vec(&body).map_err(|error| TryError::Protocol(format!("the request has no JSON form: {error}")))
+    serde_json::to_vec(&body)
+        .map_err(|error| TryError::Protocol(format!("the request has no JSON form: {error}")))
 }
 
 #[derive(Deserialize)]
@@ -114,13 +115,17 @@ impl Assembly {
             self.is_done = true;
             return Ok(None);
         }
-        let event: Event = serde_json::from_str(data)
-            .map_err(|error| TryError::Protocol(format!("an event is no chunk of a completion: {error}")))?;
+        let event: Event = serde_json::from_str(data).map_err(|error| {
+            TryError::Protocol(format!("an event is no chunk of a completion: {error}"))
+        })?;
         if let Some(error) = event.error {
             return Err(stream_error(&error));
         }
         if let Some(usage) = event.usage {
-            self.tokens = Some(Tokens { input: usage.prompt_tokens, output: usage.completion_tokens });
+            self.tokens = Some(Tokens {
+                input: usage.prompt_tokens,
+                output: usage.completion_tokens,
+            });
         }
         let mut added = None;
         // Only one choice is ever asked for.
@@ -140,7 +145,9 @@ impl Assembly {
 
     fn take_call(&mut self, delta: ToolDelta) -> Result<(), TryError> {
         if delta.index >= TOOL_CALLS_MAX {
-            return Err(TryError::Protocol(format!("more than {TOOL_CALLS_MAX} tool calls")));
+            return Err(TryError::Protocol(format!(
+                "more than {TOOL_CALLS_MAX} tool calls"
+            )));
         }
         while self.calls.len() <= delta.index {
             self.calls.push(Call::default());
@@ -149,9 +156,12 @@ impl Assembly {
         if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
             call.id = id;
         }
-        let Some(function) = delta.function else { return Ok(()) };
+        let Some(function) = delta.function else {
+            return Ok(());
+        };
         call.name.push_str(&function.name.unwrap_or_default());
-        call.arguments.push_str(&function.arguments.unwrap_or_default());
+        call.arguments
+            .push_str(&function.arguments.unwrap_or_default());
         Ok(())
     }
 
@@ -181,7 +191,11 @@ impl Assembly {
                 json!({"id": call.id, "type": "function", "function": function})
             })
             .collect();
-        let otherwise = if tool_calls.is_empty() { "stop" } else { "tool_calls" };
+        let otherwise = if tool_calls.is_empty() {
+            "stop"
+        } else {
+            "tool_calls"
+        };
         Ok(Answer {
             text: self.text,
             tool_calls,
@@ -193,9 +207,14 @@ impl Assembly {
 
 /// An error in the middle of a stream comes as an event; its `code` is a status or a word.
 fn stream_error(error: &Value) -> TryError {
-    let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let status = error
+        .get("code")
+        .and_then(Value::as_u64)
+        .and_then(|code| u16::try_from(code).ok());
     TryError::Status {
-        status: status.filter(|status| (400..600).contains(status)).unwrap_or(502),
+        status: status
+            .filter(|status| (400..600).contains(status))
+            .unwrap_or(502),
         message: error_message(error),
         retry_after: None,
     }
@@ -205,8 +224,13 @@ fn stream_error(error: &Value) -> TryError {
 pub(super) fn error_message(value: &Value) -> String {
     let inner = value.get("error").unwrap_or(value);
     let text = inner.get("message").unwrap_or(inner);
-    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-    text.chars().filter(|character| !character.is_control()).take(300).collect()
+    let text = text
+        .as_str()
+        .map_or_else(|| text.to_string(), str::to_owned);
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(300)
+        .collect()
 }
 
 #[cfg(test)]
@@ -217,7 +241,9 @@ mod tests {
         let mut assembly = Assembly::default();
         let mut heard = Vec::new();
         for event in events {
-            let data = event.as_str().map_or_else(|| event.to_string(), str::to_owned);
+            let data = event
+                .as_str()
+                .map_or_else(|| event.to_string(), str::to_owned);
             heard.extend(assembly.take(&data)?);
         }
         assembly.end().map(|answer| (answer, heard))
@@ -234,11 +260,24 @@ mod tests {
     #[test]
     fn chunks_and_usage_become_one_answer() {
         let usage = json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}});
-        let (answer, heard) =
-            assemble(&[text("Hel"), text(""), text("lo"), finish("stop"), usage, json!("[DONE]")]).unwrap();
+        let (answer, heard) = assemble(&[
+            text("Hel"),
+            text(""),
+            text("lo"),
+            finish("stop"),
+            usage,
+            json!("[DONE]"),
+        ])
+        .unwrap();
         assert_eq!(answer.text, "Hello");
         assert_eq!(heard, ["Hel", "lo"]);
-        assert_eq!(answer.tokens, Some(Tokens { input: 7, output: 2 }));
+        assert_eq!(
+            answer.tokens,
+            Some(Tokens {
+                input: 7,
+                output: 2
+            })
+        );
         assert_eq!(answer.finish_reason, "stop");
     }
 
@@ -246,13 +285,26 @@ mod tests {
     fn half_an_answer_is_none() {
         assert_eq!(assemble(&[text("Hel")]).unwrap_err(), TryError::Cut);
         assert_eq!(assemble(&[]).unwrap_err(), TryError::Cut);
-        assert_eq!(assemble(&[text("Hel"), finish("length")]).unwrap().0.finish_reason, "length");
-        assert_eq!(assemble(&[text("Hel"), json!("[DONE]")]).unwrap().0.finish_reason, "stop");
+        assert_eq!(
+            assemble(&[text("Hel"), finish("length")])
+                .unwrap()
+                .0
+                .finish_reason,
+            "length"
+        );
+        assert_eq!(
+            assemble(&[text("Hel"), json!("[DONE]")])
+                .unwrap()
+                .0
+                .finish_reason,
+            "stop"
+        );
     }
 
     #[test]
     fn tool_calls_are_put_together_by_index() {
-        let call = |delta: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]});
+        let call =
+            |delta: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]});
         let (answer, _) = assemble(&[
             call(json!({"index": 1, "id": "b", "function": {"name": "two", "arguments": "{}"}})),
             call(json!({"index": 0, "id": "a", "type": "function", "function": {"name": "one", "arguments": ""}})),
@@ -267,21 +319,38 @@ mod tests {
         );
         assert_eq!(answer.tool_calls[1]["id"], "b");
         let far = call(json!({"index": 4_000_000_000_u64, "function": {"name": "x"}}));
-        assert!(matches!(assemble(&[far]).unwrap_err(), TryError::Protocol(_)));
+        assert!(matches!(
+            assemble(&[far]).unwrap_err(),
+            TryError::Protocol(_)
+        ));
         let nameless = call(json!({"index": 1, "function": {"name": "x"}}));
-        assert!(matches!(assemble(&[nameless, finish("stop")]).unwrap_err(), TryError::Protocol(_)));
+        assert!(matches!(
+            assemble(&[nameless, finish("stop")]).unwrap_err(),
+            TryError::Protocol(_)
+        ));
     }
 
     #[test]
     fn an_error_inside_the_stream_is_an_error() {
-        let error = assemble(&[text("a"), json!({"error": {"message": "overloaded", "code": 503}})]).unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("overloaded"), "{error}");
-        assert!(matches!(assemble(&[json!("<html>")]).unwrap_err(), TryError::Protocol(_)));
+        let error = assemble(&[
+            text("a"),
+            json!({"error": {"message": "overloaded", "code": 503}}),
+        ])
+        .unwrap_err();
+        assert!(
+            error.is_transient() && error.to_string().contains("overloaded"),
+            "{error}"
+        );
+        assert!(matches!(
+            assemble(&[json!("<html>")]).unwrap_err(),
+            TryError::Protocol(_)
+        ));
     }
 
     #[test]
     fn the_body_carries_blocks_verbatim() {
-        let blocks = json!([{"type": "text", "text": "hi"}, {"type": "later", "deep": {"x": [1, null]}}]);
+        let blocks =
+            json!([{"type": "text", "text": "hi"}, {"type": "later", "deep": {"x": [1, null]}}]);
         let request: CompleteRequest = serde_json::from_value(json!({
             "model": "x", "messages": [{"role": "user", "content": blocks}], "max_tokens": 5
         }))

@@ -24,8 +24,12 @@ impl Mesh {
     /// With short waits; the provider `openai` is the fake one.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let nats = TestNats::start().await;
-        let options =
-            BusOptions { url: nats.url().to_owned(), name: "inference-it".to_owned(), monitor_url: None, user: None };
+        let options = BusOptions {
+            url: nats.url().to_owned(),
+            name: "inference-it".to_owned(),
+            monitor_url: None,
+            user: None,
+        };
         let bus = Bus::connect(options).await.unwrap();
         let context = Context::new("inference", bus, Metrics::default());
         let fake = FakeOpenAi::default();
@@ -34,15 +38,27 @@ impl Mesh {
             openai_api_key: Some(KEY.into()),
             ..Config::default()
         };
-        config.prices.insert("gpt-4*".to_owned(), inference::Price { input: 10.0, output: 60.0 });
+        config.prices.insert(
+            "gpt-4*".to_owned(),
+            inference::Price {
+                input: 10.0,
+                output: 60.0,
+            },
+        );
         config.limits.first_byte_timeout_ms = 400;
         config.limits.idle_timeout_ms = 400;
         config.limits.retry_delay_ms = 5;
         config.limits.response_bytes_max = 64 * 1024;
         change(&mut config);
         let service = context.clone();
-        context.tasks.spawn("inference", async move { inference::run(config, service).await.unwrap() });
-        Self { context, fake, _nats: nats }
+        context.tasks.spawn("inference", async move {
+            inference::run(config, service).await.unwrap()
+        });
+        Self {
+            context,
+            fake,
+            _nats: nats,
+        }
     }
 
     pub(crate) fn caller(&self) -> Caller {
@@ -50,10 +66,17 @@ impl Mesh {
     }
 
     /// The answer, and the chunks before it.
-    pub(crate) async fn complete(&self, request: &CompleteRequest) -> (Result<Completion, Problem>, Vec<Chunk>) {
+    pub(crate) async fn complete(
+        &self,
+        request: &CompleteRequest,
+    ) -> (Result<Completion, Problem>, Vec<Chunk>) {
         let mut chunks = Vec::new();
         let caller = self.caller();
-        let result = self.context.bus.call_stream::<Complete>(&caller, request, |chunk| chunks.push(chunk)).await;
+        let result = self
+            .context
+            .bus
+            .call_stream::<Complete>(&caller, request, |chunk| chunks.push(chunk))
+            .await;
         (result, chunks)
     }
 }

@@ -11,9 +11,17 @@ use crate::store::memories;
 
 const DOING: &str = "reading the memory";
 
-pub(super) async fn handle(state: &State, caller: Caller, request: MemoryRequest) -> Result<Memory, Problem> {
-    let mut tx = tenant_tx(&state.pool, &caller.tenant).await.map_err(database(DOING))?;
-    let row = memories::get(&mut tx, &caller.tenant, request.id).await.map_err(database(DOING))?;
+pub(super) async fn handle(
+    state: &State,
+    caller: Caller,
+    request: MemoryRequest,
+) -> Result<Memory, Problem> {
+    let mut tx = tenant_tx(&state.pool, &caller.tenant)
+        .await
+        .map_err(database(DOING))?;
+    let row = memories::get(&mut tx, &caller.tenant, request.id)
+        .await
+        .map_err(database(DOING))?;
     tx.commit().await.map_err(database(DOING))?;
     row.ok_or_else(|| not_found(request.id))?.try_into()
 }

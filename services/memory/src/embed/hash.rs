@@ -56,7 +56,10 @@ impl Embedder for HashEmbedder {
             if bytes <= INLINE_BYTES_MAX {
                 return Ok(all());
             }
-            self.blocking.run(all).await.map_err(|error| EmbedError::Unavailable(error.to_string()))
+            self.blocking
+                .run(all)
+                .await
+                .map_err(|error| EmbedError::Unavailable(error.to_string()))
         }
         .boxed()
     }
@@ -67,10 +70,16 @@ fn vector(text: &str) -> Embedding {
     let lower = text.to_lowercase();
     let mut features = Features::default();
     let mut previous: Option<&str> = None;
-    for word in lower.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()) {
+    for word in lower
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+    {
         features.add(&[b"w:", word.as_bytes()], WORD_WEIGHT);
         if let Some(previous) = previous {
-            features.add(&[b"p:", previous.as_bytes(), b" ", word.as_bytes()], PAIR_WEIGHT);
+            features.add(
+                &[b"p:", previous.as_bytes(), b" ", word.as_bytes()],
+                PAIR_WEIGHT,
+            );
         }
         features.add_parts(word);
         previous = Some(word);
@@ -93,14 +102,21 @@ struct Features {
 
 impl Features {
     fn add(&mut self, parts: &[&[u8]], weight: f32) {
-        let feature = self.by_hash.entry(hash(parts)).or_insert(Feature { count: 0, weight });
+        let feature = self
+            .by_hash
+            .entry(hash(parts))
+            .or_insert(Feature { count: 0, weight });
         feature.count = feature.count.saturating_add(1);
     }
 
     fn add_parts(&mut self, word: &str) {
-        let marked: Vec<char> =
-            std::iter::once('<').chain(word.chars().take(WORD_CHARACTERS_MAX)).chain(std::iter::once('>')).collect();
-        let total: usize = PART_LENGTHS.map(|length| (marked.len() + 1).saturating_sub(length)).sum();
+        let marked: Vec<char> = std::iter::once('<')
+            .chain(word.chars().take(WORD_CHARACTERS_MAX))
+            .chain(std::iter::once('>'))
+            .collect();
+        let total: usize = PART_LENGTHS
+            .map(|length| (marked.len() + 1).saturating_sub(length))
+            .sum();
         if total == 0 {
             return;
         }
@@ -170,7 +186,10 @@ mod tests {
         let query = "what tea is my favourite?";
         assert!(cosine(memory, query) > 0.4, "{}", cosine(memory, query));
         assert!(cosine(memory, query) > 2.0 * cosine("The server restarts at midnight", query));
-        assert!(cosine("Люблю каву зранку", "яку каву ти любиш") > cosine("Потяг спізнився", "яку каву ти любиш"));
+        assert!(
+            cosine("Люблю каву зранку", "яку каву ти любиш")
+                > cosine("Потяг спізнився", "яку каву ти любиш")
+        );
         assert!((cosine(memory, "MY FAVOURITE TEA IS JASMINE!") - 1.0).abs() < 1e-5);
     }
 
@@ -185,15 +204,26 @@ mod tests {
     fn a_vector_never_changes_under_its_model_name() {
         assert_eq!(hash(&[b"w:", b"tea"]), hash(&[b"w:tea"]));
         let Embedding(values) = vector("Tea for two, чай на двох");
-        let sum: f32 = values.iter().enumerate().map(|(place, value)| value * (place as f32 + 1.0)).sum();
+        let sum: f32 = values
+            .iter()
+            .enumerate()
+            .map(|(place, value)| value * (place as f32 + 1.0))
+            .sum();
         assert!((sum - GOLDEN_SUM).abs() < 1e-2, "{sum}");
     }
     const GOLDEN_SUM: f32 = 212.867_34;
 
     #[test]
     fn a_long_hostile_text_is_quick_enough() {
-        let text: String = (0..32 * 1024_u32).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
-        let spaced = text.as_bytes().chunks(3).map(|chunk| String::from_utf8_lossy(chunk)).collect::<Vec<_>>().join(" ");
+        let text: String = (0..32 * 1024_u32)
+            .map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26))
+            .collect();
+        let spaced = text
+            .as_bytes()
+            .chunks(3)
+            .map(|chunk| String::from_utf8_lossy(chunk))
+            .collect::<Vec<_>>()
+            .join(" ");
         assert!(vector(&text).0.iter().all(|value| value.is_finite()));
         assert!(vector(&spaced).0.iter().all(|value| value.is_finite()));
     }

@@ -26,7 +26,10 @@ pub(super) async fn pass(state: Arc<State>) -> PassReport {
     let is_full = i64::try_from(claims.len()).is_ok_and(|count| count == BATCH);
     let mut by_tenant: BTreeMap<Tenant, Vec<Claim>> = BTreeMap::new();
     for claim in claims {
-        by_tenant.entry(claim.tenant.clone()).or_default().push(claim);
+        by_tenant
+            .entry(claim.tenant.clone())
+            .or_default()
+            .push(claim);
     }
     for (tenant, claims) in by_tenant {
         if let Err(error) = embed(&state, &tenant, &claims).await {
@@ -44,30 +47,43 @@ async fn embed(state: &State, tenant: &Tenant, claims: &[Claim]) -> Result<(), S
     let ids: Vec<_> = claims.iter().map(|claim| claim.id).collect();
     // Read in a transaction of its own: none stays open while the embedder works.
     let mut tx = tenant_tx(&state.pool, tenant).await.map_err(database)?;
-    let texts = embed_queue::texts(&mut tx, tenant, &ids).await.map_err(database)?;
+    let texts = embed_queue::texts(&mut tx, tenant, &ids)
+        .await
+        .map_err(database)?;
     tx.commit().await.map_err(database)?;
     if texts.is_empty() {
         return Ok(());
     }
-    let embedded = state.embed(texts.iter().map(|text| text.content.clone()).collect()).await;
+    let embedded = state
+        .embed(texts.iter().map(|text| text.content.clone()).collect())
+        .await;
     let mut tx = tenant_tx(&state.pool, tenant).await.map_err(database)?;
     let result = match embedded {
         Ok(vectors) => {
             for (text, vector) in texts.iter().zip(&vectors) {
-                if embed_queue::fill(&mut tx, tenant, text, vector).await.map_err(database)? {
-                    embed_queue::remove(&mut tx, tenant, text.id()).await.map_err(database)?;
+                if embed_queue::fill(&mut tx, tenant, text, vector)
+                    .await
+                    .map_err(database)?
+                {
+                    embed_queue::remove(&mut tx, tenant, text.id())
+                        .await
+                        .map_err(database)?;
                 }
             }
             Ok(())
         }
         Err(EmbedError::Refused(reason)) if claims.len() == 1 => {
             tracing::warn!(id = %claims[0].id, reason, "a memory can have no vector; it is found by its words");
-            embed_queue::remove(&mut tx, tenant, claims[0].id).await.map_err(database)
+            embed_queue::remove(&mut tx, tenant, claims[0].id)
+                .await
+                .map_err(database)
         }
         Err(error) => {
             for claim in claims {
                 let next_at = state.now().plus(state.config.embed_retry(claim.attempts));
-                embed_queue::postpone(&mut tx, claim, next_at, &error.to_string()).await.map_err(database)?;
+                embed_queue::postpone(&mut tx, claim, next_at, &error.to_string())
+                    .await
+                    .map_err(database)?;
             }
             Err(error.to_string())
         }

@@ -18,14 +18,22 @@ pub(crate) fn start(state: &Arc<State>) {
     let tasks = &state.context.tasks;
     let relay_state = Arc::clone(state);
     let pruned = Arc::new(Mutex::new(None));
-    let relay = run_loop(state.context.clone(), "memory-relay", state.outbox_bell.clone(), RELAY_TICK, move || {
-        relay::pass(Arc::clone(&relay_state), Arc::clone(&pruned))
-    });
+    let relay = run_loop(
+        state.context.clone(),
+        "memory-relay",
+        state.outbox_bell.clone(),
+        RELAY_TICK,
+        move || relay::pass(Arc::clone(&relay_state), Arc::clone(&pruned)),
+    );
     tasks.spawn("memory-relay", relay);
     let embed_state = Arc::clone(state);
     let tick = Duration::from_millis(state.config.embed_tick_ms);
-    let embed = run_loop(state.context.clone(), "memory-embed", state.embed_bell.clone(), tick, move || {
-        embed_pending::pass(Arc::clone(&embed_state))
-    });
+    let embed = run_loop(
+        state.context.clone(),
+        "memory-embed",
+        state.embed_bell.clone(),
+        tick,
+        move || embed_pending::pass(Arc::clone(&embed_state)),
+    );
     tasks.spawn("memory-embed", embed);
 }

@@ -13,12 +13,18 @@ use crate::state::State;
 pub(super) async fn pass(state: Arc<State>, pruned: Arc<Mutex<Option<Timestamp>>>) -> PassReport {
     let mut pruned = pruned.lock().await;
     let publish = |pending| publish(Arc::clone(&state), pending);
-    match Outbox::MEMORY.relay(&state.pool, state.now(), &mut pruned, publish).await {
+    match Outbox::MEMORY
+        .relay(&state.pool, state.now(), &mut pruned, publish)
+        .await
+    {
         Ok(report) => {
             if report.more {
                 state.outbox_bell.ring();
             }
-            PassReport { plan_size: report.published, error: report.error }
+            PassReport {
+                plan_size: report.published,
+                error: report.error,
+            }
         }
         Err(error) => PassReport::failed(error),
     }
@@ -27,12 +33,23 @@ pub(super) async fn pass(state: Arc<State>, pruned: Arc<Mutex<Option<Timestamp>>
 async fn publish(state: Arc<State>, pending: Pending) -> Result<(), String> {
     let Pending { event, body } = pending;
     let bus = &state.context.bus;
-    let stored = bus.publish_durable(&event.subject(), &event.id.to_string(), Headers::default(), body.into()).await;
+    let stored = bus
+        .publish_durable(
+            &event.subject(),
+            &event.id.to_string(),
+            Headers::default(),
+            body.into(),
+        )
+        .await;
     stored.map_err(|error| error.to_string())?;
     let verb = match event.fact {
         mesh_types::event::Fact::MemoryForgotten { .. } => "memory.forgotten",
         _ => "memory.stored",
     };
-    state.context.metrics.counter(MetricName::EventsPublished).add(1, &[("event", verb)]);
+    state
+        .context
+        .metrics
+        .counter(MetricName::EventsPublished)
+        .add(1, &[("event", verb)]);
     Ok(())
 }

@@ -19,13 +19,28 @@ pub(crate) async fn put(
     id: MemoryId,
     next_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(PUT).bind(tenant.as_str()).bind(id.to_uuid()).bind(next_at.to_chrono()).execute(tx).await.map(|_| ())
+    sqlx::query(PUT)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .bind(next_at.to_chrono())
+        .execute(tx)
+        .await
+        .map(|_| ())
 }
 
 const REMOVE: &str = "DELETE FROM memory.embed_queue WHERE tenant = $1 AND memory = $2";
 
-pub(crate) async fn remove(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<(), sqlx::Error> {
-    sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.to_uuid()).execute(tx).await.map(|_| ())
+pub(crate) async fn remove(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    id: MemoryId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(REMOVE)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .execute(tx)
+        .await
+        .map(|_| ())
 }
 
 /// One memory to embed.
@@ -61,8 +76,14 @@ pub(crate) async fn claim(
         .await?;
     tx.commit().await?;
     let claim = |(tenant, memory, attempts): (String, Uuid, i32)| {
-        let tenant = tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(Claim { tenant, id: IdExt::from_uuid(memory), attempts: attempts.unsigned_abs() })
+        let tenant = tenant
+            .parse()
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(Claim {
+            tenant,
+            id: IdExt::from_uuid(memory),
+            attempts: attempts.unsigned_abs(),
+        })
     };
     rows.into_iter().map(claim).collect()
 }
@@ -89,7 +110,11 @@ pub(crate) async fn texts(
     ids: &[MemoryId],
 ) -> Result<Vec<Text>, sqlx::Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.to_uuid()).collect();
-    sqlx::query_as(TEXTS).bind(tenant.as_str()).bind(ids).fetch_all(tx).await
+    sqlx::query_as(TEXTS)
+        .bind(tenant.as_str())
+        .bind(ids)
+        .fetch_all(tx)
+        .await
 }
 
 const FILL: &str = "UPDATE memory.memory SET embedding_384 = $4, embedding_model = $5
@@ -113,7 +138,8 @@ pub(crate) async fn fill(
     Ok(done.rows_affected() == 1)
 }
 
-const POSTPONE: &str = "UPDATE memory.embed_queue SET next_at = $3, error = $4 WHERE tenant = $1 AND memory = $2";
+const POSTPONE: &str =
+    "UPDATE memory.embed_queue SET next_at = $3, error = $4 WHERE tenant = $1 AND memory = $2";
 
 pub(crate) async fn postpone(
     tx: &mut PgConnection,

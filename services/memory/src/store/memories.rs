@@ -40,7 +40,11 @@ const INSERT: &str = "
     ON CONFLICT (tenant, id) DO NOTHING";
 
 /// Whether the row is new; a row of the same id stays as it is.
-pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, new: &NewMemory<'_>) -> Result<bool, sqlx::Error> {
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    new: &NewMemory<'_>,
+) -> Result<bool, sqlx::Error> {
     let request = new.request;
     let done = sqlx::query(INSERT)
         .bind(tenant.as_str())
@@ -50,7 +54,12 @@ pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, new: &NewMemo
         .bind(&request.content)
         .bind(&request.tags)
         .bind(request.importance)
-        .bind(request.source.as_ref().map(|source| source.invocation.to_uuid()))
+        .bind(
+            request
+                .source
+                .as_ref()
+                .map(|source| source.invocation.to_uuid()),
+        )
         .bind(request.source.as_ref().map(|source| i64::from(source.step)))
         .bind(&new.metadata)
         .bind(new.body_hash.as_slice())
@@ -62,11 +71,22 @@ pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, new: &NewMemo
     Ok(done.rows_affected() == 1)
 }
 
-const GET: &str =
-    concat!("SELECT ", columns!(), " FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = $2");
+const GET: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = $2"
+);
 
-pub(crate) async fn get(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(GET).bind(tenant.as_str()).bind(id.to_uuid()).fetch_optional(tx).await
+pub(crate) async fn get(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    id: MemoryId,
+) -> Result<Option<Row>, sqlx::Error> {
+    sqlx::query_as(GET)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .fetch_optional(tx)
+        .await
 }
 
 const HASH: &str = "SELECT m.body_hash FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = $2";
@@ -77,7 +97,11 @@ pub(crate) async fn body_hash(
     tenant: &Tenant,
     id: MemoryId,
 ) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar(HASH).bind(tenant.as_str()).bind(id.to_uuid()).fetch_optional(tx).await
+    sqlx::query_scalar(HASH)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .fetch_optional(tx)
+        .await
 }
 
 const UPDATE: &str = concat!(
@@ -123,10 +147,15 @@ pub(crate) async fn delete(
     tenant: &Tenant,
     id: MemoryId,
 ) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar(DELETE).bind(tenant.as_str()).bind(id.to_uuid()).fetch_optional(tx).await
+    sqlx::query_scalar(DELETE)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .fetch_optional(tx)
+        .await
 }
 
-const FORGET: &str = "INSERT INTO memory.forgotten (tenant, memory, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const FORGET: &str =
+    "INSERT INTO memory.forgotten (tenant, memory, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 pub(crate) async fn mark_forgotten(
     tx: &mut PgConnection,
@@ -134,11 +163,26 @@ pub(crate) async fn mark_forgotten(
     id: MemoryId,
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(FORGET).bind(tenant.as_str()).bind(id.to_uuid()).bind(at.to_chrono()).execute(tx).await.map(|_| ())
+    sqlx::query(FORGET)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .bind(at.to_chrono())
+        .execute(tx)
+        .await
+        .map(|_| ())
 }
 
-const IS_FORGOTTEN: &str = "SELECT EXISTS (SELECT FROM memory.forgotten WHERE tenant = $1 AND memory = $2)";
+const IS_FORGOTTEN: &str =
+    "SELECT EXISTS (SELECT FROM memory.forgotten WHERE tenant = $1 AND memory = $2)";
 
-pub(crate) async fn is_forgotten(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(IS_FORGOTTEN).bind(tenant.as_str()).bind(id.to_uuid()).fetch_one(tx).await
+pub(crate) async fn is_forgotten(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    id: MemoryId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(IS_FORGOTTEN)
+        .bind(tenant.as_str())
+        .bind(id.to_uuid())
+        .fetch_one(tx)
+        .await
 }

@@ -2,9 +2,9 @@
 
 use mesh_api::memory::QueryRequest;
 use mesh_types::{Tenant, Timestamp};
+use sqlx::FromRow;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
-use sqlx::FromRow;
 
 use super::memories::Vector;
 use super::{Row, columns};
@@ -38,15 +38,22 @@ pub(crate) struct Found {
 impl FromRow<'_, PgRow> for Found {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         use sqlx::Row as _;
-        Ok(Self { row: Row::from_row(row)?, vector: row.try_get("vector")?, words: row.try_get("share")? })
+        Ok(Self {
+            row: Row::from_row(row)?,
+            vector: row.try_get("vector")?,
+            words: row.try_get("share")?,
+        })
     }
 }
 
-const OWNER_SIZE: &str =
-    "SELECT count(*) FROM (SELECT FROM memory.memory WHERE tenant = $1 AND agent = $2 LIMIT $3) AS owner";
+const OWNER_SIZE: &str = "SELECT count(*) FROM (SELECT FROM memory.memory WHERE tenant = $1 AND agent = $2 LIMIT $3) AS owner";
 
 /// Memories of the agent, counted no further than `limit`.
-pub(crate) async fn owner_size(tx: &mut PgConnection, search: Search<'_>, limit: i64) -> Result<i64, sqlx::Error> {
+pub(crate) async fn owner_size(
+    tx: &mut PgConnection,
+    search: Search<'_>,
+    limit: i64,
+) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(OWNER_SIZE)
         .bind(search.tenant.as_str())
         .bind(search.request.agent.as_str())
@@ -80,13 +87,23 @@ macro_rules! asked {
 macro_rules! nearest {
     ($order:literal) => {
         concat!(
-            "WITH ", asked!(), ", near AS MATERIALIZED (
+            "WITH ",
+            asked!(),
+            ", near AS MATERIALIZED (
                 SELECT m.id, m.embedding_384 OPERATOR(public.<=>) $9 AS distance
                 FROM memory.memory AS m
-                WHERE m.embedding_model = $3 AND ", filter!(), "
-                ORDER BY ", $order, " LIMIT $7
+                WHERE m.embedding_model = $3 AND ",
+            filter!(),
+            "
+                ORDER BY ",
+            $order,
+            " LIMIT $7
             )
-            SELECT ", columns!(), ", 1 - near.distance AS vector, ", share!(), "
+            SELECT ",
+            columns!(),
+            ", 1 - near.distance AS vector, ",
+            share!(),
+            "
             FROM near JOIN memory.memory AS m ON m.tenant = $1 AND m.id = near.id, asked
             ORDER BY near.distance, m.id"
         )
@@ -115,7 +132,10 @@ pub(crate) async fn nearest(
         }
     };
     let limit = i64::from(search.request.k);
-    filtered(statement, search, vector.model, limit).bind(vector.half()).fetch_all(tx).await
+    filtered(statement, search, vector.model, limit)
+        .bind(vector.half())
+        .fetch_all(tx)
+        .await
 }
 
 /// Which memories are looked at by their words.
@@ -148,12 +168,20 @@ pub(crate) async fn by_words(
     scope: WordScope,
 ) -> Result<Vec<Found>, sqlx::Error> {
     let limit = i64::from(search.request.k) * 4;
-    filtered(BY_WORDS, search, model, limit).bind(scope == WordScope::All).fetch_all(tx).await
+    filtered(BY_WORDS, search, model, limit)
+        .bind(scope == WordScope::All)
+        .fetch_all(tx)
+        .await
 }
 
 type Query<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, Found, sqlx::postgres::PgArguments>;
 
-fn filtered<'q>(statement: &'static str, search: Search<'q>, model: &'q str, limit: i64) -> Query<'q> {
+fn filtered<'q>(
+    statement: &'static str,
+    search: Search<'q>,
+    model: &'q str,
+    limit: i64,
+) -> Query<'q> {
     let filters = &search.request.filters;
     sqlx::query_as(statement)
         .bind(search.tenant.as_str())

@@ -18,7 +18,13 @@ impl Switched {
     pub(crate) fn new() -> (Arc<Self>, Arc<AtomicBool>) {
         let is_down = Arc::new(AtomicBool::new(false));
         let inner = HashEmbedder::new(Blocking::default());
-        (Arc::new(Self { inner, is_down: Arc::clone(&is_down) }), is_down)
+        (
+            Arc::new(Self {
+                inner,
+                is_down: Arc::clone(&is_down),
+            }),
+            is_down,
+        )
     }
 }
 
@@ -29,7 +35,8 @@ impl Embedder for Switched {
 
     fn embed(&self, texts: Vec<String>) -> BoxFuture<'_, Result<Vec<Embedding>, EmbedError>> {
         if self.is_down.load(Ordering::SeqCst) {
-            return futures::future::ready(Err(EmbedError::Unavailable("switched off".to_owned()))).boxed();
+            return futures::future::ready(Err(EmbedError::Unavailable("switched off".to_owned())))
+                .boxed();
         }
         self.inner.embed(texts)
     }

@@ -24,29 +24,60 @@ async fn the_nearest_comes_first_and_its_score_is_explained() {
     for fact in FACTS {
         mesh.store(fact).await;
     }
-    for (query, found) in [("what tea does Anna like?", 0), ("who plays violin", 2), ("коли закінчилася кава", 5)] {
-        let hits = mesh.query(json!({"agent": "sofia", "query": query, "k": 3})).await;
+    for (query, found) in [
+        ("what tea does Anna like?", 0),
+        ("who plays violin", 2),
+        ("коли закінчилася кава", 5),
+    ] {
+        let hits = mesh
+            .query(json!({"agent": "sofia", "query": query, "k": 3}))
+            .await;
         assert_eq!(hits.len(), 3);
         assert_eq!(hits[0].memory.content, FACTS[found], "{query}");
         assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
         assert_eq!(hits[0].scores.vector, Some(hits[0].score));
-        assert!(hits[0].scores.text.is_some_and(|share| share > 0.0 && share <= 1.0), "{:?}", hits[0].scores);
+        assert!(
+            hits[0]
+                .scores
+                .text
+                .is_some_and(|share| share > 0.0 && share <= 1.0),
+            "{:?}",
+            hits[0].scores
+        );
     }
-    let same = mesh.query(json!({"agent": "sofia", "query": FACTS[0]})).await;
-    assert!(same[0].score > 0.99 && same[0].score < 1.01, "{}", same[0].score);
+    let same = mesh
+        .query(json!({"agent": "sofia", "query": FACTS[0]}))
+        .await;
+    assert!(
+        same[0].score > 0.99 && same[0].score < 1.01,
+        "{}",
+        same[0].score
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_hold_and_owners_are_apart() {
     let mesh = Mesh::start().await;
     let put = |value: Value| mesh.ask::<MemoryStore>(store(value));
-    put(json!({"agent": "sofia", "content": "tea one", "type": "semantic", "tags": ["a", "b"]})).await.unwrap();
-    put(json!({"agent": "sofia", "content": "tea two", "tags": ["a"]})).await.unwrap();
-    put(json!({"agent": "bob", "content": "tea three", "tags": ["a", "b"]})).await.unwrap();
+    put(json!({"agent": "sofia", "content": "tea one", "type": "semantic", "tags": ["a", "b"]}))
+        .await
+        .unwrap();
+    put(json!({"agent": "sofia", "content": "tea two", "tags": ["a"]}))
+        .await
+        .unwrap();
+    put(json!({"agent": "bob", "content": "tea three", "tags": ["a", "b"]}))
+        .await
+        .unwrap();
     let other = store(json!({"agent": "sofia", "content": "tea four"}));
-    mesh.context.bus.call::<MemoryStore>(&mesh.caller("other"), &other).await.unwrap();
+    mesh.context
+        .bus
+        .call::<MemoryStore>(&mesh.caller("other"), &other)
+        .await
+        .unwrap();
     let found = async |filters: Value| {
-        let hits = mesh.query(json!({"agent": "sofia", "query": "tea", "k": 100, "filters": filters})).await;
+        let hits = mesh
+            .query(json!({"agent": "sofia", "query": "tea", "k": 100, "filters": filters}))
+            .await;
         let mut contents: Vec<String> = hits.into_iter().map(|hit| hit.memory.content).collect();
         contents.sort();
         contents
@@ -56,8 +87,15 @@ async fn filters_hold_and_owners_are_apart() {
     assert_eq!(found(json!({"tags": ["a"]})).await, ["tea one", "tea two"]);
     assert_eq!(found(json!({"tags": ["b", "a"]})).await, ["tea one"]);
     assert_eq!(found(json!({"score_min": 1.5})).await, Vec::<String>::new());
-    let request: QueryRequest = serde_json::from_value(json!({"agent": "sofia", "query": "tea"})).unwrap();
-    let theirs = mesh.context.bus.call::<MemoryQuery>(&mesh.caller("other"), &request).await.unwrap().items;
+    let request: QueryRequest =
+        serde_json::from_value(json!({"agent": "sofia", "query": "tea"})).unwrap();
+    let theirs = mesh
+        .context
+        .bus
+        .call::<MemoryQuery>(&mesh.caller("other"), &request)
+        .await
+        .unwrap()
+        .items;
     assert_eq!(theirs.len(), 1);
     assert_eq!(theirs[0].memory.content, "tea four");
 }
@@ -71,12 +109,20 @@ async fn a_large_owner_is_searched_through_the_graph_and_still_gets_all_hits() {
         let elsewhere = store(json!({"agent": "bob", "content": fact}));
         mesh.ask::<MemoryStore>(elsewhere).await.unwrap();
     }
-    let hits = mesh.query(json!({"agent": "sofia", "query": "violin on Sundays", "k": 4})).await;
+    let hits = mesh
+        .query(json!({"agent": "sofia", "query": "violin on Sundays", "k": 4}))
+        .await;
     assert_eq!(hits.len(), 4);
     assert_eq!(hits[0].memory.content, FACTS[2]);
     assert!(hits.iter().all(|hit| hit.memory.agent.as_str() == "sofia"));
-    let more = mesh.query(json!({"agent": "sofia", "query": "violin", "k": 50})).await;
-    assert_eq!(more.len(), FACTS.len(), "fewer than asked for: the exact sort has the last word");
+    let more = mesh
+        .query(json!({"agent": "sofia", "query": "violin", "k": 50}))
+        .await;
+    assert_eq!(
+        more.len(),
+        FACTS.len(),
+        "fewer than asked for: the exact sort has the last word"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,9 +137,26 @@ async fn a_query_is_checked_and_hostile_text_is_only_text() {
     ] {
         let request: QueryRequest = serde_json::from_value(request).unwrap();
         let problem = mesh.ask::<MemoryQuery>(request).await.unwrap_err();
-        assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)), "{problem:?}");
+        assert_eq!(
+            (problem.status, problem.field.as_deref()),
+            (400, Some(field)),
+            "{problem:?}"
+        );
     }
-    for query in ["'; DROP TABLE memory.memory; --", "a & b | !c <-> (d:*", "\\' \\\\ 'x'&'y'", "🍵", "?!", "' '' '''"] {
-        assert_eq!(mesh.query(json!({"agent": "sofia", "query": query})).await.len(), 1, "{query}");
+    for query in [
+        "'; DROP TABLE memory.memory; --",
+        "a & b | !c <-> (d:*",
+        "\\' \\\\ 'x'&'y'",
+        "🍵",
+        "?!",
+        "' '' '''",
+    ] {
+        assert_eq!(
+            mesh.query(json!({"agent": "sofia", "query": query}))
+                .await
+                .len(),
+            1,
+            "{query}"
+        );
     }
 }

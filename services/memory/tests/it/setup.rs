@@ -24,33 +24,61 @@ impl Mesh {
         Self::start_with(embedder, |_| ()).await
     }
 
-    pub(crate) async fn start_with(embedder: Arc<dyn Embedder>, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(
+        embedder: Arc<dyn Embedder>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let nats = TestNats::start().await;
         let database = TestDatabase::create().await;
-        let options =
-            BusOptions { url: nats.url().to_owned(), name: "memory-it".to_owned(), monitor_url: None, user: None };
+        let options = BusOptions {
+            url: nats.url().to_owned(),
+            name: "memory-it".to_owned(),
+            monitor_url: None,
+            user: None,
+        };
         let bus = Bus::connect(options).await.unwrap();
-        bus.apply_topology(&mesh_bus::topology::standard()).await.unwrap();
+        bus.apply_topology(&mesh_bus::topology::standard())
+            .await
+            .unwrap();
         let context = Context::new("memory", bus, Metrics::default());
-        let mut config = Config { embed_retry_ms: 50, embed_tick_ms: 50, ..Config::default() };
+        let mut config = Config {
+            embed_retry_ms: 50,
+            embed_tick_ms: 50,
+            ..Config::default()
+        };
         config.database.url = Secret::new(database.url().to_owned());
         change(&mut config);
         let service = context.clone();
-        context.tasks.spawn("memory", async move { memory::run_with(config, service, embedder).await.unwrap() });
-        Self { context, database, _nats: nats }
+        context.tasks.spawn("memory", async move {
+            memory::run_with(config, service, embedder).await.unwrap()
+        });
+        Self {
+            context,
+            database,
+            _nats: nats,
+        }
     }
 
     pub(crate) fn caller(&self, tenant: &str) -> Caller {
-        Caller { tenant: tenant.parse::<Tenant>().unwrap(), actor: "user:ann".to_owned(), request_id: None }
+        Caller {
+            tenant: tenant.parse::<Tenant>().unwrap(),
+            actor: "user:ann".to_owned(),
+            request_id: None,
+        }
     }
 
     /// Asks in tenant `default`.
     pub(crate) async fn ask<E: Endpoint>(&self, request: E::Request) -> Result<E::Reply, Problem> {
-        self.context.bus.call::<E>(&self.caller("default"), &request).await
+        self.context
+            .bus
+            .call::<E>(&self.caller("default"), &request)
+            .await
     }
 
     pub(crate) async fn store(&self, content: &str) -> Memory {
-        self.ask::<MemoryStore>(store(json!({"agent": "sofia", "content": content}))).await.unwrap()
+        self.ask::<MemoryStore>(store(json!({"agent": "sofia", "content": content})))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn query(&self, request: Value) -> Vec<Hit> {

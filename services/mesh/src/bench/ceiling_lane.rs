@@ -31,7 +31,7 @@ pub(super) struct Course {
     /// Wall time of `began`; times and ids go on from there.
     pub(super) at: Timestamp,
     pub(super) began: Instant,
-    /// What begins before is not counted: it warms up.
+    /// What ends before is not counted: it warms up.
     pub(super) counts_from: Instant,
     /// Nothing begins after.
     pub(super) ends: Instant,
@@ -128,9 +128,10 @@ impl Course {
             let _ = self.queues[lane].send(running);
             return;
         }
-        if running.started >= self.counts_from {
-            lap.latencies.push(running.started.elapsed());
-            lap.last = Some(Instant::now());
+        let now = Instant::now();
+        if now >= self.counts_from {
+            lap.latencies.push(now - running.started);
+            lap.last = Some(now);
         }
         if !self.begin() && self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.over.cancel();

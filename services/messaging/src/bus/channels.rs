@@ -12,8 +12,16 @@ use sqlx::PgConnection;
 use crate::state::{State, failed};
 use crate::store::{channels as store, messages};
 
-pub(super) async fn history(state: Arc<State>, caller: Caller, request: HistoryRequest) -> Result<History, Problem> {
-    let HistoryRequest { channel, limit, before } = request;
+pub(super) async fn history(
+    state: Arc<State>,
+    caller: Caller,
+    request: HistoryRequest,
+) -> Result<History, Problem> {
+    let HistoryRequest {
+        channel,
+        limit,
+        before,
+    } = request;
     let tenant = &caller.tenant;
     let mut tx = state.begin(tenant).await?;
     // A channel that its first post would create is an empty one.
@@ -23,18 +31,27 @@ pub(super) async fn history(state: Arc<State>, caller: Caller, request: HistoryR
     let before = match before {
         None => None,
         Some(id) => {
-            let position = messages::position(&mut tx, tenant, &channel, &id).await.map_err(failed("reading a message"))?;
+            let position = messages::position(&mut tx, tenant, &channel, &id)
+                .await
+                .map_err(failed("reading a message"))?;
             Some(position.ok_or_else(|| {
-                Problem::new(Code::InvalidRequest, format!("channel `{channel}` has no message `{id}` to read before"))
-                    .field("before")
-                    .next("pass the `next` of the page before as it came")
+                Problem::new(
+                    Code::InvalidRequest,
+                    format!("channel `{channel}` has no message `{id}` to read before"),
+                )
+                .field("before")
+                .next("pass the `next` of the page before as it came")
             })?)
         }
     };
     let newest = messages::newest(&mut tx, tenant, &channel, before, limit.clamp(1, LIMIT_MAX))
         .await
         .map_err(failed("reading a channel's history"))?;
-    let next = if newest.more { newest.items.last().map(|message| message.id.to_string()) } else { None };
+    let next = if newest.more {
+        newest.items.last().map(|message| message.id.to_string())
+    } else {
+        None
+    };
     let mut items = newest.items;
     items.reverse();
     Ok(History { items, next })
@@ -55,19 +72,33 @@ pub(super) async fn require(
         .await
         .map_err(failed("creating a channel"))?;
     if created {
-        state.record(tx, caller, Fact::ChannelCreated { channel: channel.clone() }).await?;
+        state
+            .record(
+                tx,
+                caller,
+                Fact::ChannelCreated {
+                    channel: channel.clone(),
+                },
+            )
+            .await?;
     }
     Ok(())
 }
 
 async fn check(tx: &mut PgConnection, tenant: &Tenant, channel: &ChannelId) -> Result<(), Problem> {
-    if store::exists(tx, tenant, channel).await.map_err(failed("reading a channel"))? {
+    if store::exists(tx, tenant, channel)
+        .await
+        .map_err(failed("reading a channel"))?
+    {
         return Ok(());
     }
-    Err(Problem::new(Code::ChannelNotFound, format!("tenant `{tenant}` has no channel `{channel}`"))
-        .field("channel")
-        .next(
-            "name an existing channel, or let messaging create channels named for the first time \
+    Err(Problem::new(
+        Code::ChannelNotFound,
+        format!("tenant `{tenant}` has no channel `{channel}`"),
+    )
+    .field("channel")
+    .next(
+        "name an existing channel, or let messaging create channels named for the first time \
              (MESH_MESSAGING__AUTO_CREATE_CHANNELS=true)",
-        ))
+    ))
 }

@@ -18,7 +18,11 @@ pub(crate) struct Newest {
 }
 
 /// Inserts it if its id is free; whether it was.
-pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, draft: &Draft) -> Result<bool, sqlx::Error> {
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    draft: &Draft,
+) -> Result<bool, sqlx::Error> {
     let message = &draft.message;
     let done = sqlx::query(
         "INSERT INTO messaging.message \
@@ -65,12 +69,14 @@ pub(crate) async fn position(
     channel: &ChannelId,
     id: &MessageId,
 ) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT position FROM messaging.message WHERE tenant = $1 AND channel = $2 AND id = $3")
-        .bind(tenant.as_str())
-        .bind(channel.as_str())
-        .bind(id.as_str())
-        .fetch_optional(tx)
-        .await
+    sqlx::query_scalar(
+        "SELECT position FROM messaging.message WHERE tenant = $1 AND channel = $2 AND id = $3",
+    )
+    .bind(tenant.as_str())
+    .bind(channel.as_str())
+    .bind(id.as_str())
+    .fetch_optional(tx)
+    .await
 }
 
 /// At most `limit` of them, at least one, as many as one reply carries; those before position `before`.
@@ -104,9 +110,18 @@ pub(crate) async fn newest(
     .bind(PAGE_BYTES_MAX)
     .fetch_all(tx)
     .await?;
-    let available = rows.first().map_or(0, |row| usize::try_from(row.available).unwrap_or(0));
-    let items: Vec<Message> = rows.into_iter().take(limit as usize).map(Row::message).collect::<Result<_, _>>()?;
-    Ok(Newest { more: available > items.len(), items })
+    let available = rows
+        .first()
+        .map_or(0, |row| usize::try_from(row.available).unwrap_or(0));
+    let items: Vec<Message> = rows
+        .into_iter()
+        .take(limit as usize)
+        .map(Row::message)
+        .collect::<Result<_, _>>()?;
+    Ok(Newest {
+        more: available > items.len(),
+        items,
+    })
 }
 
 #[derive(sqlx::FromRow)]
@@ -125,14 +140,19 @@ struct Row {
 
 impl Row {
     fn message(self) -> Result<Message, sqlx::Error> {
-        let author = author(&self.author_kind, self.author_id)
-            .ok_or_else(|| sqlx::Error::Decode(format!("`{}` is no kind of author", self.author_kind).into()))?;
+        let author = author(&self.author_kind, self.author_id).ok_or_else(|| {
+            sqlx::Error::Decode(format!("`{}` is no kind of author", self.author_kind).into())
+        })?;
         Ok(Message {
             id: self.id.parse().map_err(unreadable)?,
             channel_id: self.channel.parse().map_err(unreadable)?,
             author,
             text: self.text,
-            content: self.content.map(|json| serde_json::from_str(&json)).transpose().map_err(unreadable)?,
+            content: self
+                .content
+                .map(|json| serde_json::from_str(&json))
+                .transpose()
+                .map_err(unreadable)?,
             metadata: self
                 .metadata
                 .map(|json| serde_json::from_str(&json))

@@ -24,7 +24,13 @@ pub(crate) async fn get(
     tenant: &Tenant,
     name: &AgentName,
 ) -> Result<Option<Stored>, sqlx::Error> {
-    one(tx, select!("WHERE a.tenant = $1 AND a.name = $2"), tenant, name).await
+    one(
+        tx,
+        select!("WHERE a.tenant = $1 AND a.name = $2"),
+        tenant,
+        name,
+    )
+    .await
 }
 
 /// As [`get`], and nobody else changes it until this transaction ends.
@@ -33,7 +39,13 @@ pub(crate) async fn get_locked(
     tenant: &Tenant,
     name: &AgentName,
 ) -> Result<Option<Stored>, sqlx::Error> {
-    one(tx, select!("WHERE a.tenant = $1 AND a.name = $2 FOR UPDATE OF a"), tenant, name).await
+    one(
+        tx,
+        select!("WHERE a.tenant = $1 AND a.name = $2 FOR UPDATE OF a"),
+        tenant,
+        name,
+    )
+    .await
 }
 
 async fn one(
@@ -42,7 +54,11 @@ async fn one(
     tenant: &Tenant,
     name: &AgentName,
 ) -> Result<Option<Stored>, sqlx::Error> {
-    let row: Option<Row> = sqlx::query_as(sql).bind(tenant.as_str()).bind(name.as_str()).fetch_optional(tx).await?;
+    let row: Option<Row> = sqlx::query_as(sql)
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .fetch_optional(tx)
+        .await?;
     row.map(Row::stored).transpose()
 }
 
@@ -53,7 +69,9 @@ pub(crate) async fn list(
     after: Option<&AgentName>,
     limit: i64,
 ) -> Result<Vec<Stored>, sqlx::Error> {
-    let sql = select!("WHERE a.tenant = $1 AND ($2::text IS NULL OR a.name > $2) ORDER BY a.name LIMIT $3");
+    let sql = select!(
+        "WHERE a.tenant = $1 AND ($2::text IS NULL OR a.name > $2) ORDER BY a.name LIMIT $3"
+    );
     let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(tenant.as_str())
         .bind(after.map(AgentName::as_str))
@@ -126,7 +144,11 @@ pub(crate) async fn point_to(
 }
 
 /// Deletes a locked row. Versions and artifacts stay.
-pub(crate) async fn delete(tx: &mut PgConnection, tenant: &Tenant, name: &AgentName) -> Result<(), sqlx::Error> {
+pub(crate) async fn delete(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    name: &AgentName,
+) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM registry.agent WHERE tenant = $1 AND name = $2")
         .bind(tenant.as_str())
         .bind(name.as_str())
@@ -148,7 +170,11 @@ struct Row {
 
 impl Row {
     fn stored(self) -> Result<Stored, sqlx::Error> {
-        let published = match (self.published_version, self.published_at, self.published_hash) {
+        let published = match (
+            self.published_version,
+            self.published_at,
+            self.published_hash,
+        ) {
             (Some(version), Some(at), Some(hash)) => Some(Current {
                 version: u32::try_from(version).map_err(unreadable)?,
                 hash: Hash::try_from(hash).map_err(unreadable)?,

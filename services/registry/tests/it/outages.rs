@@ -12,7 +12,11 @@ async fn a_registry_outlives_a_restart_of_nats() {
     let mesh = Mesh::start().await;
     mesh.create("sofia").await;
     mesh.nats.restart().await;
-    let get = || mesh.call::<AgentGet>(AgentRequest { agent: "sofia".parse().unwrap() });
+    let get = || {
+        mesh.call::<AgentGet>(AgentRequest {
+            agent: "sofia".parse().unwrap(),
+        })
+    };
     wait_until(SOON, || async { get().await.is_ok() }).await;
     mesh.apply("sofia", "two").await;
     mesh.publish("sofia").await.unwrap();
@@ -25,12 +29,18 @@ async fn what_was_committed_while_nats_was_away_is_told_later() {
     let admin = mesh.database.pool().await;
     let waiting = || async {
         let count = "SELECT count(*) FROM registry.event WHERE published_at IS NULL";
-        sqlx::query_scalar::<_, i64>(count).fetch_one(&admin).await.unwrap()
+        sqlx::query_scalar::<_, i64>(count)
+            .fetch_one(&admin)
+            .await
+            .unwrap()
     };
     wait_until(SOON, || async { waiting().await == 0 }).await;
     mesh.nats.stop().await;
     // Committed by a registry that died before it could tell.
-    sqlx::query("UPDATE registry.event SET published_at = NULL").execute(&admin).await.unwrap();
+    sqlx::query("UPDATE registry.event SET published_at = NULL")
+        .execute(&admin)
+        .await
+        .unwrap();
     assert_eq!(waiting().await, 2);
     mesh.nats.restart().await;
     wait_until(Duration::from_secs(45), || async { waiting().await == 0 }).await;

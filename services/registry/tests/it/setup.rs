@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mesh_api::registry::{
-    AgentCreate, AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, AgentView, Missing, Published, TenantList,
+    AgentCreate, AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, AgentView, Missing,
+    Published, TenantList,
 };
 use mesh_api::{Caller, Endpoint, PageQuery};
 use mesh_bus::{Bus, BusOptions, topology};
@@ -43,12 +44,23 @@ impl Mesh {
         let bus = connect(&nats).await;
         bus.apply_topology(&topology::standard()).await.unwrap();
         let context = Context::new("registry", bus, Metrics::default());
-        Self { bus: connect(&nats).await, nats, database, context }
+        Self {
+            bus: connect(&nats).await,
+            nats,
+            database,
+            context,
+        }
     }
 
     pub(crate) fn config(&self) -> Config {
-        let database = DatabaseConfig { url: self.database.url().into(), connections: 5 };
-        Config { database, ..Config::default() }
+        let database = DatabaseConfig {
+            url: self.database.url().into(),
+            connections: 5,
+        };
+        Config {
+            database,
+            ..Config::default()
+        }
     }
 
     /// Starts a registry and waits until it answers.
@@ -57,27 +69,43 @@ impl Mesh {
         // Under the test's own tasks: those of the service are drained by it.
         let tasks = mesh_runtime::Tasks::new(tracing::Span::none(), &context.metrics);
         tasks.spawn("registry", async move { run.await.unwrap() });
-        wait_until(SOON, || async { self.call::<TenantList>(PageQuery::default()).await.is_ok() }).await;
+        wait_until(SOON, || async {
+            self.call::<TenantList>(PageQuery::default()).await.is_ok()
+        })
+        .await;
     }
 
     pub(crate) async fn call<E: Endpoint>(&self, request: E::Request) -> Result<E::Reply, Problem> {
         self.call_as::<E>("default", request).await
     }
 
-    pub(crate) async fn call_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
-        let caller = Caller { tenant: tenant.parse().unwrap(), actor: "user:ann".into(), request_id: None };
+    pub(crate) async fn call_as<E: Endpoint>(
+        &self,
+        tenant: &str,
+        request: E::Request,
+    ) -> Result<E::Reply, Problem> {
+        let caller = Caller {
+            tenant: tenant.parse().unwrap(),
+            actor: "user:ann".into(),
+            request_id: None,
+        };
         self.bus.call::<E>(&caller, &request).await
     }
 
     /// `mesh apply` of an llm agent with these instructions.
     pub(crate) async fn apply(&self, name: &str, instructions: &str) -> AgentView {
-        let request =
-            AgentUpdateRequest { agent: agent(name, instructions), if_match: None, missing: Missing::Create };
+        let request = AgentUpdateRequest {
+            agent: agent(name, instructions),
+            if_match: None,
+            missing: Missing::Create,
+        };
         self.call::<AgentUpdate>(request).await.unwrap()
     }
 
     pub(crate) async fn create(&self, name: &str) -> AgentView {
-        self.call::<AgentCreate>(agent(name, "You are helpful.")).await.unwrap()
+        self.call::<AgentCreate>(agent(name, "You are helpful."))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn publish(&self, name: &str) -> Result<Published, Problem> {
@@ -86,7 +114,12 @@ impl Mesh {
 }
 
 async fn connect(nats: &TestNats) -> Bus {
-    let options = BusOptions { url: nats.url().into(), name: "test".into(), monitor_url: None, user: None };
+    let options = BusOptions {
+        url: nats.url().into(),
+        name: "test".into(),
+        monitor_url: None,
+        user: None,
+    };
     let bus = Bus::connect(options).await.unwrap();
     assert!(bus.wait_connected(SOON).await);
     bus
@@ -101,7 +134,10 @@ pub(crate) fn declared(value: Value) -> Agent {
 }
 
 pub(crate) fn guarded(name: &str, if_match: Option<&str>) -> AgentGuarded {
-    AgentGuarded { agent: name.parse().unwrap(), if_match: if_match.map(str::to_owned) }
+    AgentGuarded {
+        agent: name.parse().unwrap(),
+        if_match: if_match.map(str::to_owned),
+    }
 }
 
 pub(crate) fn tenant(name: &str) -> Tenant {

@@ -32,7 +32,11 @@ where
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
     let payload = if payload.is_empty() { b"{}" } else { payload };
     serde_json::from_slice(payload).map_err(|error| {
-        let code = if error.is_data() { Code::InvalidRequest } else { Code::MalformedJson };
+        let code = if error.is_data() {
+            Code::InvalidRequest
+        } else {
+            Code::MalformedJson
+        };
         Problem::new(code, error.to_string())
     })
 }

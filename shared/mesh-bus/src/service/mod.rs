@@ -48,7 +48,10 @@ type RawHandler = Arc<dyn Fn(RawRequest) -> BoxFuture<'static, ()> + Send + Sync
 
 enum Work {
     /// A task per request, an answer per request.
-    Typed { handler: Handler, deadline: Duration },
+    Typed {
+        handler: Handler,
+        deadline: Duration,
+    },
     /// The handler answers by itself; all run in one task.
     Raw(RawHandler),
 }
@@ -125,7 +128,10 @@ impl ServiceBuilder {
             name: E::NAME.to_owned(),
             subject: E::subject().to_string(),
             queue_group: Some(QUEUE_GROUP.to_owned()),
-            work: Work::Typed { handler: stream::wrap::<E, H, F>(handler), deadline: E::DEADLINE },
+            work: Work::Typed {
+                handler: stream::wrap::<E, H, F>(handler),
+                deadline: E::DEADLINE,
+            },
         });
         self
     }
@@ -171,8 +177,10 @@ impl ServiceBuilder {
         let abort = CancellationToken::new();
         let mut stats = Vec::new();
         for route in self.routes {
-            let subscriber =
-                self.bus.subscribe_at(route.subject.clone(), route.queue_group.as_deref()).await?;
+            let subscriber = self
+                .bus
+                .subscribe_at(route.subject.clone(), route.queue_group.as_deref())
+                .await?;
             let counted = Arc::new(EndpointStats::new(
                 route.name.clone(),
                 route.subject,
@@ -199,7 +207,11 @@ impl ServiceBuilder {
         let answered = identity.run(self.bus.clone(), verbs, stop.clone());
         tracker.spawn(abort.clone().run_until_cancelled_owned(answered));
         tracker.close();
-        Ok(ServiceHandle { tracker, stop, abort })
+        Ok(ServiceHandle {
+            tracker,
+            stop,
+            abort,
+        })
     }
 }
 
@@ -217,7 +229,10 @@ impl ServiceHandle {
     /// the deadline.
     pub async fn drain(self, deadline: Duration) {
         self.stop.cancel();
-        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(deadline, self.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!(left = self.tracker.len(), "requests are cut off");
             self.abort.cancel();
             self.tracker.wait().await;

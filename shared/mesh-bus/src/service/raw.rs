@@ -65,11 +65,7 @@ fn problem_message(problem: &Problem) -> (Headers, Bytes) {
 }
 
 /// Sends a problem to whoever waits, as the last message of a streamed answer, too.
-pub(super) async fn send_problem(
-    bus: &Bus,
-    reply: Option<async_nats::Subject>,
-    problem: &Problem,
-) {
+pub(super) async fn send_problem(bus: &Bus, reply: Option<async_nats::Subject>, problem: &Problem) {
     let Some(reply) = reply else { return };
     let (mut headers, payload) = problem_message(problem);
     headers.insert(Headers::MESH_FINAL, "1");

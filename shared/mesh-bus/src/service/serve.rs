@@ -67,7 +67,8 @@ impl Served {
                 _place: place,
             };
             let handled = one.handle(Arc::clone(&running), Arc::clone(&handler));
-            self.tracker.spawn(self.abort.clone().run_until_cancelled_owned(handled));
+            self.tracker
+                .spawn(self.abort.clone().run_until_cancelled_owned(handled));
         }
     }
 
@@ -114,7 +115,10 @@ impl Served {
 }
 
 /// The next request; when told to stop, what the server sent before it heard of that, then `None`.
-async fn next(subscriber: &mut Subscriber, stop: &CancellationToken) -> Option<async_nats::Message> {
+async fn next(
+    subscriber: &mut Subscriber,
+    stop: &CancellationToken,
+) -> Option<async_nats::Message> {
     if let Some(message) = stop.run_until_cancelled(subscriber.next()).await {
         return message;
     }
@@ -138,7 +142,9 @@ struct One {
 
 impl One {
     async fn handle(self, running: Arc<Semaphore>, handler: Handler) {
-        let Ok(_slot) = running.acquire().await else { return };
+        let Ok(_slot) = running.acquire().await else {
+            return;
+        };
         if self.came.elapsed() >= self.deadline {
             // Nobody waits for it any more.
             return;
@@ -177,9 +183,14 @@ async fn send(
     payload: bytes::Bytes,
 ) -> Result<(), Problem> {
     let Some(reply) = reply else { return Ok(()) };
-    bus.enqueue(reply.clone(), headers, payload).await.map_err(|error| {
-        Problem::new(Code::Internal, format!("the answer could not be sent: {error}"))
-    })
+    bus.enqueue(reply.clone(), headers, payload)
+        .await
+        .map_err(|error| {
+            Problem::new(
+                Code::Internal,
+                format!("the answer could not be sent: {error}"),
+            )
+        })
 }
 
 fn told_panic(endpoint: &str, panic: &(dyn std::any::Any + Send)) -> Problem {

@@ -42,7 +42,10 @@ impl EndpointStats {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let text = format!("{}:{}", problem.status, problem.kind);
         // A text cannot be left half-written.
-        *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = text;
     }
 
     pub(super) fn info(&self) -> Value {
@@ -57,7 +60,10 @@ impl EndpointStats {
     pub(super) fn stats(&self) -> Value {
         let requests = self.requests.load(Ordering::Relaxed);
         let nanoseconds = self.nanoseconds.load(Ordering::Relaxed);
-        let last_error = self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let last_error = self
+            .last_error
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         json!({
             "name": self.name,
             "subject": self.subject,

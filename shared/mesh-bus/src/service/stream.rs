@@ -34,7 +34,9 @@ impl<C> Clone for ChunkSink<C> {
 
 impl<C> std::fmt::Debug for ChunkSink<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChunkSink").field("reply", &self.reply).finish()
+        f.debug_struct("ChunkSink")
+            .field("reply", &self.reply)
+            .finish()
     }
 }
 
@@ -44,7 +46,9 @@ impl<C: Serialize> ChunkSink<C> {
     /// # Errors
     /// When it cannot be sent; the reply may still arrive.
     pub async fn send(&self, chunk: C) -> Result<(), Problem> {
-        let Some(reply) = &self.reply else { return Ok(()) };
+        let Some(reply) = &self.reply else {
+            return Ok(());
+        };
         let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let mut headers = Headers::new();
         headers.insert(Headers::MESH_CHUNK, number.to_string());

@@ -58,9 +58,14 @@ impl Identity {
     ) {
         while let Some(Some(message)) = stop.run_until_cancelled(asked.next()).await {
             let verb = message.subject.split('.').nth(1).unwrap_or_default();
-            let (Some(answer), Some(reply)) = (self.answer(verb), message.reply) else { continue };
+            let (Some(answer), Some(reply)) = (self.answer(verb), message.reply) else {
+                continue;
+            };
             let payload = answer.to_string().into();
-            if let Err(error) = bus.enqueue(reply.into_string(), Headers::new(), payload).await {
+            if let Err(error) = bus
+                .enqueue(reply.into_string(), Headers::new(), payload)
+                .await
+            {
                 tracing::debug!(%error, "a look at the service is not answered");
             }
         }
@@ -72,11 +77,17 @@ impl Identity {
             "PING" => ("ping", json!({})),
             "INFO" => {
                 let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.info()).collect();
-                ("info", json!({ "description": "Agent Mesh", "endpoints": endpoints }))
+                (
+                    "info",
+                    json!({ "description": "Agent Mesh", "endpoints": endpoints }),
+                )
             }
             "STATS" => {
                 let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.stats()).collect();
-                ("stats", json!({ "started": self.started, "endpoints": endpoints }))
+                (
+                    "stats",
+                    json!({ "started": self.started, "endpoints": endpoints }),
+                )
             }
             _ => return None,
         };

@@ -1,14 +1,19 @@
 //! Applying a topology: create what is missing, change what differs, verify all of it. What cannot
 //! be changed in place is an error for a person; nothing is ever deleted.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::compare::differences;
-use super::{ConsumerSpec, StreamSpec, Topology};
+use super::{ConsumerSpec, Storage, StreamSpec, Topology};
 use crate::{Bus, BusError, TopologyError};
 
 const STREAM_NOT_FOUND: u64 = 10_059;
 const CONSUMER_NOT_FOUND: u64 = 10_014;
+
+const KEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of one stream, bucket or consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,8 @@ struct Item {
     create: String,
     update: String,
     not_found: u64,
+    /// The server forgets it with its content when it restarts.
+    is_fleeting: bool,
     /// What is compared with the `config` of the server's answer.
     config: Value,
     /// Body of create and update.
@@ -42,6 +49,7 @@ impl Item {
             create: format!("STREAM.CREATE.{name}"),
             update: format!("STREAM.UPDATE.{name}"),
             not_found: STREAM_NOT_FOUND,
+            is_fleeting: stream.storage == Storage::Memory,
             body: config.clone(),
             config,
         }
@@ -57,6 +65,7 @@ impl Item {
             update: create.clone(),
             create,
             not_found: CONSUMER_NOT_FOUND,
+            is_fleeting: false,
             body: json!({ "stream_name": stream, "config": config }),
             config,
         }
@@ -74,7 +83,9 @@ impl Topology {
 
     fn items(&self) -> Vec<Item> {
         let streams = self.streams.iter().chain(&self.buckets).map(Item::stream);
-        streams.chain(self.consumers.iter().map(Item::consumer)).collect()
+        streams
+            .chain(self.consumers.iter().map(Item::consumer))
+            .collect()
     }
 }
 
@@ -111,7 +122,8 @@ impl Bus {
         Ok(applied)
     }
 
-    /// Whether the server holds what was declared.
+    /// Whether the server holds what was declared. A stream in memory may be missing: the server
+    /// forgets it at a restart, and [`Bus::keep_topology`] makes it again.
     ///
     /// # Errors
     /// [`TopologyError::Drift`] with every difference.
@@ -119,6 +131,7 @@ impl Bus {
         let mut drift = Vec::new();
         for item in topology.items() {
             match self.look_up(&item).await? {
+                None if item.is_fleeting => {}
                 None => drift.push(format!("{} is missing", item.what)),
                 Some(found) => {
                     let differences = differences(&item.config, &found);
@@ -128,17 +141,56 @@ impl Bus {
                 }
             }
         }
-        if drift.is_empty() { Ok(()) } else { Err(TopologyError::Drift(drift)) }
+        if drift.is_empty() {
+            Ok(())
+        } else {
+            Err(TopologyError::Drift(drift))
+        }
+    }
+
+    /// Makes the streams in memory again whenever the server has forgotten them, until
+    /// `shutdown`. One process that does so is enough, and several do no harm.
+    pub async fn keep_topology(&self, topology: &Topology, shutdown: CancellationToken) {
+        let mut connections = self.connections();
+        connections.mark_changed();
+        let fleeting: Vec<_> = topology
+            .items()
+            .into_iter()
+            .filter(|item| item.is_fleeting)
+            .collect();
+        while let Some(Ok(())) = shutdown.run_until_cancelled(connections.changed()).await {
+            while let Err(error) = self.make_missing(&fleeting).await {
+                tracing::warn!(%error, "streams in memory are not there yet");
+                let paused = tokio::time::sleep(KEEP_PAUSE);
+                if shutdown.run_until_cancelled(paused).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn make_missing(&self, items: &[Item]) -> Result<(), TopologyError> {
+        for item in items {
+            if self.look_up(item).await?.is_none() {
+                self.apply(item).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Creates or updates one consumer.
     pub(crate) async fn ensure_consumer(&self, consumer: &ConsumerSpec) -> Result<(), BusError> {
         let item = Item::consumer(consumer);
-        match self.ask_jetstream(&item.create, &item.body, "create a consumer").await? {
+        match self
+            .ask_jetstream(&item.create, &item.body, "create a consumer")
+            .await?
+        {
             Ok(_) => Ok(()),
-            Err((code, description)) => {
-                Err(BusError::Refused { doing: format!("create {}", item.what), code, description })
-            }
+            Err((code, description)) => Err(BusError::Refused {
+                doing: format!("create {}", item.what),
+                code,
+                description,
+            }),
         }
     }
 
@@ -148,7 +200,11 @@ impl Bus {
                 Ok(_) => Ok(Applied::Created(item.what.clone())),
                 Err((code, description)) => {
                     let doing = format!("create the {}", item.what);
-                    Err(item.failed(BusError::Refused { doing, code, description }))
+                    Err(item.failed(BusError::Refused {
+                        doing,
+                        code,
+                        description,
+                    }))
                 }
             };
         };
@@ -167,14 +223,20 @@ impl Bus {
     }
 
     async fn look_up(&self, item: &Item) -> Result<Option<Value>, TopologyError> {
-        let asked = self.ask_jetstream(&item.info, &json!({}), "read the topology").await;
+        let asked = self
+            .ask_jetstream(&item.info, &json!({}), "read the topology")
+            .await;
         match asked.map_err(|error| item.failed(error))? {
             Ok(mut answer) => Ok(Some(answer["config"].take())),
             // A consumer of a missing stream is missing, too.
             Err((code, _)) if code == item.not_found || code == STREAM_NOT_FOUND => Ok(None),
             Err((code, description)) => {
                 let doing = format!("read the {}", item.what);
-                Err(item.failed(BusError::Refused { doing, code, description }))
+                Err(item.failed(BusError::Refused {
+                    doing,
+                    code,
+                    description,
+                }))
             }
         }
     }
@@ -184,13 +246,18 @@ impl Bus {
         item: &Item,
         endpoint: &str,
     ) -> Result<Result<Value, (u64, String)>, TopologyError> {
-        let written = self.ask_jetstream(endpoint, &item.body, "apply the topology").await;
+        let written = self
+            .ask_jetstream(endpoint, &item.body, "apply the topology")
+            .await;
         written.map_err(|error| item.failed(error))
     }
 }
 
 impl Item {
     fn failed(&self, source: BusError) -> TopologyError {
-        TopologyError::Bus { what: format!("the {} could not be applied or read", self.what), source }
+        TopologyError::Bus {
+            what: format!("the {} could not be applied or read", self.what),
+            source,
+        }
     }
 }

@@ -30,8 +30,13 @@ pub enum StreamName {
 }
 
 impl StreamName {
-    pub const ALL: [Self; 5] =
-        [Self::Invocations, Self::Journal, Self::Tokens, Self::Events, Self::DeadLetters];
+    pub const ALL: [Self; 5] = [
+        Self::Invocations,
+        Self::Journal,
+        Self::Tokens,
+        Self::Events,
+        Self::DeadLetters,
+    ];
 
     /// Its name on the server.
     #[must_use]

@@ -17,12 +17,21 @@ fn intake() -> ConsumerSpec {
 
 async fn put(bus: &Bus, body: &str) -> u64 {
     let body = Bytes::copy_from_slice(body.as_bytes());
-    bus.publish_acked(&invoke(), Headers::new(), body).await.unwrap().sequence
+    bus.publish_acked(&invoke(), Headers::new(), body)
+        .await
+        .unwrap()
+        .sequence
 }
 
 async fn messages_in(nats: &TestNats, stream: &str) -> u64 {
     let jetstream = async_nats::jetstream::new(stranger(nats).await);
-    jetstream.get_stream(stream).await.unwrap().cached_info().state.messages
+    jetstream
+        .get_stream(stream)
+        .await
+        .unwrap()
+        .cached_info()
+        .state
+        .messages
 }
 
 type Log = Arc<Mutex<Vec<(String, u32)>>>;
@@ -39,7 +48,9 @@ fn consume(
     let task = tokio::spawn(async move {
         let handler = |delivery: Delivery| {
             let body = String::from_utf8(delivery.payload.to_vec()).unwrap();
-            seen.lock().unwrap().push((body.clone(), delivery.delivered));
+            seen.lock()
+                .unwrap()
+                .push((body.clone(), delivery.delivered));
             async move { settle(&body, delivery.delivered) }
         };
         bus.consume(spec, shutdown, handler).await.unwrap();
@@ -51,7 +62,10 @@ fn consume(
 async fn acknowledged_messages_come_once_in_order_and_leave_the_inbox() {
     let (nats, bus) = mesh().await;
     let shutdown = CancellationToken::new();
-    let one_by_one = ConsumerSpec { max_in_flight: 1, ..intake() };
+    let one_by_one = ConsumerSpec {
+        max_in_flight: 1,
+        ..intake()
+    };
     let (log, task) = consume(&bus, one_by_one, &shutdown, |_, _| Settled::Ack);
     let mut wanted = Vec::new();
     for number in 0..50 {
@@ -60,7 +74,10 @@ async fn acknowledged_messages_come_once_in_order_and_leave_the_inbox() {
     }
     wait_until(SOON, || async { log.lock().unwrap().len() == 50 }).await;
     assert_eq!(*log.lock().unwrap(), wanted);
-    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
+    wait_until(SOON, || async {
+        messages_in(&nats, "INVOCATIONS").await == 0
+    })
+    .await;
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -70,15 +87,31 @@ async fn a_retry_comes_again_not_before_its_time() {
     let (nats, bus) = mesh().await;
     let shutdown = CancellationToken::new();
     let (log, task) = consume(&bus, intake(), &shutdown, |_, delivered| {
-        if delivered < 3 { Settled::RetryIn(Duration::from_millis(150)) } else { Settled::Ack }
+        if delivered < 3 {
+            Settled::RetryIn(Duration::from_millis(150))
+        } else {
+            Settled::Ack
+        }
     });
     let started = Instant::now();
     put(&bus, "again").await;
     wait_until(SOON, || async { log.lock().unwrap().len() == 3 }).await;
-    assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
-    let counts: Vec<_> = log.lock().unwrap().iter().map(|(_, delivered)| *delivered).collect();
+    assert!(
+        started.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        started.elapsed()
+    );
+    let counts: Vec<_> = log
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, delivered)| *delivered)
+        .collect();
     assert_eq!(counts, [1, 2, 3]);
-    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
+    wait_until(SOON, || async {
+        messages_in(&nats, "INVOCATIONS").await == 0
+    })
+    .await;
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -90,7 +123,11 @@ async fn a_dead_message_is_a_dead_letter_with_its_reason_once() {
     let mut headers = Headers::new();
     headers.insert("X-Mine", "kept");
     let body = Bytes::from_static(b"\xff poison");
-    let sequence = bus.publish_durable(&invoke(), "m1", headers, body.clone()).await.unwrap().sequence;
+    let sequence = bus
+        .publish_durable(&invoke(), "m1", headers, body.clone())
+        .await
+        .unwrap()
+        .sequence;
     let mut puller = bus.pull(intake()).await.unwrap();
     let batch = puller.next_batch(10, SOON).await.unwrap();
     assert_eq!(batch.len(), 2);
@@ -106,7 +143,10 @@ async fn a_dead_message_is_a_dead_letter_with_its_reason_once() {
     first.unwrap();
     second.unwrap();
 
-    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
+    wait_until(SOON, || async {
+        messages_in(&nats, "INVOCATIONS").await == 0
+    })
+    .await;
     assert_eq!(messages_in(&nats, "DEAD_LETTERS").await, 1);
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
     let stream = jetstream.get_stream("DEAD_LETTERS").await.unwrap();
@@ -122,10 +162,39 @@ async fn a_dead_message_is_a_dead_letter_with_its_reason_once() {
 }
 
 #[tokio::test]
+async fn a_handler_that_says_dead_buries_the_message_and_goes_on() {
+    let (nats, bus) = mesh().await;
+    let shutdown = CancellationToken::new();
+    let (log, task) = consume(&bus, intake(), &shutdown, |body, _| match body {
+        "poison" => Settled::Dead(Problem::new(Code::AgentNotFound, "no agent `sofia`")),
+        _ => Settled::Ack,
+    });
+    for body in ["fine", "poison", "fine too"] {
+        put(&bus, body).await;
+    }
+    wait_until(SOON, || async { log.lock().unwrap().len() == 3 }).await;
+    wait_until(SOON, || async {
+        messages_in(&nats, "INVOCATIONS").await == 0
+    })
+    .await;
+    assert_eq!(messages_in(&nats, "DEAD_LETTERS").await, 1);
+    assert!(
+        log.lock()
+            .unwrap()
+            .iter()
+            .all(|(_, delivered)| *delivered == 1)
+    );
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
 async fn the_largest_message_still_becomes_a_dead_letter() {
     let (nats, bus) = mesh().await;
     let body = Bytes::from(vec![b'x'; 8 * 1024 * 1024]);
-    bus.publish_acked(&invoke(), Headers::new(), body.clone()).await.unwrap();
+    bus.publish_acked(&invoke(), Headers::new(), body.clone())
+        .await
+        .unwrap();
     let mut puller = bus.pull(intake()).await.unwrap();
     let batch = puller.next_batch(1, SOON).await.unwrap();
     let reason = Problem::new(Code::BodyTooLarge, "x".repeat(10_000));
@@ -134,7 +203,12 @@ async fn the_largest_message_still_becomes_a_dead_letter() {
     let stream = jetstream.get_stream("DEAD_LETTERS").await.unwrap();
     let letter = stream.get_raw_message(1).await.unwrap();
     assert!(letter.payload.len() > 8 * 1024 * 1024 - 10_000);
-    let cut = letter.headers.get("Mesh-Dead-Cut-From-Bytes").unwrap().as_str().to_owned();
+    let cut = letter
+        .headers
+        .get("Mesh-Dead-Cut-From-Bytes")
+        .unwrap()
+        .as_str()
+        .to_owned();
     assert_eq!(cut, body.len().to_string());
 }
 
@@ -148,7 +222,10 @@ async fn a_handler_that_panics_is_asked_again() {
     });
     put(&bus, "surprise").await;
     wait_until(SOON, || async { log.lock().unwrap().len() == 2 }).await;
-    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
+    wait_until(SOON, || async {
+        messages_in(&nats, "INVOCATIONS").await == 0
+    })
+    .await;
     shutdown.cancel();
     task.await.unwrap();
     assert_eq!(messages_in(&nats, "DEAD_LETTERS").await, 0);
@@ -157,7 +234,10 @@ async fn a_handler_that_panics_is_asked_again() {
 #[tokio::test]
 async fn work_longer_than_the_patience_is_not_delivered_twice() {
     let (_nats, bus) = mesh().await;
-    let spec = ConsumerSpec { ack_wait: Duration::from_millis(600), ..intake() };
+    let spec = ConsumerSpec {
+        ack_wait: Duration::from_millis(600),
+        ..intake()
+    };
     let shutdown = CancellationToken::new();
     let seen = Arc::new(Mutex::new(0));
     let task = tokio::spawn({
@@ -185,8 +265,18 @@ async fn a_batch_is_what_is_there_in_order_and_an_empty_one_takes_the_wait() {
     let (_nats, bus) = mesh().await;
     let mut puller = bus.pull(intake()).await.unwrap();
     let started = Instant::now();
-    assert!(puller.next_batch(10, Duration::from_millis(300)).await.unwrap().is_empty());
-    assert!(started.elapsed() >= Duration::from_millis(250), "{:?}", started.elapsed());
+    assert!(
+        puller
+            .next_batch(10, Duration::from_millis(300))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        started.elapsed() >= Duration::from_millis(250),
+        "{:?}",
+        started.elapsed()
+    );
     for number in 0..25 {
         put(&bus, &number.to_string()).await;
     }
@@ -198,12 +288,18 @@ async fn a_batch_is_what_is_there_in_order_and_an_empty_one_takes_the_wait() {
         for delivery in batch {
             bodies.push(String::from_utf8(delivery.payload.to_vec()).unwrap());
             assert!(delivery.published_at.as_micros() > 0);
-            assert_eq!(delivery.published_at_ns / 1_000, delivery.published_at.as_micros());
+            assert_eq!(
+                delivery.published_at_ns / 1_000,
+                delivery.published_at.as_micros()
+            );
             delivery.settle(Settled::Ack).await.unwrap();
         }
     }
     assert_eq!(sizes, [10, 10, 5]);
-    assert_eq!(bodies, (0..25).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(
+        bodies,
+        (0..25).map(|number| number.to_string()).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -214,15 +310,20 @@ async fn a_pull_that_is_given_up_loses_nothing() {
     for number in 0..20 {
         // Given up at various points of the request.
         let given_up = Duration::from_micros(number * 150);
-        let _ = tokio::time::timeout(given_up, puller.next_batch(5, SOON)).await.map(|batch| {
-            bodies.extend(batch.unwrap());
-        });
+        let _ = tokio::time::timeout(given_up, puller.next_batch(5, SOON))
+            .await
+            .map(|batch| {
+                bodies.extend(batch.unwrap());
+            });
         put(&bus, &number.to_string()).await;
     }
     while bodies.len() < 20 {
         bodies.extend(puller.next_batch(5, SOON).await.unwrap());
     }
-    let sequences: Vec<_> = bodies.iter().map(|delivery| delivery.stream_sequence).collect();
+    let sequences: Vec<_> = bodies
+        .iter()
+        .map(|delivery| delivery.stream_sequence)
+        .collect();
     assert_eq!(sequences, (1..=20).collect::<Vec<_>>());
     assert!(bodies.iter().all(|delivery| delivery.delivered == 1));
     puller.close().await;
@@ -234,12 +335,22 @@ async fn what_a_closed_puller_held_goes_to_the_next_one_at_once() {
     let mut first = bus.pull(intake()).await.unwrap();
     // The request stays on the server after it is given up here.
     let asked = first.next_batch(5, SOON);
-    assert!(tokio::time::timeout(Duration::from_millis(200), asked).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), asked)
+            .await
+            .is_err()
+    );
     put(&bus, "held").await;
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
     let stream = jetstream.get_stream("INVOCATIONS").await.unwrap();
-    let is_delivered =
-        async || stream.consumer_info("intake").await.unwrap().num_ack_pending == 1;
+    let is_delivered = async || {
+        stream
+            .consumer_info("intake")
+            .await
+            .unwrap()
+            .num_ack_pending
+            == 1
+    };
     wait_until(SOON, is_delivered).await;
     // A round trip on the same connection: what was delivered before has arrived.
     bus.kv_get(Bucket::Agents, "a").await.unwrap();

@@ -11,11 +11,23 @@ use crate::support::{connect, event, invoke, mesh, stranger};
 async fn published_twice_is_stored_once() {
     let (nats, bus) = mesh().await;
     let body = Bytes::from_static(b"{}");
-    let first = bus.publish_durable(&event("a"), "evt_1", Headers::new(), body.clone()).await.unwrap();
-    let again = bus.publish_durable(&event("a"), "evt_1", Headers::new(), body.clone()).await.unwrap();
+    let first = bus
+        .publish_durable(&event("a"), "evt_1", Headers::new(), body.clone())
+        .await
+        .unwrap();
+    let again = bus
+        .publish_durable(&event("a"), "evt_1", Headers::new(), body.clone())
+        .await
+        .unwrap();
     assert!(!first.duplicate && again.duplicate);
-    assert_eq!((first.sequence, first.stream.as_str()), (again.sequence, "EVENTS"));
-    let other = bus.publish_durable(&event("a"), "evt_2", Headers::new(), body).await.unwrap();
+    assert_eq!(
+        (first.sequence, first.stream.as_str()),
+        (again.sequence, "EVENTS")
+    );
+    let other = bus
+        .publish_durable(&event("a"), "evt_2", Headers::new(), body)
+        .await
+        .unwrap();
     assert_eq!(other.sequence, first.sequence + 1);
 
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
@@ -30,7 +42,10 @@ async fn an_acknowledged_publish_without_an_id_is_stored_each_time() {
     let (_nats, bus) = mesh().await;
     let journal = Subject::JournalMark { shard: 3 };
     for expected in 1..=3 {
-        let stored = bus.publish_acked(&journal, Headers::new(), Bytes::new()).await.unwrap();
+        let stored = bus
+            .publish_acked(&journal, Headers::new(), Bytes::new())
+            .await
+            .unwrap();
         assert_eq!((stored.sequence, stored.duplicate), (expected, false));
     }
 }
@@ -39,12 +54,17 @@ async fn an_acknowledged_publish_without_an_id_is_stored_each_time() {
 async fn without_a_stream_a_durable_publish_says_so() {
     let nats = TestNats::start().await;
     let bus = connect(&nats).await;
-    let error = bus.publish_durable(&invoke(), "1", Headers::new(), Bytes::new()).await.unwrap_err();
+    let error = bus
+        .publish_durable(&invoke(), "1", Headers::new(), Bytes::new())
+        .await
+        .unwrap_err();
     assert!(matches!(&error, BusError::NoStream { subject } if *subject == invoke().to_string()));
     assert!(error.is_transient());
     // Applied late, it works.
     bus.apply_topology(&topology::standard()).await.unwrap();
-    bus.publish_durable(&invoke(), "1", Headers::new(), Bytes::new()).await.unwrap();
+    bus.publish_durable(&invoke(), "1", Headers::new(), Bytes::new())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -57,7 +77,10 @@ async fn a_publish_that_was_stored_unheard_is_found_again() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
         let subject = invoke().to_string();
-        let ack = jetstream.publish_with_headers(subject, headers, body.clone()).await.unwrap();
+        let ack = jetstream
+            .publish_with_headers(subject, headers, body.clone())
+            .await
+            .unwrap();
         ack.await.unwrap();
     }
     let found = bus.find_stored(&invoke(), "mine").await.unwrap();

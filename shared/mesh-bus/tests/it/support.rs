@@ -47,7 +47,10 @@ pub(crate) fn caller() -> Caller {
 }
 
 pub(crate) fn invoke() -> Subject {
-    Subject::Invoke { tenant: "daarion".parse().unwrap(), agent: "sofia".parse().unwrap() }
+    Subject::Invoke {
+        tenant: "daarion".parse().unwrap(),
+        agent: "sofia".parse().unwrap(),
+    }
 }
 
 pub(crate) fn event(id: &str) -> Subject {
@@ -65,7 +68,9 @@ pub(crate) struct Text {
 }
 
 pub(crate) fn text(text: &str) -> Text {
-    Text { text: text.to_owned() }
+    Text {
+        text: text.to_owned(),
+    }
 }
 
 macro_rules! endpoint {

@@ -10,7 +10,12 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _};
 use crate::pool_as;
 
 fn schemas() -> Vec<String> {
-    Role::ALL.iter().map(|role| role.schema().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+    Role::ALL
+        .iter()
+        .map(|role| role.schema().to_owned())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 /// `schema.table` of every table with a column `tenant`.
@@ -32,8 +37,16 @@ async fn every_table_with_a_tenant_is_under_row_level_security() {
     let database = TestDatabase::create().await;
     let admin = database.pool().await;
     let tables = tables_of_tenants(&admin).await;
-    for known in ["registry.agent", "registry.artifact", "messaging.message", "execution.invocation"] {
-        assert!(tables.iter().any(|table| table == known), "{known} is not among {tables:?}");
+    for known in [
+        "registry.agent",
+        "registry.artifact",
+        "messaging.message",
+        "execution.invocation",
+    ] {
+        assert!(
+            tables.iter().any(|table| table == known),
+            "{known} is not among {tables:?}"
+        );
     }
     for table in tables {
         let row = sqlx::query(
@@ -46,8 +59,14 @@ async fn every_table_with_a_tenant_is_under_row_level_security() {
         .fetch_one(&admin)
         .await
         .unwrap();
-        assert!(row.get::<bool, _>("is_forced"), "{table} does not force row level security");
-        assert!(row.get::<bool, _>("has_policy"), "{table} has no policy on its tenant");
+        assert!(
+            row.get::<bool, _>("is_forced"),
+            "{table} does not force row level security"
+        );
+        assert!(
+            row.get::<bool, _>("has_policy"),
+            "{table} has no policy on its tenant"
+        );
     }
 }
 
@@ -90,7 +109,11 @@ async fn a_role_sees_its_own_schema_only() {
         .fetch_all(&admin)
         .await
         .unwrap();
-        assert_eq!(strangers, Vec::<String>::new(), "tables of others that {role:?} may touch");
+        assert_eq!(
+            strangers,
+            Vec::<String>::new(),
+            "tables of others that {role:?} may touch"
+        );
     }
 }
 
@@ -126,14 +149,28 @@ async fn a_tenant_reads_and_writes_nothing_of_another() {
         tx.commit().await.unwrap();
         let prefix = format!("{}.", role.schema());
         for table in tables.iter().filter(|table| table.starts_with(&prefix)) {
-            let count = || sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
+            let count = || {
+                sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+            };
             let mut tx = tenant_tx(&pool, &alpha).await.unwrap();
-            assert_eq!(count().fetch_one(&mut *tx).await.unwrap(), 1, "{table} for its tenant");
+            assert_eq!(
+                count().fetch_one(&mut *tx).await.unwrap(),
+                1,
+                "{table} for its tenant"
+            );
             tx.rollback().await.unwrap();
             let mut tx = tenant_tx(&pool, &beta).await.unwrap();
-            assert_eq!(count().fetch_one(&mut *tx).await.unwrap(), 0, "{table} for another tenant");
+            assert_eq!(
+                count().fetch_one(&mut *tx).await.unwrap(),
+                0,
+                "{table} for another tenant"
+            );
             tx.rollback().await.unwrap();
-            assert_eq!(count().fetch_one(&pool).await.unwrap(), 0, "{table} without a tenant");
+            assert_eq!(
+                count().fetch_one(&pool).await.unwrap(),
+                0,
+                "{table} without a tenant"
+            );
         }
         let mut tx = tenant_tx(&pool, &beta).await.unwrap();
         let error = sqlx::raw_sql(rows).execute(&mut *tx).await.unwrap_err();
@@ -152,11 +189,20 @@ async fn a_loop_over_all_tenants_reads_and_writes_no_tenants_rows() {
     sqlx::raw_sql(ROWS[0].1).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let mut tx = every_tenant_tx(&pool).await.unwrap();
-    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM registry.agent").fetch_one(&mut *tx).await.unwrap();
+    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM registry.agent")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
     assert_eq!(seen, 1);
-    let touched = sqlx::query("UPDATE registry.agent SET generation = 9").execute(&mut *tx).await.unwrap();
+    let touched = sqlx::query("UPDATE registry.agent SET generation = 9")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     assert_eq!(touched.rows_affected(), 0);
-    let artifacts: i64 = sqlx::query_scalar("SELECT count(*) FROM registry.artifact").fetch_one(&mut *tx).await.unwrap();
+    let artifacts: i64 = sqlx::query_scalar("SELECT count(*) FROM registry.artifact")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
     assert_eq!(artifacts, 0);
     // `*` is no tenant that a transaction could be of.
     assert!("*".parse::<Tenant>().is_err());

@@ -11,6 +11,10 @@ use sqlx::PgPool;
 
 /// A pool of this role on a test's database.
 async fn pool_as(database: &TestDatabase, role: Role) -> PgPool {
-    let options = StoreOptions { url: database.url().to_owned(), role, connections_max: 3 };
+    let options = StoreOptions {
+        url: database.url().to_owned(),
+        role,
+        connections_max: 3,
+    };
     mesh_store::connect(&options).await.unwrap()
 }

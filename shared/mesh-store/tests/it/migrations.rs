@@ -19,7 +19,12 @@ async fn migrating_twice_is_a_no_op() {
 #[tokio::test]
 async fn several_processes_may_migrate_at_once() {
     let (one, other) = tokio::join!(TestDatabase::create_empty(), TestDatabase::create_empty());
-    let reports = tokio::join!(migrate(one.url()), migrate(one.url()), migrate(other.url()), migrate(one.url()));
+    let reports = tokio::join!(
+        migrate(one.url()),
+        migrate(one.url()),
+        migrate(other.url()),
+        migrate(one.url())
+    );
     for report in [reports.0, reports.1, reports.2, reports.3] {
         assert_eq!(report.unwrap().version, schema_version());
     }
@@ -30,35 +35,51 @@ async fn several_processes_may_migrate_at_once() {
 async fn an_owner_that_is_no_superuser_can_migrate_and_serve() {
     let database = TestDatabase::create_empty().await;
     let admin = database.pool().await;
-    let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&admin).await.unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(&admin)
+        .await
+        .unwrap();
     // Named for this test alone: roles belong to the cluster. It may grant the mesh's roles, as their maker could.
     let owner = format!("owner_of_{name}");
     let setup = format!(
         "CREATE EXTENSION vector; CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'owner';
          ALTER DATABASE {name} OWNER TO {owner}; ALTER SCHEMA public OWNER TO {owner}"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(setup)).execute(&admin).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
+        .execute(&admin)
+        .await
+        .unwrap();
     for role in Role::ALL {
         let grant = format!(
             "DO $$ BEGIN CREATE ROLE {role} NOLOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$;
              GRANT {role} TO {owner} WITH ADMIN TRUE, INHERIT FALSE, SET TRUE",
             role = role.name()
         );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&admin).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(grant))
+            .execute(&admin)
+            .await
+            .unwrap();
     }
     let (_, address) = database.url().split_once('@').unwrap();
     let url = format!("postgres://{owner}:owner@{address}");
     let migrated = migrate(&url).await;
     let served = async {
         let mut connection = sqlx::PgConnection::connect(&url).await?;
-        sqlx::raw_sql("SET ROLE mesh_registry; INSERT INTO registry.tenant VALUES ('t', now(), 'x')")
-            .execute(&mut connection)
-            .await?;
+        sqlx::raw_sql(
+            "SET ROLE mesh_registry; INSERT INTO registry.tenant VALUES ('t', now(), 'x')",
+        )
+        .execute(&mut connection)
+        .await?;
         connection.close().await
     }
     .await;
-    let cleanup = format!("REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(cleanup)).execute(&admin).await.unwrap();
+    let cleanup = format!(
+        "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(cleanup))
+        .execute(&admin)
+        .await
+        .unwrap();
     assert_eq!(migrated.unwrap().version, schema_version());
     served.unwrap();
 }

@@ -18,7 +18,9 @@ fn event(tenant: &Tenant, number: u128) -> Event {
         tenant: tenant.clone(),
         at: Timestamp::from_millis(1_000),
         actor: "user:ann".into(),
-        fact: Fact::AgentCreated { agent: "sofia".parse().unwrap() },
+        fact: Fact::AgentCreated {
+            agent: "sofia".parse().unwrap(),
+        },
     }
 }
 
@@ -31,7 +33,10 @@ async fn append(pool: &PgPool, event: &Event) {
 /// Publishes into a list; `refuse` fails.
 async fn relay(pool: &PgPool, refuse: Option<EventId>, seen: &Mutex<Vec<EventId>>) -> RelayReport {
     let publish = |pending: Pending| async move {
-        assert_eq!(serde_json::from_str::<Event>(&pending.body).unwrap(), pending.event);
+        assert_eq!(
+            serde_json::from_str::<Event>(&pending.body).unwrap(),
+            pending.event
+        );
         if Some(pending.event.id) == refuse {
             return Err("no stream".to_owned());
         }
@@ -39,7 +44,10 @@ async fn relay(pool: &PgPool, refuse: Option<EventId>, seen: &Mutex<Vec<EventId>
         Ok(())
     };
     let now = Timestamp::from_millis(2_000);
-    Outbox::REGISTRY.relay(pool, now, &mut Some(now), publish).await.unwrap()
+    Outbox::REGISTRY
+        .relay(pool, now, &mut Some(now), publish)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -79,7 +87,10 @@ async fn a_change_that_is_rolled_back_leaves_no_fact() {
     let pool = pool_as(&database, Role::Registry).await;
     let tenant = Tenant::default();
     let mut tx = tenant_tx(&pool, &tenant).await.unwrap();
-    Outbox::REGISTRY.append(&mut tx, &event(&tenant, 1)).await.unwrap();
+    Outbox::REGISTRY
+        .append(&mut tx, &event(&tenant, 1))
+        .await
+        .unwrap();
     drop(tx);
     assert_eq!(relay(&pool, None, &Mutex::default()).await.published, 0);
 }
@@ -91,14 +102,20 @@ async fn a_backlog_is_relayed_pass_by_pass() {
     let tenant = Tenant::default();
     let mut tx = tenant_tx(&pool, &tenant).await.unwrap();
     for number in 1..=300 {
-        Outbox::REGISTRY.append(&mut tx, &event(&tenant, number)).await.unwrap();
+        Outbox::REGISTRY
+            .append(&mut tx, &event(&tenant, number))
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
     let seen = Mutex::default();
     let (first, second) = deliver_twice((), |()| relay(&pool, None, &seen)).await;
     assert_eq!((first.published, first.more), (256, true));
     assert_eq!((second.published, second.more), (44, false));
-    assert_eq!(*seen.lock().unwrap(), (1..=300).map(EventId::from_u128).collect::<Vec<_>>());
+    assert_eq!(
+        *seen.lock().unwrap(),
+        (1..=300).map(EventId::from_u128).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -111,12 +128,18 @@ async fn a_published_fact_goes_after_its_time_and_an_unpublished_one_never() {
     append(&pool, &event(&tenant, 2)).await;
     let left = || async {
         let mut tx = tenant_tx(&pool, &tenant).await.unwrap();
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM registry.event").fetch_one(&mut *tx).await.unwrap()
+        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM registry.event")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap()
     };
     let fail = |_: Pending| async { Err("away".to_owned()) };
     for (days, wanted) in [(29, 2), (31, 1), (400, 1)] {
         let now = Timestamp::from_millis(days * DAY_MS);
-        Outbox::REGISTRY.relay(&pool, now, &mut None, fail).await.unwrap();
+        Outbox::REGISTRY
+            .relay(&pool, now, &mut None, fail)
+            .await
+            .unwrap();
         assert_eq!(left().await, wanted, "after {days} days");
     }
 }

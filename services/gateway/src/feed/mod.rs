@@ -4,73 +4,19 @@
 //! once. Records at or below the mark are dropped, a hole asks for the feed. Text that was lost is told from the
 //! step's record, which also supersedes all of it.
 
+mod cursor;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 
 use mesh_api::execution::{State, Step};
 use mesh_api::journal::{Begun, Done, Ended, Fact, Record, TokenChunk};
-use mesh_types::{Code, InvocationId, Problem};
+use mesh_types::InvocationId;
 use serde_json::{Value, json};
+
+pub(crate) use cursor::{Cursor, Place};
 
 /// Steps whose text is kept in mind at once; a worker streams one or a few.
 const STREAMING_STEPS_MAX: usize = 64;
-
-/// What a reader has: all records up to `seq` and, inside a step that streams, its text up to a place.
-/// On the wire `seq` or `seq.step.epoch.attempt.block.offset`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    pub(crate) seq: u32,
-    pub(crate) inside: Option<Place>,
-}
-
-/// Up to where the text of a step is told; `offset` counts bytes within the block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) step: u32,
-    pub(crate) epoch: u32,
-    pub(crate) attempt: u32,
-    pub(crate) block: u32,
-    pub(crate) offset: u64,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.seq)?;
-        if let Some(Place { step, epoch, attempt, block, offset }) = self.inside {
-            write!(f, ".{step}.{epoch}.{attempt}.{block}.{offset}")?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        let cursor = parse_cursor(text).filter(|cursor| cursor.to_string() == text);
-        cursor.ok_or_else(|| {
-            Problem::new(Code::InvalidRequest, "that is no event id of this feed")
-                .next("send the `id` of the last event that you have, or none to start at the beginning")
-        })
-    }
-}
-
-fn parse_cursor(text: &str) -> Option<Cursor> {
-    let parts: Vec<&str> = text.splitn(7, '.').collect();
-    let inside = match parts.as_slice() {
-        [_] => None,
-        [_, step, epoch, attempt, block, offset] => Some(Place {
-            step: step.parse().ok()?,
-            epoch: epoch.parse().ok()?,
-            attempt: attempt.parse().ok()?,
-            block: block.parse().ok()?,
-            offset: offset.parse().ok()?,
-        }),
-        _ => return None,
-    };
-    Some(Cursor { seq: parts.first()?.parse().ok()?, inside })
-}
 
 /// One event to tell, with the cursor that continues after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +64,15 @@ impl Follower {
     pub(crate) fn new(invocation: InvocationId, cursor: Cursor) -> Self {
         let texts = cursor.inside.map(|place| {
             let before = (place.block == 0).then_some(0);
-            (place.step, Text { place, before, shown: true, gap: false })
+            (
+                place.step,
+                Text {
+                    place,
+                    before,
+                    shown: true,
+                    gap: false,
+                },
+            )
         });
         Self {
             invocation,
@@ -164,7 +118,12 @@ impl Follower {
     }
 
     fn take_record(&mut self, record: Record, is_new: bool) {
-        let Record { seq, epoch, at, fact } = record;
+        let Record {
+            seq,
+            epoch,
+            at,
+            fact,
+        } = record;
         let mut event = match fact {
             Fact::Begun(begun) => {
                 self.begun.insert(begun.step, begun);
@@ -183,9 +142,10 @@ impl Follower {
                 "invocation.queued",
                 json!({"state": State::Queued, "agent": accepted.agent, "version": accepted.version}),
             )),
-            Fact::Claimed(claimed) => {
-                Some(("invocation.running", json!({"state": State::Running, "holder": claimed.holder})))
-            }
+            Fact::Claimed(claimed) => Some((
+                "invocation.running",
+                json!({"state": State::Running, "holder": claimed.holder}),
+            )),
             // A wish, not a state: the end tells what became of it.
             Fact::CancelRequested(_) => None,
             Fact::Ended(ended) => {
@@ -196,7 +156,11 @@ impl Follower {
         self.told = self.told.max(seq);
         if let Some((name, data)) = event.take().filter(|_| is_new) {
             let data = with_where(data, self.invocation, seq, epoch, at);
-            self.out.push_back(Event { cursor: Cursor { seq, inside: None }, name, data });
+            self.out.push_back(Event {
+                cursor: Cursor { seq, inside: None },
+                name,
+                data,
+            });
         }
     }
 
@@ -206,23 +170,46 @@ impl Follower {
         if self.ended || self.read < self.told || self.done.contains(&chunk.step) {
             return;
         }
-        let start = Place { step: chunk.step, epoch: chunk.epoch, attempt: chunk.attempt, block: 0, offset: 0 };
+        let start = Place {
+            step: chunk.step,
+            epoch: chunk.epoch,
+            attempt: chunk.attempt,
+            block: 0,
+            offset: 0,
+        };
         if !self.texts.contains_key(&chunk.step) && self.texts.len() >= STREAMING_STEPS_MAX {
             return;
         }
-        let text = self.texts.entry(chunk.step).or_insert(Text { place: start, before: Some(0), shown: false, gap: false });
-        let (ours, theirs) = ((text.place.epoch, text.place.attempt), (chunk.epoch, chunk.attempt));
+        let text = self.texts.entry(chunk.step).or_insert(Text {
+            place: start,
+            before: Some(0),
+            shown: false,
+            gap: false,
+        });
+        let (ours, theirs) = (
+            (text.place.epoch, text.place.attempt),
+            (chunk.epoch, chunk.attempt),
+        );
         if theirs < ours {
             return;
         }
         if theirs > ours {
             let was_shown = text.shown;
-            *text = Text { place: start, before: Some(0), shown: false, gap: false };
+            *text = Text {
+                place: start,
+                before: Some(0),
+                shown: false,
+                gap: false,
+            };
             if was_shown {
                 self.push_reset(start);
             }
         }
-        if let Some(fresh) = self.texts.get_mut(&chunk.step).and_then(|text| text.advance(chunk)) {
+        if let Some(fresh) = self
+            .texts
+            .get_mut(&chunk.step)
+            .and_then(|text| text.advance(chunk))
+        {
             let place = self.texts[&chunk.step].place;
             self.push_token(place, fresh);
         }
@@ -230,16 +217,31 @@ impl Follower {
 
     /// Before a step's record is told: the text of it that the reader lacks.
     fn tell_rest(&mut self, epoch: u32, done: &Done) {
-        let Some(text) = self.texts.get(&done.step) else { return };
-        let Some(whole) = done.output.as_ref().and_then(|output| output.get("text")).and_then(Value::as_str) else {
+        let Some(text) = self.texts.get(&done.step) else {
             return;
         };
-        let recorded = done.output.as_ref().and_then(|output| output.get("attempt")).and_then(Value::as_u64);
-        let attempt = recorded.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(done.attempt);
+        let Some(whole) = done
+            .output
+            .as_ref()
+            .and_then(|output| output.get("text"))
+            .and_then(Value::as_str)
+        else {
+            return;
+        };
+        let attempt = done.attempt;
         let is_same = (text.place.epoch, text.place.attempt) == (epoch, attempt);
-        let told = text.before.filter(|_| is_same).and_then(|before| usize::try_from(before + text.place.offset).ok());
+        let told = text
+            .before
+            .filter(|_| is_same)
+            .and_then(|before| usize::try_from(before + text.place.offset).ok());
         let was_shown = text.shown;
-        let end = Place { step: done.step, epoch, attempt, block: 0, offset: whole.len() as u64 };
+        let end = Place {
+            step: done.step,
+            epoch,
+            attempt,
+            block: 0,
+            offset: whole.len() as u64,
+        };
         match told.and_then(|told| whole.get(told..)) {
             Some("") => {}
             Some(rest) => self.push_token(end, rest.to_owned()),
@@ -254,12 +256,26 @@ impl Follower {
 
     fn push_token(&mut self, place: Place, text: String) {
         let data = json!({"text": text, "step": place.step, "attempt": place.attempt});
-        self.out.push_back(Event { cursor: Cursor { seq: self.told, inside: Some(place) }, name: "token", data });
+        self.out.push_back(Event {
+            cursor: Cursor {
+                seq: self.told,
+                inside: Some(place),
+            },
+            name: "token",
+            data,
+        });
     }
 
     fn push_reset(&mut self, place: Place) {
         let data = json!({"step": place.step, "attempt": place.attempt});
-        self.out.push_back(Event { cursor: Cursor { seq: self.told, inside: Some(place) }, name: "reset", data });
+        self.out.push_back(Event {
+            cursor: Cursor {
+                seq: self.told,
+                inside: Some(place),
+            },
+            name: "reset",
+            data,
+        });
     }
 }
 
@@ -286,7 +302,10 @@ impl Text {
         if repeated >= chunk.text.len() as u64 {
             return None;
         }
-        let Some(fresh) = usize::try_from(repeated).ok().and_then(|repeated| chunk.text.get(repeated..)) else {
+        let Some(fresh) = usize::try_from(repeated)
+            .ok()
+            .and_then(|repeated| chunk.text.get(repeated..))
+        else {
             self.gap = true;
             return None;
         };
@@ -331,9 +350,19 @@ fn end_view(ended: Ended) -> Value {
 }
 
 /// Every record's event says which invocation, which record, and when.
-fn with_where(mut data: Value, id: InvocationId, seq: u32, epoch: u32, at: mesh_types::Timestamp) -> Value {
+fn with_where(
+    mut data: Value,
+    id: InvocationId,
+    seq: u32,
+    epoch: u32,
+    at: mesh_types::Timestamp,
+) -> Value {
     if let Some(object) = data.as_object_mut() {
-        let key = if object.contains_key("state") { "id" } else { "invocation" };
+        let key = if object.contains_key("state") {
+            "id"
+        } else {
+            "invocation"
+        };
         object.insert(key.into(), json!(id));
         object.insert("seq".into(), json!(seq));
         object.insert("epoch".into(), json!(epoch));
@@ -343,5 +372,4 @@ fn with_where(mut data: Value, id: InvocationId, seq: u32, epoch: u32, at: mesh_
 }
 
 #[cfg(test)]
-#[path = "feed_tests.rs"]
 mod tests;

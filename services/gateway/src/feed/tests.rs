@@ -11,7 +11,12 @@ fn invocation() -> InvocationId {
 }
 
 fn record(seq: u32, epoch: u32, fact: Fact) -> Record {
-    Record { seq, epoch, at: Timestamp::from_millis(i64::from(seq)), fact }
+    Record {
+        seq,
+        epoch,
+        at: Timestamp::from_millis(i64::from(seq)),
+        fact,
+    }
 }
 
 fn done(step: u32, text: &str, attempt: u32) -> Fact {
@@ -21,10 +26,10 @@ fn done(step: u32, text: &str, attempt: u32) -> Fact {
         name: "mock".into(),
         effect: Effect::Idempotent,
         input: None,
-        output: Some(json!({"text": text, "attempt": attempt})),
+        output: Some(json!({"text": text})),
         error: None,
         usage: Usage::default(),
-        attempt: 1,
+        attempt,
         started_at: Timestamp::EPOCH,
         ended_at: Timestamp::EPOCH,
     }))
@@ -32,12 +37,22 @@ fn done(step: u32, text: &str, attempt: u32) -> Fact {
 
 fn begun(step: u32) -> Fact {
     let (kind, effect) = (StepKind::Model, Effect::Idempotent);
-    Fact::Begun(Begun { step, kind, name: "mock".into(), effect, input: json!({"asked": step}) })
+    Fact::Begun(Begun {
+        step,
+        kind,
+        name: "mock".into(),
+        effect,
+        input: json!({"asked": step}),
+    })
 }
 
 /// One model call between start and end.
 fn journal(text: &str) -> Vec<Record> {
-    let accepted = Accepted { agent: "sofia".parse().unwrap(), version: 1, actor: "dev".into() };
+    let accepted = Accepted {
+        agent: "sofia".parse().unwrap(),
+        version: 1,
+        actor: "dev".into(),
+    };
     let ended = Ended {
         outcome: Outcome::Completed,
         reason: None,
@@ -48,7 +63,14 @@ fn journal(text: &str) -> Vec<Record> {
     };
     vec![
         record(1, 0, Fact::Accepted(accepted)),
-        record(2, 1, Fact::Claimed(Claimed { holder: "hosted".into(), incarnation: 1 })),
+        record(
+            2,
+            1,
+            Fact::Claimed(Claimed {
+                holder: "hosted".into(),
+                incarnation: 1,
+            }),
+        ),
         record(3, 1, begun(1)),
         record(4, 1, done(1, text, 1)),
         record(5, 1, Fact::Ended(Box::new(ended))),
@@ -56,7 +78,14 @@ fn journal(text: &str) -> Vec<Record> {
 }
 
 fn chunk(attempt: u32, offset: u64, text: &str) -> TokenChunk {
-    TokenChunk { step: 1, epoch: 1, attempt, block: 0, offset, text: text.into() }
+    TokenChunk {
+        step: 1,
+        epoch: 1,
+        attempt,
+        block: 0,
+        offset,
+        text: text.into(),
+    }
 }
 
 fn drain(follower: &mut Follower) -> Vec<Event> {
@@ -85,7 +114,19 @@ fn a_cursor_survives_its_text_and_strangers_are_refused() {
     for text in ["0", "17", "4.1.2.3.0.99"] {
         assert_eq!(text.parse::<Cursor>().unwrap().to_string(), text);
     }
-    for text in ["", "-1", "x", "4.1", "4.1.2.3.0.99.1", "007", "4294967296", "4.1.2.3.0.", "+4", "1e3", " 1"] {
+    for text in [
+        "",
+        "-1",
+        "x",
+        "4.1",
+        "4.1.2.3.0.99.1",
+        "007",
+        "4294967296",
+        "4.1.2.3.0.",
+        "+4",
+        "1e3",
+        " 1",
+    ] {
         assert!(text.parse::<Cursor>().is_err(), "{text:?}");
     }
 }
@@ -95,7 +136,15 @@ fn a_journal_is_told_with_the_input_of_the_begun_record() {
     let mut follower = Follower::new(invocation(), Cursor::default());
     assert_eq!(follower.take_records(journal("hi")), Taken::All);
     let events = drain(&mut follower);
-    assert_eq!(names(&events), ["invocation.queued", "invocation.running", "step.recorded", "invocation.completed"]);
+    assert_eq!(
+        names(&events),
+        [
+            "invocation.queued",
+            "invocation.running",
+            "step.recorded",
+            "invocation.completed"
+        ]
+    );
     assert_eq!(events[2].data["input"], json!({"asked": 1}));
     assert_eq!(events[2].data["kind"], "model");
     assert_eq!(events[3].data["output"], json!({"text": "hi"}));
@@ -117,11 +166,21 @@ fn a_hole_asks_for_the_feed_and_repeats_are_dropped() {
 
 #[test]
 fn a_resume_tells_only_what_the_reader_lacks() {
-    let mut follower = Follower::new(invocation(), Cursor { seq: 3, inside: None });
+    let mut follower = Follower::new(
+        invocation(),
+        Cursor {
+            seq: 3,
+            inside: None,
+        },
+    );
     follower.take_records(journal("hi"));
     let events = drain(&mut follower);
     assert_eq!(names(&events), ["step.recorded", "invocation.completed"]);
-    assert_eq!(events[0].data["input"], json!({"asked": 1}), "read from a record that was told before");
+    assert_eq!(
+        events[0].data["input"],
+        json!({"asked": 1}),
+        "read from a record that was told before"
+    );
 }
 
 #[test]
@@ -146,25 +205,50 @@ fn lost_text_is_told_from_the_record() {
     follower.take_chunk(&chunk(1, 13, " late"));
     let events = drain(&mut follower);
     assert_eq!(shown(&events), "one two three");
-    let step = events.iter().position(|event| event.name == "step.recorded").unwrap();
-    let last_token = events.iter().rposition(|event| event.name == "token").unwrap();
-    assert!(last_token < step, "the text is complete before its record is told");
+    let step = events
+        .iter()
+        .position(|event| event.name == "step.recorded")
+        .unwrap();
+    let last_token = events
+        .iter()
+        .rposition(|event| event.name == "token")
+        .unwrap();
+    assert!(
+        last_token < step,
+        "the text is complete before its record is told"
+    );
 }
 
 #[test]
 fn a_resume_inside_a_finished_step_gets_the_rest_or_starts_over() {
-    let inside = |attempt, offset| Cursor { seq: 3, inside: Some(Place { step: 1, epoch: 1, attempt, block: 0, offset }) };
+    let inside = |attempt, offset| Cursor {
+        seq: 3,
+        inside: Some(Place {
+            step: 1,
+            epoch: 1,
+            attempt,
+            block: 0,
+            offset,
+        }),
+    };
     let mut follower = Follower::new(invocation(), inside(1, 4));
     follower.take_records(journal("one two"));
     let events = drain(&mut follower);
-    assert_eq!(names(&events), ["token", "step.recorded", "invocation.completed"]);
+    assert_eq!(
+        names(&events),
+        ["token", "step.recorded", "invocation.completed"]
+    );
     assert_eq!(events[0].data["text"], "two");
 
     for stale in [inside(9, 4), inside(1, 400)] {
         let mut follower = Follower::new(invocation(), stale);
         follower.take_records(journal("one two"));
         let events = drain(&mut follower);
-        assert_eq!(names(&events)[..3], ["reset", "token", "step.recorded"], "{stale}");
+        assert_eq!(
+            names(&events)[..3],
+            ["reset", "token", "step.recorded"],
+            "{stale}"
+        );
         assert_eq!(shown(&events), "one two");
     }
 }
