@@ -183,6 +183,7 @@ impl Parts {
             directory,
             lanes: handles,
             marks,
+            slots,
             pool,
             readers,
             hand_overs,

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::hosted::Slots;
 use crate::lane::command::LaneHandle;
 use crate::relay::Marks;
 use crate::router::Router;
@@ -21,6 +22,7 @@ pub(crate) struct State {
     pub(crate) directory: Arc<Directory>,
     pub(crate) lanes: Vec<LaneHandle>,
     pub(crate) marks: Arc<Marks>,
+    pub(crate) slots: Arc<Slots>,
     /// As the lanes' role: any tenant.
     pub(crate) pool: PgPool,
     /// Under row level security.
@@ -44,7 +46,7 @@ impl State {
     }
 
     pub(crate) fn running(&self) -> u64 {
-        self.sum(|lane| lane.gauges.running.load(Ordering::Relaxed))
+        self.slots.in_use().into()
     }
 
     fn sum(&self, of: impl Fn(&LaneHandle) -> usize) -> u64 {

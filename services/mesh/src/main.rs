@@ -1,2 +1,23 @@
-//! The `mesh` program.
-fn main() {}
+//! The `mesh` program: parses the command line, runs the one command it names, and ends with its exit code.
+
+mod bench;
+mod cli;
+mod client;
+mod failure;
+mod output;
+mod serve;
+mod services;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let output = cli.output();
+    match cli.run(output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error, output),
+    }
+}

@@ -151,7 +151,7 @@ fn is_default(entries: &[Entry], key: &str) -> bool {
 pub(crate) async fn run(
     service: Service,
     configs: &Configs,
-    edge: &Edge,
+    edge: Option<&Edge>,
     context: &Context,
     restart: Restart,
 ) -> Result<(), SuperviseError> {
@@ -171,6 +171,7 @@ pub(crate) async fn run(
         Service::Memory => supervised!(memory),
         Service::Inference => supervised!(inference),
         Service::Gateway => {
+            let edge = edge.expect("whoever serves the gateway has bound its socket");
             supervise(context, service.name(), restart, |context| async move {
                 edge.take().await.map_err(Causes)?.serve(context).await.map_err(Causes)
             })

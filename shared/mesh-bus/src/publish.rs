@@ -77,19 +77,21 @@ impl Bus {
         self.enqueue(subject.to_string(), headers, payload).await
     }
 
-    /// Waits until all that was published is written to the socket.
+    /// Waits until the server has taken all that was published and subscribed here before.
     ///
     /// # Errors
     /// [`BusError::Disconnected`] after 10 s.
     pub async fn flush(&self) -> Result<(), BusError> {
         let doing = "flush";
-        match tokio::time::timeout(ENQUEUE_DEADLINE, self.client().flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(BusError::Client {
-                doing,
-                source: source.into(),
-            }),
-            Err(_) => Err(BusError::Disconnected { doing }),
+        // Nobody listens there, and the server says so after what it was sent before.
+        let nowhere = self.client().new_inbox();
+        match self
+            .ask(nowhere, None, Bytes::new(), ENQUEUE_DEADLINE)
+            .await
+        {
+            Ok(_) | Err(NoAnswer::NobodyListens) => Ok(()),
+            Err(NoAnswer::Client(source)) => Err(BusError::Client { doing, source }),
+            Err(NoAnswer::TimedOut | NoAnswer::TooLarge) => Err(BusError::Disconnected { doing }),
         }
     }
 

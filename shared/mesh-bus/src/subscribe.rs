@@ -54,15 +54,20 @@ impl Stream for Subscription {
 }
 
 impl Bus {
-    /// Hears every message of a filter from now on. A subscriber that lets 65,536 messages wait
-    /// loses what comes after them, and [`Bus::reconnects`] rings.
+    /// Hears every message of a filter that is published after this returns: who then reads the
+    /// truth misses nothing. Without a connection it hears from the next one on, and
+    /// [`Bus::reconnects`] rings then, as it does when a subscriber lets 65,536 messages wait and
+    /// loses what comes after them.
     ///
     /// # Errors
     /// [`BusError::Disconnected`] after 10 s without room on the way to the server.
     pub async fn subscribe(&self, filter: &Filter) -> Result<Subscription, BusError> {
-        self.subscribe_at(filter.to_string(), None)
-            .await
-            .map(Subscription)
+        let subscriber = self.subscribe_at(filter.to_string(), None).await?;
+        if self.is_connected() {
+            // When the connection goes meanwhile, the bell tells.
+            let _ = self.flush().await;
+        }
+        Ok(Subscription(subscriber))
     }
 
     pub(crate) async fn subscribe_at(

@@ -45,10 +45,6 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
 
 /// A database error as it crosses the bus. `doing` completes "the database … while" ("storing the artifact").
 /// Data that Postgres cannot hold (SQLSTATE class 22, such as U+0000 in text) is the caller's error.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "so that `map_err` takes it with one closure"
-)]
 pub fn to_problem(error: sqlx::Error, doing: &'static str) -> Problem {
     if is_transient(&error) {
         return Problem::new(

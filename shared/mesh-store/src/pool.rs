@@ -67,10 +67,6 @@ impl std::fmt::Debug for StoreOptions {
 
 /// A pool whose connections act as the role. Connects lazily: an unreachable server is no error here but of the first
 /// use, and one that comes back is found again.
-#[expect(
-    clippy::unused_async,
-    reason = "a pool may come to connect ahead; callers need not change then"
-)]
 pub async fn connect(options: &StoreOptions) -> Result<PgPool, StoreError> {
     let role = options.role;
     let connect = PgConnectOptions::from_str(&options.url)

@@ -31,7 +31,7 @@ pub struct TestDatabase {
 enum Server {
     /// Stopped with the last database on it.
     Own {
-        postgres: Postgres,
+        postgres: Box<Postgres>,
         _folder: ScratchDir,
     },
     /// Somebody else's.
@@ -157,7 +157,7 @@ fn start() -> Server {
     options.fast_for_tests = true;
     let postgres = Postgres::start(&tool, options).expect("Postgres starts");
     Server::Own {
-        postgres,
+        postgres: Box::new(postgres),
         _folder: folder,
     }
 }

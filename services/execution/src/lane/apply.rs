@@ -1,7 +1,6 @@
 //! After the commit: memory changes, callers are answered, workers started, the relay told. Never before.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use mesh_types::{Code, Problem};
 use tokio_util::sync::CancellationToken;
@@ -160,7 +159,6 @@ impl Lane {
         let at = self.context.abort_after_seq;
         if at > 0 && decision.records.iter().any(|record| record.seq == at) {
             tracing::error!(seq = at, "aborting, as execution.abort_after_seq asks");
-            self.handle.gauges.running.store(0, Ordering::Relaxed);
             std::process::abort();
         }
     }

@@ -107,7 +107,6 @@ pub(crate) struct LaneHandle {
 pub(crate) struct Gauges {
     pub(crate) accepts: AtomicUsize,
     pub(crate) open: AtomicUsize,
-    pub(crate) running: AtomicUsize,
     pub(crate) ready: AtomicUsize,
 }
 

@@ -70,10 +70,6 @@ impl Memory {
         }
     }
 
-    pub(crate) fn running(&self) -> usize {
-        self.open.values().filter(|open| open.worker.is_some()).count()
-    }
-
     pub(crate) fn wait_for(&mut self, id: InvocationId, waiter: Waiter) {
         if let Some(open) = self.open.get_mut(&id) {
             open.waiters.retain(|waiter| !waiter.is_closed());

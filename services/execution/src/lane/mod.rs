@@ -178,7 +178,6 @@ impl Lane {
     fn publish_gauges(&self) {
         let gauges = &self.handle.gauges;
         gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
-        gauges.running.store(self.memory.running(), Ordering::Relaxed);
         gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
     }
 }

@@ -32,6 +32,7 @@ async fn json_that_could_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn wrong_types_and_unknown_fields_are_refused_by_name() {
     let invalid = "mesh/invalid-request";
     let agents = "/api/v1/agents";

@@ -2,11 +2,12 @@
 
 use reqwest::Method;
 
-use crate::cases::{Case, INVOKE, case, get, malformed, posted, run};
+use crate::cases::{Case, INVOKE, case, get, posted, run};
 
 const SOME_ID: &str = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn names_that_are_none_and_queries_out_of_bounds_are_refused() {
     let (name, invalid) = ("mesh/invalid-name", "mesh/invalid-request");
     let mut cases: Vec<Case> = [

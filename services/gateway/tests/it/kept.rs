@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Edge, json_of, problem};
 
 #[tokio::test]
-async fn the_kept_routes_keep_their_shapes() {
+async fn an_agent_is_run_and_its_channel_read_as_before() {
     let edge = Edge::start().await;
     let channel = "7c72d497-27aa-4e75-bb2f-4a4a21d4f91f";
     let body = json!({"agent_id": "agent:sofia", "entrypoint": "channel_message", "unknown": 1,
@@ -64,7 +64,11 @@ async fn the_kept_routes_keep_their_shapes() {
     let old_names = ["sender_id", "sender_type", "body"]
         .map(|name| messages[0][name].as_str().unwrap().to_owned());
     assert_eq!(old_names, ["agent:sofia", "agent", "hi"]);
+}
 
+#[tokio::test]
+async fn memories_and_models_are_asked_as_before() {
+    let edge = Edge::start().await;
     let named = json!({"agent_id": "agent:sofia", "microdao_id": "microdao:daarion"});
     let with = |more: Value| {
         let mut all = named.clone();

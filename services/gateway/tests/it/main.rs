@@ -1,5 +1,10 @@
 //! The edge on a real nats-server, with small services of the test's own behind it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail by panicking, too"
+)]
+
 mod around;
 mod bad_input;
 mod bad_names;

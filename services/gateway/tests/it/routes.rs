@@ -2,7 +2,7 @@
 
 use mesh_api::execution::State;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::made::the_invocation;
 use crate::support::{Edge, json_of, problem};

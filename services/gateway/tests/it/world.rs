@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_api::execution::*;
-use mesh_api::inference::{Complete, Completion, ModelList, ModelView, Models};
-use mesh_api::journal::{JournalPage, Record, Usage};
+use mesh_api::inference::{Complete, ModelList, ModelView, Models};
+use mesh_api::journal::{JournalPage, Record};
 use mesh_api::memory::*;
 use mesh_api::messaging::*;
 use mesh_api::registry::*;
 use mesh_api::{Caller, Endpoint, Page, PageQuery};
 use mesh_bus::{Bus, ServiceHandle};
 use mesh_types::agent::Agent;
-use mesh_types::{Code, Id, InvocationId, MemoryId, Problem, Timestamp};
-use serde_json::json;
+use mesh_types::{Code, Problem};
 use tokio::sync::Notify;
 
 use crate::made::{at, completion, invocation, memory, message, the_invocation, view};
@@ -48,6 +47,7 @@ fn on<E: Endpoint>(
 }
 
 impl World {
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub(crate) async fn serve(self: &Arc<Self>, bus: &Bus) -> Vec<ServiceHandle> {
         let registry = bus
             .service("registry", "0.1.0")

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mesh_types::{Clock, SystemClock};
+use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ceiling_lane::{Course, Lap, run};
-use super::place::Place;
 use super::stopwatch::Latencies;
 use super::store::rows::Template;
 use super::store::{checkpoint, scratch};
@@ -42,27 +42,28 @@ pub(super) struct Bounds {
 
 /// Best of the batch sizes. Leaves its rows to [`scratch::remove`].
 pub(super) async fn measure(
-    place: &Place,
+    lanes: &PgPool,
+    owner: &PgPool,
     template: &Arc<Template>,
     concurrency: u64,
     bounds: Bounds,
 ) -> anyhow::Result<Ceiling> {
     let mut best: Option<Ceiling> = None;
     for batch_max in BATCHES {
-        scratch::create(&place.owner).await?;
+        scratch::create(owner).await?;
         // Only a superuser may; then none of the measurements has one before it.
-        let _ = checkpoint(&place.owner).await;
-        let ceiling = measure_at(place, template, concurrency, bounds, batch_max).await?;
+        let _ = checkpoint(owner).await;
+        let ceiling = measure_at(lanes, template, concurrency, bounds, batch_max).await?;
         if best.as_ref().is_none_or(|best| best.per_second < ceiling.per_second) {
             best = Some(ceiling);
         }
-        scratch::remove(&place.owner).await?;
+        scratch::remove(owner).await?;
     }
     best.context("no batch size was measured")
 }
 
 async fn measure_at(
-    place: &Place,
+    pool: &PgPool,
     template: &Arc<Template>,
     concurrency: u64,
     bounds: Bounds,
@@ -71,7 +72,7 @@ async fn measure_at(
     let (queues, receivers): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
     let mut connections = Vec::with_capacity(LANES);
     for _ in 0..LANES {
-        connections.push(place.lanes.acquire().await?.detach());
+        connections.push(pool.acquire().await?.detach());
     }
     let began = Instant::now();
     let counts_from = began + WARM_UP;

@@ -1,5 +1,7 @@
 //! `registry` on a real nats-server and a fresh Postgres database per test.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod agents;
 mod events;
 mod isolation;

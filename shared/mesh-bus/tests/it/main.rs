@@ -1,5 +1,11 @@
 //! The bus against a real nats-server, one per test.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on may panic, and its tasks end with it"
+)]
+
 mod calls;
 mod consuming;
 mod kv;

@@ -164,7 +164,6 @@ async fn a_core_subscription_hears_what_is_published_with_its_headers() {
         node: "n1".parse().unwrap(),
     };
     let mut heard = other.subscribe(&Filter::Only(bell.clone())).await.unwrap();
-    other.flush().await.unwrap();
     let mut headers = Headers::new();
     headers.insert(Headers::MESH_TENANT, "daarion");
     bus.publish_with(&bell, headers, "ding".into())

@@ -1,5 +1,7 @@
 //! The store on a real Postgres: migrations, roles, row level security, pools, the outbox.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod isolation;
 mod migrations;
 mod outbox;

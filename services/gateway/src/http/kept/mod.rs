@@ -254,7 +254,8 @@ mod tests {
         };
         let mut names: Vec<&str> = fields.keys().map(String::as_str).collect();
         let mut known = ROUTER_FIELDS;
-        (names.sort_unstable(), known.sort_unstable());
+        names.sort_unstable();
+        known.sort_unstable();
         assert_eq!(names, known);
     }
 }

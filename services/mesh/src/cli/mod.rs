@@ -1,0 +1,160 @@
+//! The command line: one table of commands, and what all of them share. One file per family of commands.
+
+mod apply;
+mod completions;
+mod config;
+mod dead_letters;
+mod declared;
+mod delete;
+mod describe;
+mod diff;
+mod doctor;
+mod get;
+mod invocations;
+mod invoke;
+mod lifecycle;
+mod logs;
+mod new;
+mod services;
+mod session;
+mod status;
+
+use clap::{Parser, Subcommand};
+use mesh_types::Tenant;
+
+use crate::bench::{self, BenchArgs};
+use crate::failure::EXIT_CODES;
+use crate::output::{Format, Output};
+use crate::serve::{self, ServeArgs};
+use crate::up::{self, UpArgs};
+
+pub(crate) use session::{Session, blocking, misconfigured};
+
+/// Runs AI agents the way an orchestrator runs containers
+///
+/// Declare agents, invoke them, follow and steer their executions. `mesh up` starts everything on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "mesh", version, max_term_width = 110, after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
+#[command(propagate_version = true, disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Tenant to act in [default: MESH_TENANT, else `default`]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Options of every command")]
+    tenant: Option<Tenant>,
+    /// Address of the mesh [default: MESH_URL, else the mesh in MESH_HOME]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Options of every command")]
+    url: Option<String>,
+    /// How to print the result
+    #[arg(short, long = "output", global = true, value_enum, value_name = "FORMAT", help_heading = "Options of every command")]
+    format: Option<Format>,
+    /// Short for `-o json`
+    #[arg(long, global = true, conflicts_with = "format", help_heading = "Options of every command")]
+    json: bool,
+    /// Configuration file [default: MESH_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Options of every command")]
+    config: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mesh up                          start everything here and show the addresses
+  mesh invoke sofia \"hello\"        talk to the demo agent
+  mesh apply -f agents/            declare agents from files
+  mesh invocations                 what ran lately
+  mesh doctor                      what is wrong, and what to do
+
+`mesh COMMAND --help` shows examples of each.";
+
+const LONG_EXAMPLES: &str = "\
+Examples:
+  mesh up                          start everything here and show the addresses
+  mesh invoke sofia \"hello\"        talk to the demo agent
+  mesh apply -f agents/            declare agents from files
+  mesh invocations                 what ran lately
+  mesh doctor                      what is wrong, and what to do
+
+`mesh COMMAND --help` shows examples of each. `mesh config` lists every variable and key.
+Exit codes: 0 done, 1 failed, 2 wrong use of the command line. NO_COLOR turns colours off.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(UpArgs),
+    Status(status::StatusArgs),
+    Down(lifecycle::DownArgs),
+    Restart(lifecycle::RestartArgs),
+    Reset(lifecycle::ResetArgs),
+    Migrate(lifecycle::MigrateArgs),
+    Logs(logs::LogsArgs),
+    Dashboard(lifecycle::DashboardArgs),
+    Serve(ServeArgs),
+    Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
+    Services(services::ServicesArgs),
+    Apply(apply::ApplyArgs),
+    Get(get::GetArgs),
+    Describe(describe::DescribeArgs),
+    Delete(delete::DeleteArgs),
+    Diff(diff::DiffArgs),
+    New(new::NewArgs),
+    Invoke(invoke::InvokeArgs),
+    Invocations(invocations::InvocationsArgs),
+    Steps(invocations::StepsArgs),
+    Cancel(invocations::CancelArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    /// Measure a running mesh
+    #[command(after_help = EXIT_CODES)]
+    Bench(BenchArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    pub(crate) fn output(&self) -> Output {
+        let alias = if self.json { Format::Json } else { Format::Table };
+        Output::new(self.format.unwrap_or(alias))
+    }
+
+    pub(crate) fn run(self, output: Output) -> anyhow::Result<()> {
+        if let Command::Completions(args) = self.command {
+            return completions::run(args, output);
+        }
+        let mut session = Session::new(output, self.url, self.tenant, self.config)?;
+        let runtime = match self.command {
+            Command::Up(_) | Command::Serve(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        }
+        .enable_all()
+        .build()?;
+        runtime.block_on(dispatch(self.command, &mut session))
+    }
+}
+
+async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::run(args, session).await,
+        Command::Status(args) => status::run(args, session).await,
+        Command::Down(args) => lifecycle::down(args, session).await,
+        Command::Restart(args) => lifecycle::restart(args, session).await,
+        Command::Reset(args) => lifecycle::reset(args, session).await,
+        Command::Migrate(args) => lifecycle::migrate(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
+        Command::Dashboard(args) => lifecycle::dashboard(args, session).await,
+        Command::Serve(args) => serve::run(args, session).await,
+        Command::Config(args) => config::run(args, session),
+        Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Services(args) => services::run(args, session).await,
+        Command::Apply(args) => apply::run(args, session).await,
+        Command::Get(args) => get::run(args, session).await,
+        Command::Describe(args) => describe::run(args, session).await,
+        Command::Delete(args) => delete::run(args, session).await,
+        Command::Diff(args) => diff::run(args, session).await,
+        Command::New(args) => new::run(args, session),
+        Command::Invoke(args) => invoke::run(args, session).await,
+        Command::Invocations(args) => invocations::list(args, session).await,
+        Command::Steps(args) => invocations::steps(args, session).await,
+        Command::Cancel(args) => invocations::cancel(args, session).await,
+        Command::DeadLetters(args) => dead_letters::run(args, session).await,
+        Command::Bench(args) => bench::run(args, session.output).await,
+        Command::Completions(args) => completions::run(args, session.output),
+    }
+}

@@ -1,0 +1,155 @@
+//! All services in one process: prepared, started, watched until they answer, drained from the edge inwards.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use mesh_bus::{Bus, BusOptions, LazySync, topology};
+use mesh_runtime::config::Environment;
+use mesh_runtime::{Context, Metrics, Restart};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::services::{self, Configs, Edge, Service};
+
+use super::servers::Servers;
+
+/// How long the services may take to answer; a first start on a slow disk takes some seconds.
+const ANSWERING_DEADLINE: Duration = Duration::from_secs(60);
+const LISTEN: Duration = Duration::from_millis(50);
+const DRAIN: Duration = Duration::from_secs(15);
+/// Name of the probe that keeps `/health` from saying ok before all of it is up.
+const STARTED: &str = "started";
+
+pub(super) struct Stack {
+    configs: Arc<Configs>,
+    edge: Arc<Edge>,
+    database_url: mesh_runtime::Secret<String>,
+    /// Of the process and of the gateway: cancelled first.
+    pub(super) context: Context,
+    /// Of all services behind the gateway: cancelled when it has drained.
+    inner: Context,
+    is_started: Arc<AtomicBool>,
+}
+
+impl Stack {
+    pub(super) async fn new(
+        mut configs: Configs,
+        edge: Edge,
+        servers: &Servers,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        configs.use_database(&servers.database_url);
+        let bus = Bus::connect(BusOptions {
+            url: servers.nats_url.clone(),
+            name: "mesh".into(),
+            monitor_url: servers.monitor_url.clone(),
+            user: None,
+        })
+        .await?;
+        let mut context = Context::new("mesh", bus, metrics);
+        let inner = context.for_service("mesh");
+        let inner = Context { shutdown: CancellationToken::new(), ..inner };
+        context.shutdown = shutdown;
+        let is_started = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_started);
+        context.health.register_with(STARTED, move || {
+            let is_started = seen.load(Ordering::Relaxed);
+            async move { if is_started { Ok(()) } else { Err("is starting".to_owned()) } }
+        });
+        Ok(Self {
+            configs: Arc::new(configs),
+            edge: Arc::new(edge),
+            database_url: servers.database_url.clone(),
+            context,
+            inner,
+            is_started,
+        })
+    }
+
+    /// Schema and streams, both at once.
+    pub(super) async fn prepare(&self, environment: &Environment) -> anyhow::Result<()> {
+        let migrate = async {
+            let migrated = mesh_store::migrate(self.database_url.expose()).await;
+            migrated.map(drop).context("the database's schema could not be brought up to date")
+        };
+        let topology = prepare_bus(&self.context.bus, lazy_sync(environment));
+        tokio::try_join!(migrate, topology).map(drop)
+    }
+
+    pub(super) fn start(&self) {
+        for service in Service::ALL {
+            let context = match service {
+                Service::Gateway => self.context.clone(),
+                _ => self.inner.clone(),
+            };
+            let (configs, edge) = (Arc::clone(&self.configs), Arc::clone(&self.edge));
+            let tasks = context.tasks.clone();
+            tasks.spawn(service.name(), async move {
+                let ended = services::run(service, &configs, Some(&edge), &context, Restart::WithBackoff).await;
+                if let Err(error) = ended {
+                    tracing::error!(service = service.name(), %error, "a service did not stop in order");
+                }
+            });
+        }
+    }
+
+    /// Until each service has been heard on the bus.
+    pub(super) async fn wait_until_answering(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + ANSWERING_DEADLINE;
+        loop {
+            let heard = self.context.bus.discover(LISTEN).await?;
+            let heard: BTreeSet<_> = heard.iter().map(|service| service.name.as_str()).collect();
+            let on_bus = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
+            let missing: Vec<_> = on_bus.map(Service::name).filter(|name| !heard.contains(name)).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("no answer from {} within {} s: mesh logs says why", missing.join(", "), ANSWERING_DEADLINE.as_secs());
+            }
+        }
+    }
+
+    /// Lets `/health` say what the probes say, and waits until they all are well.
+    pub(super) async fn wait_until_healthy(&self) -> anyhow::Result<()> {
+        self.is_started.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + ANSWERING_DEADLINE;
+        loop {
+            let report = self.context.health.check().await;
+            if report.is_ok() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let failing = report.failing.iter();
+                let failing: Vec<_> = failing.map(|one| format!("{} ({}: {})", one.service, one.probe, one.reason)).collect();
+                bail!("not healthy within {} s: {}", ANSWERING_DEADLINE.as_secs(), failing.join(", "));
+            }
+            tokio::time::sleep(LISTEN).await;
+        }
+    }
+
+    /// The edge drains first, for what it has in hand needs the others.
+    pub(super) async fn stop(&self) {
+        self.context.shutdown.cancel();
+        self.context.tasks.drain(DRAIN).await;
+        self.inner.shutdown.cancel();
+        self.inner.tasks.drain(DRAIN).await;
+    }
+}
+
+pub(crate) fn lazy_sync(environment: &Environment) -> LazySync {
+    if environment.allows_lazy_sync { LazySync::Allow } else { LazySync::Refuse }
+}
+
+/// Refuses a server that may lose what it acknowledged; then creates or changes what the topology says.
+pub(crate) async fn prepare_bus(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
+    let facts = bus.check_server(lazy_sync).await?;
+    tracing::info!(version = facts.version, sync_always = ?facts.sync_always, "nats-server is fit");
+    let applied = bus.apply_topology(&topology::standard()).await?;
+    tracing::info!(items = applied.len(), "the topology is applied");
+    Ok(())
+}
