@@ -57,9 +57,6 @@ impl Directory {
         *self.lock() = owners;
     }
 
-    pub(crate) fn owns_any(&self) -> bool {
-        self.lock().contains(&Owner::Here)
-    }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)

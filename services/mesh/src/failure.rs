@@ -1,11 +1,12 @@
 //! How a command ends: its exit code, and the text of an error with the next step in it.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use mesh_types::Problem;
 
-use crate::output::{Mood, Output};
+use crate::output::{Mood, Output, colors_are_wanted};
 
 /// Wrong use of the command line, found after parsing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +48,8 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     if error.is::<Told>() {
         return ExitCode::from(1);
     }
-    let label = if output.is_colored { output.mood(Mood::Bad, "error:") } else { "error:".to_owned() };
+    let is_colored = std::io::stderr().is_terminal() && colors_are_wanted();
+    let label = Output { is_colored, ..output }.mood(Mood::Bad, "error:");
     output.note(&format!("{label} {}", text_of(error)));
     if let Some(next) = next_step(error) {
         output.note(&format!("next: {next}"));

@@ -102,9 +102,7 @@ pub(crate) fn colors_are_wanted() -> bool {
 
 /// A value as one YAML document.
 pub(crate) fn yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
-    // Through JSON, so that both forms say the same.
-    let value = serde_json::to_value(value)?;
-    let mut text = serde_saphyr::to_string(&value)?;
+    let mut text = serde_saphyr::to_string(value)?;
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -12,11 +12,17 @@ use tokio::sync::Mutex;
 /// A service by its one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Service {
+    /// Tenants, agents, versions
     Registry,
+    /// Invocations and their journal
     Execution,
+    /// Channels and messages
     Messaging,
+    /// Semantic memory
     Memory,
+    /// The way to models
     Inference,
+    /// HTTP API and web UI
     Gateway,
 }
 
@@ -33,17 +39,6 @@ impl Service {
             Self::Memory => "memory",
             Self::Inference => "inference",
             Self::Gateway => "gateway",
-        }
-    }
-
-    pub(crate) const fn about(self) -> &'static str {
-        match self {
-            Self::Registry => "tenants, agents, versions",
-            Self::Execution => "invocations and their journal",
-            Self::Messaging => "channels and messages",
-            Self::Memory => "semantic memory",
-            Self::Inference => "the way to models",
-            Self::Gateway => "HTTP API and web UI",
         }
     }
 

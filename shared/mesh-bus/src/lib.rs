@@ -15,6 +15,7 @@ mod headers;
 mod kv;
 mod publish;
 mod pull;
+mod read_back;
 mod request;
 mod server;
 mod service;

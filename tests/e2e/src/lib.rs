@@ -1,1 +1,1 @@
-//! e2e: being written.
+//! Nothing to link: the end-to-end tests live in `tests/it` and drive the `mesh` program from outside.

@@ -166,6 +166,7 @@ impl Decision {
     }
 
     /// Highest seq after it.
+    #[cfg(test)]
     pub(crate) fn seq(&self) -> u32 {
         match &self.after {
             After::Opened(row) | After::Changed(row) => row.seq,

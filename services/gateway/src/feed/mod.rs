@@ -1,10 +1,11 @@
 //! Following one invocation, purely: records and token chunks in, events out, each once and in order (EXECUTION §9).
 //!
 //! Records come from the feed (complete) and from JOURNAL (quick, may lose or repeat); chunks of text come at most
-//! once. Records at or below the mark are dropped, a hole asks for the feed. Text that was lost is told from the
-//! step's record, which also supersedes all of it.
+//! once. Records at or below the mark are dropped, a hole asks for the feed. Text that was lost is read back while its
+//! step runs, else told from the step's record, which also supersedes all of it.
 
 mod cursor;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -14,6 +15,7 @@ use mesh_types::InvocationId;
 use serde_json::{Value, json};
 
 pub(crate) use cursor::{Cursor, Place};
+use text::{Text, Told};
 
 /// Steps whose text is kept in mind at once; a worker streams one or a few.
 const STREAMING_STEPS_MAX: usize = 64;
@@ -26,7 +28,7 @@ pub(crate) struct Event {
     pub(crate) data: Value,
 }
 
-/// Whether records are missing before the one that came.
+/// Whether something is missing before what came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     All,
@@ -48,31 +50,16 @@ pub(crate) struct Follower {
     out: VecDeque<Event>,
 }
 
-/// The text of one step as told so far.
-#[derive(Debug)]
-struct Text {
-    place: Place,
-    /// Bytes of the blocks before `place.block`; unknown after a resume in a later block.
-    before: Option<u64>,
-    /// Whether the reader has text of this step that a new attempt makes void.
-    shown: bool,
-    /// Chunks were lost: the rest comes with the record.
-    gap: bool,
-}
-
 impl Follower {
     pub(crate) fn new(invocation: InvocationId, cursor: Cursor) -> Self {
         let texts = cursor.inside.map(|place| {
             let before = (place.block == 0).then_some(0);
-            (
-                place.step,
-                Text {
-                    place,
-                    before,
-                    shown: true,
-                    gap: false,
-                },
-            )
+            let text = Text {
+                place,
+                before,
+                shown: true,
+            };
+            (place.step, text)
         });
         Self {
             invocation,
@@ -164,54 +151,43 @@ impl Follower {
         }
     }
 
-    /// Takes a piece of streamed text.
-    pub(crate) fn take_chunk(&mut self, chunk: &TokenChunk) {
+    /// Takes a piece of streamed text. After a hole nothing of the attempt is told until what lies between comes.
+    pub(crate) fn take_chunk(&mut self, chunk: &TokenChunk) -> Taken {
         // Until what the reader has is read here, too, nobody knows whether the step is done.
         if self.ended || self.read < self.told || self.done.contains(&chunk.step) {
-            return;
+            return Taken::All;
         }
-        let start = Place {
-            step: chunk.step,
-            epoch: chunk.epoch,
-            attempt: chunk.attempt,
-            block: 0,
-            offset: 0,
-        };
         if !self.texts.contains_key(&chunk.step) && self.texts.len() >= STREAMING_STEPS_MAX {
-            return;
+            return Taken::All;
         }
-        let text = self.texts.entry(chunk.step).or_insert(Text {
-            place: start,
-            before: Some(0),
-            shown: false,
-            gap: false,
-        });
+        let text = self
+            .texts
+            .entry(chunk.step)
+            .or_insert_with(|| Text::new(chunk));
         let (ours, theirs) = (
             (text.place.epoch, text.place.attempt),
             (chunk.epoch, chunk.attempt),
         );
         if theirs < ours {
-            return;
+            return Taken::All;
         }
+        let is_void = theirs > ours && text.shown;
         if theirs > ours {
-            let was_shown = text.shown;
-            *text = Text {
-                place: start,
-                before: Some(0),
-                shown: false,
-                gap: false,
-            };
-            if was_shown {
-                self.push_reset(start);
-            }
+            *text = Text::new(chunk);
         }
-        if let Some(fresh) = self
-            .texts
-            .get_mut(&chunk.step)
-            .and_then(|text| text.advance(chunk))
-        {
-            let place = self.texts[&chunk.step].place;
-            self.push_token(place, fresh);
+        let start = text.place;
+        let told = text.advance(chunk);
+        let place = text.place;
+        if is_void {
+            self.push_reset(start);
+        }
+        match told {
+            Told::Nothing => Taken::All,
+            Told::Fresh(fresh) => {
+                self.push_token(place, fresh);
+                Taken::All
+            }
+            Told::Hole => Taken::Gap,
         }
     }
 
@@ -276,42 +252,6 @@ impl Follower {
             name: "reset",
             data,
         });
-    }
-}
-
-impl Text {
-    /// The part of a chunk of the same attempt that continues the text; after a hole nothing does.
-    fn advance(&mut self, chunk: &TokenChunk) -> Option<String> {
-        if self.gap || chunk.block < self.place.block {
-            return None;
-        }
-        if chunk.block > self.place.block {
-            if chunk.block > self.place.block + 1 || chunk.offset > 0 {
-                self.gap = true;
-                return None;
-            }
-            self.before = self.before.map(|before| before + self.place.offset);
-            self.place.block = chunk.block;
-            self.place.offset = 0;
-        }
-        // Bytes of this chunk that were told already, by a repeat or before a resume.
-        let Some(repeated) = self.place.offset.checked_sub(chunk.offset) else {
-            self.gap = true;
-            return None;
-        };
-        if repeated >= chunk.text.len() as u64 {
-            return None;
-        }
-        let Some(fresh) = usize::try_from(repeated)
-            .ok()
-            .and_then(|repeated| chunk.text.get(repeated..))
-        else {
-            self.gap = true;
-            return None;
-        };
-        self.place.offset += fresh.len() as u64;
-        self.shown = true;
-        Some(fresh.to_owned())
     }
 }
 

@@ -220,6 +220,21 @@ fn lost_text_is_told_from_the_record() {
 }
 
 #[test]
+fn a_hole_in_the_text_is_said_and_filled_by_what_is_read_back() {
+    let mut follower = Follower::new(invocation(), Cursor::default());
+    assert_eq!(follower.take_chunk(&chunk(1, 8, "three")), Taken::Gap);
+    for piece in [
+        chunk(1, 0, "one "),
+        chunk(1, 4, "two "),
+        chunk(1, 8, "three"),
+    ] {
+        assert_eq!(follower.take_chunk(&piece), Taken::All);
+    }
+    follower.take_chunk(&chunk(1, 8, "three"));
+    assert_eq!(shown(&drain(&mut follower)), "one two three");
+}
+
+#[test]
 fn a_resume_inside_a_finished_step_gets_the_rest_or_starts_over() {
     let inside = |attempt, offset| Cursor {
         seq: 3,

@@ -32,6 +32,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const FEED_INTERVAL: Duration = Duration::from_secs(15);
 /// Pause after the feed could not be read.
 const FEED_RETRY: Duration = Duration::from_secs(1);
+/// Streamed text is read back at most this often, and at most so many pieces.
+const TEXT_INTERVAL: Duration = Duration::from_secs(1);
+const TEXT_PIECES_MAX: usize = 20_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
@@ -99,6 +102,8 @@ struct Live {
     behind: Option<Instant>,
     /// When the feed is to be read at the latest.
     look_at: Instant,
+    /// Text of a running step is missing; it is to be read back, at the earliest then.
+    text_behind: Option<Instant>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -164,6 +169,7 @@ impl Live {
             bell,
             behind: Some(now),
             look_at: now + FEED_INTERVAL,
+            text_behind: Some(now),
             permit: Some(permit),
         }))
     }
@@ -189,23 +195,34 @@ impl Live {
             if self.follower.has_ended() {
                 return None;
             }
-            if self.behind.is_some_and(|at| at <= Instant::now()) {
+            let now = Instant::now();
+            if self.behind.is_some_and(|at| at <= now) {
                 tokio::select! {
                     () = shutdown.cancelled() => return None,
                     read = self.read_feed() => read?,
                 }
                 continue;
             }
+            // After the feed: only then it is known which steps still run.
+            if self.behind.is_none() && self.text_behind.is_some_and(|at| at <= now) {
+                tokio::select! {
+                    () = shutdown.cancelled() => return None,
+                    () = self.read_text() => {}
+                }
+                continue;
+            }
             let look_at = self.behind.unwrap_or(self.look_at);
+            let text_at = self.text_behind.unwrap_or(look_at).max(now);
             tokio::select! {
                 () = shutdown.cancelled() => return None,
                 message = self.journal.next() => self.take_journal(&message?.payload),
                 message = self.tokens.next() => self.take_token(&message?.payload),
                 changed = self.bell.changed() => {
                     changed.ok()?;
-                    self.behind = Some(Instant::now());
+                    (self.behind, self.text_behind) = (Some(now), Some(now));
                 }
                 () = tokio::time::sleep_until(look_at) => self.behind = Some(Instant::now()),
+                () = tokio::time::sleep_until(text_at), if self.behind.is_none() && self.text_behind.is_some() => {}
             }
         }
     }
@@ -227,11 +244,37 @@ impl Live {
     }
 
     fn take_token(&mut self, payload: &[u8]) {
+        if self.take_chunk(payload) == Taken::Gap && self.text_behind.is_none() {
+            self.text_behind = Some(Instant::now() + TEXT_INTERVAL);
+        }
+    }
+
+    fn take_chunk(&mut self, payload: &[u8]) -> Taken {
         match serde_json::from_slice::<TokenChunk>(payload) {
             Ok(chunk) => self.follower.take_chunk(&chunk),
             // The step's record has the text.
             Err(error) => {
-                tracing::warn!(%error, invocation = %self.id, "a token message could not be read")
+                tracing::warn!(%error, invocation = %self.id, "a token message could not be read");
+                Taken::All
+            }
+        }
+    }
+
+    /// Reads the streamed text back from its beginning. What is not kept any more comes with the step's record.
+    async fn read_text(&mut self) {
+        self.text_behind = None;
+        let subject = Subject::Tokens {
+            tenant: self.caller.tenant.clone(),
+            invocation: self.id,
+        };
+        match self.app.bus.read_back(&subject, TEXT_PIECES_MAX).await {
+            Ok(pieces) => {
+                for piece in pieces {
+                    self.take_chunk(&piece.payload);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, invocation = %self.id, "its streamed text could not be read back")
             }
         }
     }

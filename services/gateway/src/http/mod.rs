@@ -153,3 +153,20 @@ fn cors(app: &App) -> CorsLayer {
             name(edge::REQUEST_ID_HEADER),
         ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_problem_without_its_words() {
+        let (response, problem) =
+            problem::render(panicked(Box::new("the password")), "GET", "/", "r");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let problem = problem.expect("a problem");
+        assert!(
+            problem.is(Code::Internal) && !problem.detail.contains("password"),
+            "{problem:?}"
+        );
+    }
+}

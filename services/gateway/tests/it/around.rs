@@ -173,3 +173,24 @@ async fn a_wait_outlasts_the_request_timeout() {
     let (response, ()) = tokio::join!(waiting, later);
     assert_eq!(response.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_a_timeout_and_the_next_request_works() {
+    let config = gateway::Config {
+        request_timeout_ms: 200,
+        ..gateway::Config::default()
+    };
+    let edge = Edge::start_with(config).await;
+    // Nobody serves this endpoint, which is believed only after a while.
+    let late = edge
+        .get("/api/v1/agents/sofia/versions")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(late.status(), 504);
+    assert_eq!(problem(late).await["type"], "mesh/timeout");
+    assert_eq!(
+        edge.get("/api/v1/models").send().await.unwrap().status(),
+        200
+    );
+}

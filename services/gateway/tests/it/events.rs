@@ -7,84 +7,12 @@ use bytes::Bytes;
 use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
 use mesh_api::journal::*;
-use mesh_types::{Subject, Tenant, Timestamp};
+use mesh_types::{Subject, Tenant};
 use serde_json::{Value, json};
 
+use crate::facts::journal;
 use crate::made::the_invocation;
 use crate::support::{Edge, problem};
-
-fn record(seq: u32, fact: Fact) -> Record {
-    Record {
-        seq,
-        epoch: 1,
-        at: Timestamp::from_millis(i64::from(seq)),
-        fact,
-    }
-}
-
-fn begun(step: u32) -> Fact {
-    let (kind, effect) = (StepKind::Model, Effect::Idempotent);
-    Fact::Begun(Begun {
-        step,
-        kind,
-        name: "mock".into(),
-        effect,
-        input: json!({"asked": step}),
-    })
-}
-
-fn done(step: u32, text: &str) -> Fact {
-    Fact::Done(Box::new(Done {
-        step,
-        kind: StepKind::Model,
-        name: "mock".into(),
-        effect: Effect::Idempotent,
-        input: None,
-        output: Some(json!({"text": text})),
-        error: None,
-        usage: Usage::default(),
-        attempt: 1,
-        started_at: Timestamp::EPOCH,
-        ended_at: Timestamp::EPOCH,
-    }))
-}
-
-fn ended() -> Fact {
-    Fact::Ended(Box::new(Ended {
-        outcome: Outcome::Completed,
-        reason: None,
-        output: Some(json!({"text": "bye"})),
-        error: None,
-        usage: Usage::default(),
-        provider: Some("mock".into()),
-    }))
-}
-
-/// Two model calls between start and end.
-fn journal() -> Vec<Record> {
-    let accepted = Accepted {
-        agent: "sofia".parse().unwrap(),
-        version: 1,
-        actor: "dev".into(),
-    };
-    let claimed = Claimed {
-        holder: "hosted".into(),
-        incarnation: 1,
-    };
-    let facts = [
-        Fact::Accepted(accepted),
-        Fact::Claimed(claimed),
-        begun(1),
-        done(1, "one two"),
-        begun(2),
-        done(2, "three"),
-        ended(),
-    ];
-    (1..)
-        .zip(facts)
-        .map(|(seq, fact)| record(seq, fact))
-        .collect()
-}
 
 const ALL: [&str; 5] = [
     "invocation.queued",
@@ -142,6 +70,15 @@ impl Edge {
             .await
             .unwrap();
         self.bus.flush().await.unwrap();
+    }
+
+    async fn tokens_are_stored(&self, count: usize) {
+        let subject = Subject::Tokens {
+            tenant: Tenant::default(),
+            invocation: the_invocation(),
+        };
+        let stored = || async { self.bus.read_back(&subject, 100).await.unwrap().len() == count };
+        mesh_testkit::wait_until(Duration::from_secs(10), stored).await;
     }
 
     async fn follow(&self, last: Option<&str>) -> impl Stream<Item = Event> + Unpin + use<> {
@@ -322,6 +259,30 @@ async fn tokens_are_told_live_and_what_was_lost_comes_from_the_record() {
             "invocation.completed"
         ]
     );
+}
+
+#[tokio::test]
+async fn who_comes_late_or_was_away_reads_the_running_text_from_its_beginning() {
+    let edge = Edge::start().await;
+    edge.bus
+        .apply_topology(&mesh_bus::topology::standard())
+        .await
+        .unwrap();
+    edge.commit(&journal()[..3]);
+    edge.token(1, 1, 0, "one ").await;
+    edge.token(1, 1, 4, "two ").await;
+    edge.tokens_are_stored(2).await;
+    let mut stream = edge.follow(None).await;
+    let mut told = take(&mut stream, 4).await;
+    assert_eq!(names(&told)[2..], ["token", "token"]);
+    drop(stream);
+    edge.token(1, 1, 8, "three ").await;
+    edge.tokens_are_stored(3).await;
+    let mut stream = edge.follow(Some(&told[3].id)).await;
+    told.extend(take(&mut stream, 1).await);
+    edge.token(1, 1, 14, "four").await;
+    told.extend(take(&mut stream, 1).await);
+    assert_eq!(shown(&told), "one two three four");
 }
 
 #[tokio::test]

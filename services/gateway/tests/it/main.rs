@@ -10,6 +10,7 @@ mod bad_input;
 mod bad_names;
 mod cases;
 mod events;
+mod facts;
 mod kept;
 mod life;
 mod made;

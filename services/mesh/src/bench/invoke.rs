@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::report::{self, Intake, Level, rounded};
 use super::store::{self, rows, scratch};
 use crate::failure::advised;
-use crate::output::Format;
+use crate::output::Output;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Postgres's processes report their counters at most once a second, after a commit.
@@ -26,7 +26,7 @@ const COUNTERS_LAG: Duration = Duration::from_millis(1_050);
 /// Enough that every lane commits once.
 const NUDGES: u64 = 12;
 
-pub(super) async fn run(args: InvokeArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: InvokeArgs, output: Output) -> anyhow::Result<()> {
     let progress = Progress::new();
     let bench = Bench::new(args, &progress).await?;
     let Some(lock) = scratch::lock(&bench.place.owner).await? else {
@@ -53,7 +53,7 @@ pub(super) async fn run(args: InvokeArgs) -> anyhow::Result<()> {
     let levels = measured?;
     removed.context("the rows of tenant `bench-ceiling` are not removed; the next measurement does it")?;
     drop(progress);
-    report::print(&levels, if bench.json { Format::Json } else { Format::Table })?;
+    report::print(&levels, output)?;
     match levels.iter().find_map(|level| level.first_failure.as_ref()) {
         Some(failure) => bail!("some calls failed, the first with: {failure}"),
         None => Ok(()),
@@ -68,7 +68,6 @@ struct Bench {
     bounds: Bounds,
     no_ceiling: bool,
     no_intake: bool,
-    json: bool,
 }
 
 impl Bench {
@@ -99,7 +98,6 @@ impl Bench {
             bounds,
             no_ceiling: args.no_ceiling,
             no_intake: args.no_intake,
-            json: args.json,
         })
     }
 

@@ -15,6 +15,7 @@ mod store;
 
 use clap::{Args, Subcommand};
 
+use crate::output::Output;
 use place::PlaceArgs;
 
 /// Arguments of `mesh bench`.
@@ -65,16 +66,13 @@ pub(crate) struct InvokeArgs {
     /// Leave out the durable inbox
     #[arg(long)]
     no_intake: bool,
-    /// Print a list of levels as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
 
 /// Runs the measurement that was asked for and prints it.
-pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: BenchArgs, output: Output) -> anyhow::Result<()> {
     match args.what {
-        What::Invoke(args) => invoke::run(args).await,
+        What::Invoke(args) => invoke::run(args, output).await,
     }
 }

@@ -1,13 +1,12 @@
 //! Where the mesh is that is measured, and whether what it confirms is on disk.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use mesh_bus::{Bus, BusOptions, LazySync};
-use mesh_runtime::config::Environment;
+use mesh_runtime::config::{Environment, process_environment};
 use mesh_servers::HomeState;
 use mesh_store::{Role, StoreOptions};
 use serde::Serialize;
@@ -65,7 +64,7 @@ pub(super) struct Durability {
 impl Place {
     /// Finds and reaches the mesh.
     pub(super) async fn find(args: PlaceArgs) -> anyhow::Result<Self> {
-        let environment = Environment::read(&std::env::vars().collect::<BTreeMap<_, _>>())?;
+        let environment = Environment::read(&process_environment())?;
         let home = environment.home.clone();
         let running = running(home.clone()).await?;
         let state = running.as_ref().map(|(_, state)| state);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::place::Durability;
 use super::processes::ByProcess;
-use crate::output::{Format, Output, Table};
+use crate::output::{Output, Table};
 
 /// One level; `null` is what was not measured.
 #[derive(Debug, Serialize)]
@@ -63,8 +63,7 @@ pub(super) struct Intake {
     pub(super) seconds: f64,
 }
 
-pub(super) fn print(levels: &[Level], format: Format) -> anyhow::Result<()> {
-    let output = Output::new(format);
+pub(super) fn print(levels: &[Level], output: Output) -> anyhow::Result<()> {
     output.show(&levels, || tables(levels, output))
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "URL", help_heading = "Options of every command")]
     url: Option<String>,
     /// How to print the result
-    #[arg(short, long = "output", global = true, value_enum, value_name = "FORMAT", help_heading = "Options of every command")]
+    #[arg(short = 'o', long = "output", global = true, value_enum, value_name = "FORMAT", help_heading = "Options of every command")]
     format: Option<Format>,
     /// Short for `-o json`
     #[arg(long, global = true, conflicts_with = "format", help_heading = "Options of every command")]

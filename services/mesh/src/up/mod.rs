@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use clap::Args;
 use mesh_runtime::lifecycle::{Outcome, run_until_stopped, signals};
 use mesh_runtime::telemetry::{self, TelemetryOptions};
-use mesh_servers::{HomeLock, HomeState};
+use mesh_servers::{HTTP_PORT_VARIABLE, HomeLock, HomeState, check_free};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Session;
@@ -31,7 +31,7 @@ use stack::Stack;
 pub(crate) use detach::start as start_detached;
 pub(crate) use log::path as log_path;
 pub(crate) use servers::{nats_dir, postgres_dir};
-pub(crate) use stack::{lazy_sync, prepare_bus};
+pub(crate) use stack::{lazy_sync};
 pub(crate) use table::without_password;
 
 /// Start everything on this machine and serve until Ctrl-C
@@ -123,13 +123,17 @@ struct Up<'a> {
 impl Up<'_> {
     /// From nothing to serving, and back to nothing at the shutdown.
     async fn serve(&self, configs: Configs, metrics: mesh_runtime::Metrics, report: &Report) -> anyhow::Result<()> {
-        // Before the slow part: a taken port is told at once.
-        let edge = Edge::bind(configs.gateway.clone()).await?;
-        let http = format!("http://{}", edge.address());
+        // Before the slow part: a taken port is told at once, and bound only when it can be served.
+        match configs.gateway.port {
+            0 => {}
+            port => check_free(port, HTTP_PORT_VARIABLE)?,
+        }
         let Some(started) = self.until_shutdown(Servers::start(self.home(), &self.session.environment, report)).await else {
             return Ok(());
         };
         let servers = started?;
+        let edge = Edge::bind(configs.gateway.clone()).await?;
+        let http = format!("http://{}", edge.address());
         let state = HomeState {
             pid: std::process::id(),
             http,
@@ -159,13 +163,15 @@ impl Up<'_> {
         report.say("bringing the database's schema and the streams up to date");
         stack.prepare(&self.session.environment).await?;
         report.say("starting the services");
-        stack.start();
+        stack.start_services();
         stack.wait_until_answering().await?;
         if !self.args.no_demo {
             report.say("seeding the demo");
             seed::demo(&stack.context).await;
         }
-        stack.wait_until_healthy().await
+        stack.wait_until_healthy().await?;
+        stack.start_gateway();
+        Ok(())
     }
 
     async fn until_shutdown<F: Future>(&self, work: F) -> Option<F::Output> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,8 +19,6 @@ use super::servers::Servers;
 const ANSWERING_DEADLINE: Duration = Duration::from_secs(60);
 const LISTEN: Duration = Duration::from_millis(50);
 const DRAIN: Duration = Duration::from_secs(15);
-/// Name of the probe that keeps `/health` from saying ok before all of it is up.
-const STARTED: &str = "started";
 
 pub(super) struct Stack {
     configs: Arc<Configs>,
@@ -31,7 +28,6 @@ pub(super) struct Stack {
     pub(super) context: Context,
     /// Of all services behind the gateway: cancelled when it has drained.
     inner: Context,
-    is_started: Arc<AtomicBool>,
 }
 
 impl Stack {
@@ -54,19 +50,12 @@ impl Stack {
         let inner = context.for_service("mesh");
         let inner = Context { shutdown: CancellationToken::new(), ..inner };
         context.shutdown = shutdown;
-        let is_started = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&is_started);
-        context.health.register_with(STARTED, move || {
-            let is_started = seen.load(Ordering::Relaxed);
-            async move { if is_started { Ok(()) } else { Err("is starting".to_owned()) } }
-        });
         Ok(Self {
             configs: Arc::new(configs),
             edge: Arc::new(edge),
             database_url: servers.database_url.clone(),
             context,
             inner,
-            is_started,
         })
     }
 
@@ -80,21 +69,25 @@ impl Stack {
         tokio::try_join!(migrate, topology).map(drop)
     }
 
-    pub(super) fn start(&self) {
-        for service in Service::ALL {
-            let context = match service {
-                Service::Gateway => self.context.clone(),
-                _ => self.inner.clone(),
-            };
-            let (configs, edge) = (Arc::clone(&self.configs), Arc::clone(&self.edge));
-            let tasks = context.tasks.clone();
-            tasks.spawn(service.name(), async move {
-                let ended = services::run(service, &configs, Some(&edge), &context, Restart::WithBackoff).await;
-                if let Err(error) = ended {
-                    tracing::error!(service = service.name(), %error, "a service did not stop in order");
-                }
-            });
-        }
+    pub(super) fn start_services(&self) {
+        let behind = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
+        behind.for_each(|service| self.start(service, self.inner.clone()));
+    }
+
+    /// Last: whoever reaches the gateway finds everything behind it.
+    pub(super) fn start_gateway(&self) {
+        self.start(Service::Gateway, self.context.clone());
+    }
+
+    fn start(&self, service: Service, context: Context) {
+        let (configs, edge) = (Arc::clone(&self.configs), Arc::clone(&self.edge));
+        let tasks = context.tasks.clone();
+        tasks.spawn(service.name(), async move {
+            let ended = services::run(service, &configs, Some(&edge), &context, Restart::WithBackoff).await;
+            if let Err(error) = ended {
+                tracing::error!(service = service.name(), %error, "a service did not stop in order");
+            }
+        });
     }
 
     /// Until each service has been heard on the bus.
@@ -114,9 +107,8 @@ impl Stack {
         }
     }
 
-    /// Lets `/health` say what the probes say, and waits until they all are well.
+    /// Until every probe is well.
     pub(super) async fn wait_until_healthy(&self) -> anyhow::Result<()> {
-        self.is_started.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + ANSWERING_DEADLINE;
         loop {
             let report = self.context.health.check().await;

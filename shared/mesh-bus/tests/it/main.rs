@@ -11,6 +11,7 @@ mod consuming;
 mod kv;
 mod limits;
 mod publishing;
+mod reading_back;
 mod reconnecting;
 mod servers;
 mod services;

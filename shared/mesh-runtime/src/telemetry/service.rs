@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use tracing::span::{Attributes, Id};
-use tracing::{Metadata, Span};
+use tracing::{Level, Metadata, Span};
 use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -34,10 +34,11 @@ thread_local! {
     static CURRENT: RefCell<Vec<(u64, Arc<str>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Sees only spans that have the field, which are few.
+/// Sees only spans that have the field, which are few, and of the levels that the hint names: a lower one would cost
+/// every debug callsite a look.
 pub(super) fn filter() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     let has_field: fn(&Metadata<'_>) -> bool =
-        |metadata| metadata.is_span() && metadata.fields().field(FIELD).is_some();
+        |metadata| metadata.is_span() && *metadata.level() <= Level::INFO && metadata.fields().field(FIELD).is_some();
     filter_fn(has_field).with_max_level_hint(LevelFilter::INFO)
 }
 

@@ -1,1 +1,17 @@
-//! The started mesh, from outside.
+//! The started mesh, from outside: the built `mesh` program with real servers, asked by HTTP, NATS and its own
+//! command line. The harness kills everything it started, also when a test panics.
+
+mod harness;
+
+mod bad_http;
+mod bad_nats;
+mod boundaries;
+mod cli;
+mod degraded;
+mod keys;
+mod lifecycle;
+mod massacre;
+mod outlives;
+mod pages;
+mod readme;
+mod serve;

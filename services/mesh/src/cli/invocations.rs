@@ -1,0 +1,214 @@
+//! `mesh invocations`, `steps`, `cancel`: what ran, how, and to stop it.
+
+use clap::Args;
+use mesh_api::Page;
+use mesh_api::execution::{Counts, Invocation, State, Step};
+use mesh_types::{AgentName, InvocationId, Timestamp};
+use serde_json::{Value, json};
+
+use super::Session;
+use super::get::nothing;
+use crate::failure::Usage;
+use crate::output::{Output, Table, age, now, shortened, took};
+
+/// List invocations, newest first
+#[derive(Debug, Args)]
+#[command(after_help = LIST_EXAMPLES)]
+pub(crate) struct InvocationsArgs {
+    /// Of this agent
+    #[arg(short, long)]
+    agent: Option<AgentName>,
+    /// In this state: queued running waiting completed failed cancelled dead
+    #[arg(short, long, value_parser = parse_state)]
+    state: Option<State>,
+    /// Of this session
+    #[arg(long)]
+    session: Option<String>,
+    /// Children of this invocation
+    #[arg(long)]
+    parent: Option<InvocationId>,
+    /// Of the tree below this invocation
+    #[arg(long)]
+    root: Option<InvocationId>,
+    /// Created at or after, such as 2026-11-21T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Created before
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Words in the text, the error or the id
+    #[arg(short, long, value_name = "WORDS")]
+    query: Option<String>,
+    /// At most so many
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Only count them, by state
+    #[arg(long)]
+    count: bool,
+}
+
+const LIST_EXAMPLES: &str = "Examples:
+  mesh invocations
+  mesh invocations --agent sofia --state failed
+  mesh invocations --since 2026-11-21T00:00:00Z --count
+  mesh invocations -q refund -o json
+
+`mesh steps ID` shows how one ran, `mesh describe invocation ID` all of it.";
+
+/// Show the journaled steps of an invocation
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --json | jq '.items[].output'")]
+pub(crate) struct StepsArgs {
+    id: InvocationId,
+    /// Leave out input and output
+    #[arg(long)]
+    no_bodies: bool,
+}
+
+/// Cancel an invocation
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mesh cancel inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --reason \"wrong customer\"")]
+pub(crate) struct CancelArgs {
+    #[arg(required = true)]
+    ids: Vec<InvocationId>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Steps of one invocation that are read at most.
+const STEPS_MAX: usize = 10_000;
+
+fn parse_state(text: &str) -> Result<State, String> {
+    text.parse().map_err(|problem: mesh_types::Problem| format!("{}; {}", problem.detail, problem.next.unwrap_or_default()))
+}
+
+pub(super) fn parse_id(text: &str) -> anyhow::Result<InvocationId> {
+    text.parse().map_err(|error: mesh_types::IdError| Usage(error.to_string()).into())
+}
+
+pub(crate) async fn list(args: InvocationsArgs, session: &Session) -> anyhow::Result<()> {
+    let client = session.client()?;
+    let output = session.output;
+    let query = [
+        ("agent", args.agent.map(|agent| agent.to_string())),
+        ("state", args.state.map(|state| state.as_str().to_owned())),
+        ("session", args.session),
+        ("parent", args.parent.map(|id| id.to_string())),
+        ("root", args.root.map(|id| id.to_string())),
+        ("since", args.since.map(|at| at.to_string())),
+        ("until", args.until.map(|at| at.to_string())),
+        ("q", args.query),
+    ];
+    if args.count {
+        let counts: Counts = client.get("/api/v1/invocations/counts", &query).await?;
+        return output.show(&counts, || counted(output, &counts));
+    }
+    let page: Page<Invocation> = client.list("/api/v1/invocations", &query, args.limit as usize).await?;
+    output.show(&page, || {
+        if page.items.is_empty() {
+            return nothing(output);
+        }
+        table(output, &page.items)?;
+        if page.next.is_some() {
+            output.note(&format!("there are more: --limit {}", args.limit.saturating_mul(5)));
+        }
+        Ok(())
+    })
+}
+
+fn counted(output: Output, counts: &Counts) -> anyhow::Result<()> {
+    let mut table = Table::new(output, &["STATE", "COUNT"]);
+    let counts = serde_json::to_value(counts)?;
+    for name in State::ALL.map(State::as_str).into_iter().chain(["all"]) {
+        table.row([name.to_owned(), counts[name].to_string()]);
+    }
+    table.print()
+}
+
+pub(super) fn table(output: Output, items: &[Invocation]) -> anyhow::Result<()> {
+    let mut table = Table::new(output, &["ID", "AGENT", "STATE", "AGE", "TOOK", "PROVIDER", "RESULT"]);
+    let now = now();
+    for one in items {
+        let took = one.started_at.zip(one.ended_at).map(|(from, to)| took(to.since(from)));
+        table.row([
+            one.id.to_string(),
+            one.agent.to_string(),
+            one.state.as_str().to_owned(),
+            age(one.created_at, now),
+            took.unwrap_or_default(),
+            one.provider.clone().unwrap_or_default(),
+            shortened(&result_of(one), 60),
+        ]);
+    }
+    table.print()
+}
+
+/// The answer's text, else the error, else what was asked.
+fn result_of(one: &Invocation) -> String {
+    if let Some(error) = &one.error {
+        return error.detail.clone();
+    }
+    match &one.output {
+        Some(output) => text_of(output),
+        None => one.payload.get("text").and_then(Value::as_str).map(|text| format!("({text})")).unwrap_or_default(),
+    }
+}
+
+/// What a person reads of an output: its text, where it has one.
+pub(super) fn text_of(output: &Value) -> String {
+    match output.get("text").unwrap_or(output) {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+pub(crate) async fn steps(args: StepsArgs, session: &Session) -> anyhow::Result<()> {
+    let bodies = [("bodies", args.no_bodies.then(|| "false".to_owned()))];
+    let path = format!("/api/v1/invocations/{}/steps", args.id);
+    let page: Page<Step> = session.client()?.list(&path, &bodies, STEPS_MAX).await?;
+    let output = session.output;
+    output.show(&page, || if page.items.is_empty() { nothing(output) } else { steps_table(output, &page.items) })
+}
+
+pub(super) fn steps_table(output: Output, items: &[Step]) -> anyhow::Result<()> {
+    let mut table = Table::new(output, &["#", "KIND", "NAME", "TOOK", "TOKENS", "TRY", "RESULT"]);
+    for step in items {
+        let tokens = match (step.usage.input_tokens, step.usage.output_tokens) {
+            (0, 0) => String::new(),
+            (input, output) => format!("{input}+{output}"),
+        };
+        let result = match (&step.error, &step.output) {
+            (Some(error), _) => format!("{}: {}", error.kind, error.detail),
+            (None, Some(output)) => text_of(output),
+            (None, None) => String::new(),
+        };
+        table.row([
+            step.number.to_string(),
+            step.kind.as_str().to_owned(),
+            step.name.clone(),
+            step.ended_at.map_or_else(|| "runs".to_owned(), |at| took(at.since(step.started_at))),
+            tokens,
+            step.attempt.to_string(),
+            shortened(&result, 70),
+        ]);
+    }
+    table.print()
+}
+
+pub(crate) async fn cancel(args: CancelArgs, session: &Session) -> anyhow::Result<()> {
+    let client = session.client()?;
+    let output = session.output;
+    let mut done = Vec::new();
+    for id in args.ids {
+        let body = json!({ "reason": args.reason });
+        let invocation: Invocation = client.post(&format!("/api/v1/invocations/{id}/cancel"), &body).await?;
+        if output.is_table() {
+            let word = if invocation.state.is_ended() { "is" } else { "will be cancelled; it is" };
+            output.line(&format!("{id} {word} {}", invocation.state.as_str()))?;
+        }
+        done.push(invocation);
+    }
+    if output.is_table() { Ok(()) } else { output.show(&json!({ "items": done }), || Ok(())) }
+}
