@@ -16,6 +16,13 @@ pub struct Config {
     pub hosted_slots: u32,
     /// Seconds that running invocations get at a shutdown before they are left to the next owner.
     pub drain_seconds: u64,
+    /// Goes on with a database that is older than what was relayed of it, as after a restore, and starts a new feed.
+    /// Needed for one start only.
+    pub accept_older_database: bool,
+    /// Days that an idempotency key is known after the end of its invocation.
+    pub keys_kept_days: u32,
+    /// Days that the feed can be read back.
+    pub feed_kept_days: u32,
     /// Test hook: the process aborts once a record of this seq is committed. 0: never.
     pub abort_after_seq: u32,
 }
@@ -28,6 +35,9 @@ impl Default for Config {
             lanes: 2,
             hosted_slots: 1_024,
             drain_seconds: 5,
+            accept_older_database: false,
+            keys_kept_days: 7,
+            feed_kept_days: 7,
             abort_after_seq: 0,
         }
     }
@@ -40,6 +50,9 @@ impl Validate for Config {
         }
         if self.hosted_slots == 0 {
             return Err("execution.hosted_slots must be at least 1".into());
+        }
+        if self.keys_kept_days == 0 || self.feed_kept_days == 0 {
+            return Err("execution.keys_kept_days and execution.feed_kept_days must be at least 1".into());
         }
         self.instance
             .parse::<mesh_types::Token>()

@@ -6,20 +6,25 @@ use std::time::Duration;
 use futures::future::join_all;
 use mesh_api::Caller;
 use mesh_api::execution::{InvokeRequest, RouterRequest};
-use mesh_bus::{Delivery, Headers, Puller, Settled};
+use mesh_bus::{BusError, Delivery, Headers, Puller, Settled};
 use mesh_runtime::Context;
 use mesh_types::{AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
+use crate::directory::Owner;
 use crate::request::Prepared;
-use crate::router::{Owner, Router};
+use crate::router::Router;
 use crate::store::dead_letters;
 
 const BATCH: usize = 256;
 const BATCH_WAIT: Duration = Duration::from_secs(5);
 const RETRY_IN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(500);
+/// How soon a process sees that it owns shard 0.
+const OWNER_POLL: Duration = Duration::from_millis(100);
+/// Deliveries of a message that fails inside each time.
+const FAILURES_MAX: u32 = 30;
 
 pub(crate) struct Intake {
     pub(crate) context: Context,
@@ -33,54 +38,59 @@ impl Intake {
         let shutdown = self.context.shutdown.clone();
         let mut puller: Option<Puller> = None;
         while !shutdown.is_cancelled() {
-            let worked = tokio::select! {
-                () = shutdown.cancelled() => return,
-                worked = self.turn(&mut puller) => worked,
-            };
-            if let Err(error) = worked {
-                tracing::warn!(%error, "INVOCATIONS cannot be read; trying again");
-                puller = None;
+            if self.router.directory.owner(0) != Owner::Here {
+                give_back(puller.take()).await;
                 tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = shutdown.cancelled() => {}
+                    () = tokio::time::sleep(OWNER_POLL) => {}
+                }
+                continue;
+            }
+            let pulled = tokio::select! {
+                () = shutdown.cancelled() => break,
+                pulled = self.pull(&mut puller) => pulled,
+            };
+            match pulled {
+                // Finished even at a shutdown: what is accepted is acked at once, not delivered again half a minute later.
+                Ok(batch) => self.take(batch).await,
+                Err(error) => {
+                    tracing::warn!(%error, "INVOCATIONS cannot be read; trying again");
+                    puller = None;
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
                 }
             }
         }
+        give_back(puller).await;
     }
 
-    async fn turn(&self, puller: &mut Option<Puller>) -> Result<(), mesh_bus::BusError> {
-        if self.router.directory.owner(0) != Owner::Here {
-            *puller = None;
-            tokio::time::sleep(PAUSE).await;
-            return Ok(());
-        }
+    async fn pull(&self, puller: &mut Option<Puller>) -> Result<Vec<Delivery>, BusError> {
         let puller = match puller {
             Some(puller) => puller,
             None => puller.insert(self.context.bus.pull(mesh_bus::topology::intake()).await?),
         };
-        let batch = puller.next_batch(BATCH, BATCH_WAIT).await?;
-        if !batch.is_empty() {
-            self.take(batch).await;
-        }
-        Ok(())
+        puller.next_batch(BATCH, BATCH_WAIT).await
     }
 
-    /// Prepared one after the other, so that lanes get them in stream order; then all are waited for; then acked.
+    /// Prepared first, so that lanes get all of them in stream order; then all are waited for; then acked.
     async fn take(&self, batch: Vec<Delivery>) {
-        let mut accepts = Vec::with_capacity(batch.len());
-        for delivery in batch {
-            let parsed = parse(&delivery);
-            let prepared = match &parsed {
+        let parsed: Vec<_> = batch.iter().map(parse).collect();
+        // All at once: one agent that must be asked for holds up nobody behind it for long.
+        let prepared = join_all(batch.iter().zip(&parsed).map(|(delivery, parsed)| async move {
+            match parsed {
                 Ok(parsed) => {
                     let request = parsed.request.clone();
-                    self.router.prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(&delivery))).await
+                    self.router.prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(delivery))).await
                 }
                 Err((_, problem)) => Err(problem.clone()),
-            };
-            accepts.push(self.finish(delivery, parsed, prepared));
-        }
+            }
+        }))
+        .await;
+        let accepts = batch.into_iter().zip(parsed).zip(prepared);
         // Polled in order: each hands its accept to a lane before it waits for the first time.
-        join_all(accepts).await;
+        join_all(accepts.map(|((delivery, parsed), prepared)| self.finish(delivery, parsed, prepared))).await;
     }
 
     async fn finish(&self, delivery: Delivery, parsed: Result<Parsed, (Tenant, Problem)>, prepared: Result<Prepared, Problem>) {
@@ -93,7 +103,7 @@ impl Intake {
         };
         let settled = match accepted {
             Ok(()) => Settled::Ack,
-            Err(problem) if problem.is_transient() || problem.status == 500 => {
+            Err(problem) if may_pass(&problem, delivery.delivered) => {
                 tracing::warn!(%problem, sequence = delivery.stream_sequence, "an invocation cannot be accepted now; trying again");
                 Settled::RetryIn(RETRY_IN)
             }
@@ -132,6 +142,19 @@ impl Intake {
             }
         }
         Settled::Dead(problem)
+    }
+}
+
+/// Whether the same message may be accepted later. A failure inside is believed to be one of the message itself after a
+/// while, so that it does not come back for ever.
+fn may_pass(problem: &Problem, delivered: u32) -> bool {
+    problem.is_transient() || (problem.status >= 500 && delivered < FAILURES_MAX)
+}
+
+/// What was pulled and not taken goes to the next owner at once.
+async fn give_back(puller: Option<Puller>) {
+    if let Some(puller) = puller {
+        puller.close().await;
     }
 }
 

@@ -7,7 +7,10 @@ mod agents;
 mod bus;
 mod config;
 mod core;
+mod directory;
+mod history;
 mod hosted;
+mod housekeeping;
 mod intake;
 mod lane;
 mod relay;
@@ -23,7 +26,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mesh_bus::BusError;
+use mesh_bus::{BusError, ServiceHandle};
 use mesh_runtime::{Context, health};
 use mesh_store::{Role, StoreError, StoreOptions};
 use mesh_types::Problem;
@@ -37,14 +40,17 @@ pub use steward::Namesake;
 
 use crate::agents::Agents;
 use crate::core::Holder;
+use crate::directory::Directory;
+use crate::history::History;
 use crate::hosted::Slots;
+use crate::housekeeping::Keep;
 use crate::intake::Intake;
 use crate::lane::command::LaneHandle;
 use crate::lane::{Lane, LaneContext};
 use crate::relay::{Adopted, Committed, Marks, Relay};
 use crate::router::Router;
 use crate::state::State;
-use crate::steward::{Directory, HandOver, Steward};
+use crate::steward::{HandOver, Held, Steward};
 use crate::worker::Hosted;
 
 /// Streamed tokens on their way to NATS.
@@ -52,8 +58,10 @@ const TOKENS_QUEUED_MAX: usize = 4_096;
 /// Calls that are worked on at the same time; each waits for an end and holds little.
 const CALLS_MAX: usize = 8_192;
 const SETTLE: Duration = Duration::from_secs(5);
+/// Name of the probe that fails while an older database is refused.
+const FEED_PROBE: &str = "feed";
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,6 +73,8 @@ pub enum Error {
     Endpoint(#[from] Problem),
     #[error(transparent)]
     Namesake(#[from] Namesake),
+    #[error("a lane, the relay or the steward of execution ended; the log says why")]
+    Broken,
 }
 
 /// Serves until `context.shutdown`; waits for the database and its schema first, for ever.
@@ -96,6 +106,7 @@ struct Parts {
     tokens: mpsc::Receiver<(mesh_types::Subject, mesh_api::journal::TokenChunk)>,
     agents: Arc<Agents>,
     draining: CancellationToken,
+    closing: CancellationToken,
     stop_lanes: CancellationToken,
     stop_relay: CancellationToken,
     stop_steward: CancellationToken,
@@ -109,7 +120,8 @@ impl Parts {
         let (adopted_sender, adopted) = mpsc::unbounded_channel::<Adopted>();
         let (hand_overs, asked) = mpsc::unbounded_channel::<HandOver>();
         let (tokens_sender, tokens) = mpsc::channel(TOKENS_QUEUED_MAX);
-        let (draining, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
+        let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
+        let stop_lanes = CancellationToken::new();
         let (stop_relay, stop_steward) = (CancellationToken::new(), CancellationToken::new());
         let directory = Directory::new();
         let marks = Arc::new(Marks::default());
@@ -137,7 +149,7 @@ impl Parts {
                     slots: Arc::clone(&slots),
                     start: Box::new(move |start| hosted.start(start)),
                     relay: relay_sender.clone(),
-                    lost: Box::new(move |shard| directory.lost(shard)),
+                    lost: Box::new(move |shard, epoch| directory.lost(shard, epoch)),
                     relayed: Arc::clone(&marks),
                     draining: draining.clone(),
                     stop: stop_lanes.clone(),
@@ -152,20 +164,26 @@ impl Parts {
             lanes: handles.clone(),
             directory: Arc::clone(&directory),
             readers: readers.clone(),
+            closing: closing.clone(),
         });
         let steward = Steward {
             context: context.clone(),
             stop: stop_steward.clone(),
+            draining: draining.clone(),
             pool: pool.clone(),
             instance,
             lanes: handles.clone(),
             directory: Arc::clone(&directory),
+            history: History {
+                bus: context.bus.clone(),
+                pool: pool.clone(),
+                marks: Arc::clone(&marks),
+                accepts_older: config.accept_older_database,
+            },
             marks: Arc::clone(&marks),
             adopted: adopted_sender,
-            held: HashMap::new(),
-            seen: HashMap::new(),
-            stolen: Vec::new(),
             asked,
+            memory: Held::default(),
         };
         let relay = Relay {
             bus: context.bus.clone(),
@@ -174,6 +192,7 @@ impl Parts {
             committed,
             adopted,
             stop: stop_relay.clone(),
+            feeds: HashMap::new(),
             marked: HashMap::new(),
         };
         let state = Arc::new(State {
@@ -188,75 +207,98 @@ impl Parts {
             readers,
             hand_overs,
         });
-        Self { state, steward, relay, lanes, tokens, agents, draining, stop_lanes, stop_relay, stop_steward }
+        Self { state, steward, relay, lanes, tokens, agents, draining, closing, stop_lanes, stop_relay, stop_steward }
     }
 
     async fn serve(self, context: Context) -> Result<(), Error> {
-        let Self { state, steward, relay, lanes, tokens, agents, draining, stop_lanes, stop_relay, stop_steward } = self;
+        let Self { state, steward, relay, lanes, tokens, agents, draining, closing, stop_lanes, stop_relay, stop_steward } = self;
+        watch_feed(&context, &state.directory);
         let tasks = &context.tasks;
+        // Cancelled when one of those that nothing works without has ended.
+        let core_ended = CancellationToken::new();
         for lane in lanes {
-            tasks.spawn("lane", lane.run());
+            tasks.spawn("lane", guarded(core_ended.clone(), lane.run()));
         }
-        tasks.spawn("relay", relay.run());
+        tasks.spawn("relay", guarded(core_ended.clone(), relay.run()));
+        let failure: Arc<OnceLock<Namesake>> = Arc::default();
+        let (stewarded, failed) = (CancellationToken::new(), Arc::clone(&failure));
+        let stewarding = guarded(stewarded.clone(), async move {
+            if let Err(namesake) = steward.run().await {
+                // The only writer.
+                let _ = failed.set(namesake);
+            }
+        });
+        tasks.spawn("steward", guarded(core_ended.clone(), stewarding));
         tasks.spawn("tokens", worker::publish_tokens(context.bus.clone(), tokens));
         tasks.spawn("agents", agents.follow());
-        tasks.spawn("partitions", partitions(context.clone(), state.pool.clone()));
+        let keep = Keep { keys: DAY * state.config.keys_kept_days, feed: DAY * state.config.feed_kept_days };
+        tasks.spawn("housekeeping", housekeeping::keep_house(context.clone(), state.pool.clone(), keep));
         let intake = Intake { context: context.clone(), router: Arc::clone(&state.router), pool: state.pool.clone() };
         tasks.spawn("intake", intake.run());
-        let failure: Arc<OnceLock<Namesake>> = Arc::default();
-        let stewarded = CancellationToken::new();
-        {
-            let (failure, stewarded) = (Arc::clone(&failure), stewarded.clone().drop_guard());
-            tasks.spawn("steward", async move {
-                let _stewarded = stewarded;
-                if let Err(namesake) = steward.run().await {
-                    // The only writer.
-                    let _ = failure.set(namesake);
-                }
-            });
-        }
-        let service = context.bus.service("execution", env!("CARGO_PKG_VERSION")).concurrency(CALLS_MAX);
-        let serving = bus::serve(service, &state)?.start().await?;
-        tokio::select! {
-            () = context.shutdown.cancelled() => {}
-            () = stewarded.cancelled() => {}
-        }
-        // Nothing new is claimed; what runs gets its time; then shards are given back, settled.
-        draining.cancel();
-        let drain = Duration::from_secs(state.config.drain_seconds);
-        let drained = async {
-            while state.running() > 0 {
-                tokio::time::sleep(DRAIN_POLL).await;
+        let ended = match start(&context, &state).await {
+            Err(error) => Err(error),
+            Ok(serving) => {
+                let ended = tokio::select! {
+                    () = context.shutdown.cancelled() => Ok(()),
+                    () = core_ended.cancelled() => Err(Error::Broken),
+                };
+                // Nothing new is claimed; what runs gets its time; who still waits is told how far it is.
+                draining.cancel();
+                drain(&state).await;
+                closing.cancel();
+                serving.drain(SETTLE).await;
+                ended
             }
         };
-        if tokio::time::timeout(drain, drained).await.is_err() {
-            tracing::warn!(running = state.running(), "invocations still run; their next owner goes on with them");
-        }
-        serving.drain(SETTLE).await;
+        draining.cancel();
+        closing.cancel();
+        // Shards are given back, settled.
         stop_steward.cancel();
         stewarded.cancelled().await;
         stop_lanes.cancel();
         stop_relay.cancel();
         context.shutdown.cancel();
         context.tasks.drain(SETTLE).await;
+        context.health.unregister(FEED_PROBE);
         state.pool.close().await;
         state.readers.close().await;
         match Arc::into_inner(failure).and_then(OnceLock::into_inner) {
             Some(namesake) => Err(namesake.into()),
-            None => Ok(()),
+            None => ended,
         }
     }
 }
 
-/// Weekly partitions, made ahead of their week.
-async fn partitions(context: Context, pool: PgPool) {
-    loop {
-        if let Err(error) = store::shards::ensure_partitions(&pool, context.clock.now().to_chrono()).await {
-            tracing::warn!(%error, "partitions are not made ahead; rows go to the default partition");
+async fn start(context: &Context, state: &Arc<State>) -> Result<ServiceHandle, Error> {
+    let service = context.bus.service("execution", env!("CARGO_PKG_VERSION")).concurrency(CALLS_MAX);
+    Ok(bus::serve(service, state)?.start().await?)
+}
+
+/// A refused database is seen in `/health`.
+fn watch_feed(context: &Context, directory: &Arc<Directory>) {
+    let directory = Arc::clone(directory);
+    context.health.register_with(FEED_PROBE, move || {
+        let refusal = directory.refusal();
+        async move { refusal.map_or(Ok(()), |problem| Err(problem.to_string())) }
+    });
+}
+
+/// Tells of the end of `work`, also when it panics or is dropped.
+fn guarded(ended: CancellationToken, work: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
+    let ended = ended.drop_guard();
+    async move {
+        let _ended = ended;
+        work.await;
+    }
+}
+
+async fn drain(state: &State) {
+    let drained = async {
+        while state.running() > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
         }
-        tokio::select! {
-            () = context.shutdown.cancelled() => return,
-            () = tokio::time::sleep(PARTITIONS_EVERY) => {}
-        }
+    };
+    if tokio::time::timeout(Duration::from_secs(state.config.drain_seconds), drained).await.is_err() {
+        tracing::warn!(running = state.running(), "invocations still run; their next owner goes on with them");
     }
 }

@@ -10,11 +10,14 @@ use mesh_runtime::Context;
 use mesh_types::{AgentName, Code, InvocationId, Problem, Subject};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::agents::Agents;
-use crate::lane::command::{Accept, Accepted, Command, LaneHandle};
+use crate::directory::{Directory, Owner};
+use crate::lane::command::{Accept, Accepted, Command, LaneHandle, moved};
 use crate::request::{self, Prepared};
-use crate::steward::Directory;
+use crate::shards::ShardId;
 use crate::store::read;
 
 /// An accept without an answer for so long is unknown to its caller; it may still be committed.
@@ -22,6 +25,8 @@ const ACCEPT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a moved shard is looked for.
 const MOVED_TRIES: u32 = 40;
 const MOVED_PAUSE: Duration = Duration::from_millis(150);
+/// An end that nobody here tells, as the shard moved: how often it is looked for.
+const END_POLL: Duration = Duration::from_millis(200);
 /// Longest wait for an end.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -32,11 +37,14 @@ pub(crate) struct Router {
     pub(crate) directory: Arc<Directory>,
     /// Under row level security.
     pub(crate) readers: PgPool,
+    /// Whoever still waits for an end then is answered what is known.
+    pub(crate) closing: CancellationToken,
 }
 
 /// An accepted request, and the way to its end.
 pub(crate) struct Submitted {
     pub(crate) invocation: Invocation,
+    shard: ShardId,
     /// Tells of the end, if it was asked for and the invocation is still open.
     ended: Option<oneshot::Receiver<Invocation>>,
 }
@@ -69,47 +77,77 @@ impl Router {
         Ok(request::prepare(caller, agent, request, pinned, minted, derived_id.is_some(), now))
     }
 
-    pub(crate) async fn accept(&self, caller: &Caller, prepared: Prepared, wait: Duration) -> Result<Invocation, Problem> {
+    /// Looks for the owner as long as a takeover lasts.
+    pub(crate) async fn accept(&self, caller: &Caller, mut prepared: Prepared, wait: Duration) -> Result<Invocation, Problem> {
         let wait = wait.min(WAIT_MAX);
         let mut last = None;
         for _ in 0..MOVED_TRIES {
-            let shard = prepared.meta.shard;
-            let tried = match self.directory.owner(shard) {
-                Owner::Here => self.accept_here(&prepared, !wait.is_zero()).await,
-                Owner::There(instance) => return self.forward(caller, &prepared, &instance, wait).await,
-                Owner::Nobody => Err(crate::lane::command::moved()),
+            let (problem, is_gone) = match self.directory.owner(prepared.meta.shard) {
+                Owner::Here => match self.accept_here(&prepared, !wait.is_zero()).await {
+                    Ok(submitted) => return Ok(self.wait_for_end(submitted, wait).await),
+                    Err(problem) => (problem, false),
+                },
+                Owner::There(instance) => match self.forward(caller, &prepared, &instance, wait).await {
+                    Ok(invocation) => return Ok(invocation),
+                    // Nobody listens there: the owner is gone and will be followed.
+                    Err(problem) => {
+                        let is_gone = problem.is(Code::Unavailable);
+                        (problem, is_gone)
+                    }
+                },
+                Owner::Nobody => match self.directory.refusal() {
+                    Some(refusal) => return Err(refusal),
+                    None => (moved(), false),
+                },
             };
-            match tried {
-                Ok(submitted) => return Ok(self.wait_for_end(submitted, wait).await),
-                Err(problem) if problem.is(Code::Moved) => last = Some(problem),
-                Err(problem) => return Err(problem),
+            if !is_gone && !problem.is(Code::Moved) {
+                return Err(problem);
             }
+            last = Some(problem);
+            // A try without an answer may be committed: from now on its id is looked up.
+            prepared.id_is_given = true;
             self.directory.ring();
             tokio::time::sleep(MOVED_PAUSE).await;
         }
-        Err(last.unwrap_or_else(crate::lane::command::moved))
+        Err(last.unwrap_or_else(moved))
+    }
+
+    /// Another process took us for the owner: never passed on again, or two stale directories would play ball.
+    pub(crate) async fn accept_as_owner(
+        &self,
+        caller: &Caller,
+        agent: &AgentName,
+        request: InvokeRequest,
+        wait: Duration,
+    ) -> Result<Invocation, Problem> {
+        let prepared = self.prepare(caller, agent, request, None).await?;
+        if self.directory.owner(prepared.meta.shard) != Owner::Here {
+            return Err(moved());
+        }
+        let submitted = self.accept_here(&prepared, !wait.is_zero()).await?;
+        Ok(self.wait_for_end(submitted, wait.min(WAIT_MAX)).await)
     }
 
     /// Hands it to a lane of this process and waits until it is durable.
     pub(crate) async fn accept_here(&self, prepared: &Prepared, waits: bool) -> Result<Submitted, Problem> {
         let (answer, answered) = oneshot::channel();
         let (waiter, ended) = oneshot::channel();
-        let lane = &self.lanes[usize::from(prepared.meta.shard) % self.lanes.len()];
-        lane.accept(Box::new(Accept {
+        self.lane(prepared.meta.shard).accept(Box::new(Accept {
             meta: prepared.meta.clone(),
             spec: Arc::clone(&prepared.spec),
             id_is_given: prepared.id_is_given,
             answer,
             waiter: waits.then_some(waiter),
+            place: None,
         }))?;
         let accepted = tokio::time::timeout(ACCEPT_DEADLINE, answered).await;
         match accepted {
             Ok(Ok(Ok(Accepted::New(invocation)))) => {
-                Ok(Submitted { invocation: *invocation, ended: waits.then_some(ended) })
+                Ok(Submitted { invocation: *invocation, shard: prepared.meta.shard, ended: waits.then_some(ended) })
             }
             Ok(Ok(Ok(Accepted::Known(id)))) => self.known(prepared, id, waits).await,
             Ok(Ok(Err(problem))) => Err(problem),
-            Ok(Err(_)) => Err(crate::lane::command::moved()),
+            Ok(Err(_)) => Err(moved()),
             Err(_) => Err(unknown(prepared)),
         }
     }
@@ -119,25 +157,50 @@ impl Router {
         let (waiter, ended) = oneshot::channel();
         if waits {
             // Before the read: an end between the two is seen by one of them.
-            let lane = &self.lanes[usize::from(prepared.meta.shard) % self.lanes.len()];
-            lane.send(Command::Await { id, waiter })?;
+            self.lane(prepared.meta.shard).send(Command::Await { id, waiter })?;
         }
         let found = self.read(&prepared.meta.tenant, id).await?;
         let invocation = found.ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
-        Ok(Submitted { invocation, ended: waits.then_some(ended) })
+        Ok(Submitted { invocation, shard: prepared.meta.shard, ended: waits.then_some(ended) })
     }
 
     async fn wait_for_end(&self, submitted: Submitted, wait: Duration) -> Invocation {
-        let Submitted { invocation, ended } = submitted;
-        let Some(ended) = ended.filter(|_| !invocation.state.is_ended()) else { return invocation };
-        if let Ok(Ok(ended)) = tokio::time::timeout(wait, ended).await {
-            return ended;
+        let Submitted { invocation, shard, ended } = submitted;
+        let Some(mut ended) = ended.filter(|_| !invocation.state.is_ended()) else { return invocation };
+        let until = Instant::now() + wait;
+        loop {
+            let told = tokio::select! {
+                told = &mut ended => told,
+                () = tokio::time::sleep_until(until) => break,
+                () = self.closing.cancelled() => break,
+            };
+            if let Ok(ended) = told {
+                return ended;
+            }
+            // Its shard moved, or its key was used in another shard: the journal tells.
+            if let Ok(Some(now)) = self.read(&invocation.tenant, invocation.id).await
+                && now.state.is_ended()
+            {
+                return now;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(END_POLL) => {}
+                () = self.closing.cancelled() => break,
+            }
+            let (waiter, next) = oneshot::channel();
+            // Without its lane the waiter is dropped, and it is looked for again.
+            let _ = self.lane(shard).send(Command::Await { id: invocation.id, waiter });
+            ended = next;
         }
-        // Not ended in time, or its shard moved: as far as it is.
+        // Not ended in time: as far as it is.
         match self.read(&invocation.tenant, invocation.id).await {
             Ok(Some(now)) => now,
             Ok(None) | Err(_) => invocation,
         }
+    }
+
+    fn lane(&self, shard: ShardId) -> &LaneHandle {
+        &self.lanes[usize::from(shard) % self.lanes.len()]
     }
 
     pub(crate) async fn read(
@@ -171,14 +234,6 @@ impl Router {
             .call_at::<InvocationAccept>(&subject, caller, &request, wait + ACCEPT_DEADLINE)
             .await
     }
-}
-
-/// Who owns a shard, as far as this process knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Here,
-    There(Arc<str>),
-    Nobody,
 }
 
 fn unknown(prepared: &Prepared) -> Problem {

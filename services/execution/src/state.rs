@@ -8,12 +8,13 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::hosted::Slots;
 use crate::lane::command::LaneHandle;
 use crate::relay::Marks;
 use crate::router::Router;
 use crate::shards::ShardId;
-use crate::steward::{Directory, HandOver};
+use crate::steward::HandOver;
 
 pub(crate) struct State {
     pub(crate) config: Config,

@@ -12,7 +12,7 @@ use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, 
 use mesh_bus::Bus;
 use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
-use mesh_types::{ChannelId, Clock, Problem, Subject};
+use mesh_types::{ChannelId, Clock, Code, Problem, Subject};
 use mesh_worker::{AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model, Then, Tokens};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +25,7 @@ use crate::store::load;
 /// Records of one invocation that are read at a resume.
 const JOURNAL_MAX: i64 = 100_000;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What hosted workers share.
 pub(crate) struct Hosted {
@@ -47,12 +48,23 @@ impl Hosted {
         let lane = self.lanes[usize::from(start.meta.shard) % self.lanes.len()].clone();
         let guard = HolderGuard { lane: lane.clone(), meta: Arc::clone(&start.meta), epoch: start.epoch, is_ended: false };
         let cancel = start.cancel.clone();
+        let meta = &start.meta;
+        let effects = HostedEffects {
+            caller: self.context.caller(meta.tenant.clone()),
+            lane,
+            meta: Arc::clone(meta),
+            epoch: start.epoch,
+            seq: AtomicU32::new(start.seq),
+            hosted: Arc::clone(&self),
+        };
         let prepared = tokio::select! {
             prepared = self.prepare(&start) => prepared,
             () = cancel.cancelled() => return,
         };
-        let (spec, journal) = prepared;
-        let meta = &start.meta;
+        let (spec, journal) = match prepared {
+            Ok(prepared) => prepared,
+            Err(problem) => return effects.end_dead(problem, guard).await,
+        };
         let grant = Grant {
             tenant: meta.tenant.clone(),
             invocation: meta.id,
@@ -71,33 +83,29 @@ impl Hosted {
             deadline: meta.deadline_at,
             attempt: start.epoch,
         };
-        let effects = HostedEffects {
-            caller: self.context.caller(meta.tenant.clone()),
-            lane,
-            meta: Arc::clone(meta),
-            epoch: start.epoch,
-            seq: AtomicU32::new(start.seq),
-            hosted: Arc::clone(&self),
-        };
         let finished = mesh_worker::run_invocation(grant, &effects, cancel).await;
         effects.settle(finished, guard).await;
     }
 
     /// Artifact and journal, waiting for registry and database as long as it takes: no attempt is counted for them.
-    async fn prepare(&self, start: &Start) -> (Arc<AgentSpec>, Vec<Record>) {
+    /// What neither will ever give is a problem.
+    async fn prepare(&self, start: &Start) -> Result<(Arc<AgentSpec>, Vec<Record>), Problem> {
         let meta = &start.meta;
+        let mut pause = RETRY_PAUSE;
         let spec = match &start.spec {
             Some(spec) => Arc::clone(spec),
             None => loop {
                 match self.agents.artifact(&meta.tenant, &meta.artifact).await {
                     Ok(spec) => break spec,
+                    Err(problem) if !problem.is_transient() && problem.status < 500 => return Err(problem),
                     Err(problem) => tracing::warn!(invocation = %meta.id, %problem, "its artifact cannot be read; waiting"),
                 }
-                tokio::time::sleep(RETRY_PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
             },
         };
         if !start.journal.is_empty() {
-            return (spec, start.journal.clone());
+            return Ok((spec, start.journal.clone()));
         }
         loop {
             let read = async {
@@ -105,10 +113,12 @@ impl Hosted {
                 load::journal(&mut connection, meta.id, 0, JOURNAL_MAX).await
             };
             match read.await {
-                Ok(journal) => return (spec, journal),
+                Ok(journal) => return Ok((spec, journal)),
+                Err(error @ sqlx::Error::Decode(_)) => return Err(Problem::new(Code::Internal, error.to_string())),
                 Err(error) => tracing::warn!(invocation = %meta.id, %error, "its journal cannot be read; waiting"),
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 }
@@ -151,18 +161,28 @@ impl HostedEffects {
             Finished::Stopped | Finished::Stale => {}
             Finished::Refused(problem) => {
                 // Even its end was refused: end it with the plain reason, which any database takes.
-                let ended = Ended {
-                    outcome: Outcome::Failed,
-                    reason: Some("record_refused".into()),
-                    output: None,
-                    error: Some(*problem),
-                    usage: Usage::default(),
-                    provider: None,
-                };
-                let end = self.append(Vec::new(), Then::End(Box::new(ended))).await;
-                guard.is_ended = end.is_ok();
+                let ended = without_output(Outcome::Failed, "record_refused", *problem);
+                guard.is_ended = self.append(Vec::new(), Then::End(Box::new(ended))).await.is_ok();
             }
         }
+    }
+
+    /// It can never run: a dead letter, for a person to look at.
+    async fn end_dead(&self, problem: Problem, mut guard: HolderGuard) {
+        tracing::error!(invocation = %self.meta.id, %problem, "it cannot be run");
+        let ended = without_output(Outcome::Dead, "not_runnable", problem);
+        guard.is_ended = self.append(Vec::new(), Then::End(Box::new(ended))).await.is_ok();
+    }
+}
+
+fn without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {
+    Ended {
+        outcome,
+        reason: Some(reason.into()),
+        output: None,
+        error: Some(error),
+        usage: Usage::default(),
+        provider: None,
     }
 }
 

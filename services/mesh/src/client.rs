@@ -33,7 +33,12 @@ pub(crate) type Query<'a> = &'a [(&'a str, Option<String>)];
 
 impl Client {
     pub(crate) fn new(base: &str, tenant: Option<Tenant>) -> anyhow::Result<Self> {
-        let wrong = || advised(anyhow::anyhow!("`{base}` is no address of a mesh"), "write it like http://127.0.0.1:8000");
+        let wrong = || {
+            advised(
+                anyhow::anyhow!("`{base}` is no address of a mesh"),
+                "write it like http://127.0.0.1:8000",
+            )
+        };
         let base = Url::parse(base).map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(wrong());
@@ -51,7 +56,10 @@ impl Client {
 
     #[must_use]
     pub(crate) fn for_tenant(&self, tenant: Option<Tenant>) -> Self {
-        Self { tenant, ..self.clone() }
+        Self {
+            tenant,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn tenant(&self) -> Option<&Tenant> {
@@ -63,8 +71,16 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: Query<'_>) -> anyhow::Result<T> {
-        self.answer(self.request(Method::GET, path, query).timeout(ANSWER_TIMEOUT)).await
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Query<'_>,
+    ) -> anyhow::Result<T> {
+        self.answer(
+            self.request(Method::GET, path, query)
+                .timeout(ANSWER_TIMEOUT),
+        )
+        .await
     }
 
     /// As [`Self::get`]; `None` when there is no such thing.
@@ -85,11 +101,17 @@ impl Client {
         query: Query<'_>,
         limit: usize,
     ) -> anyhow::Result<Page<T>> {
-        let mut all = Page { items: Vec::new(), next: None };
+        let mut all = Page {
+            items: Vec::new(),
+            next: None,
+        };
         loop {
             let wanted = (limit - all.items.len()).min(PAGE_ITEMS);
             let mut query = query.to_vec();
-            query.extend([("limit", Some(wanted.to_string())), ("after", all.next.take())]);
+            query.extend([
+                ("limit", Some(wanted.to_string())),
+                ("after", all.next.take()),
+            ]);
             let page: Page<T> = self.get(path, &query).await?;
             all.items.extend(page.items);
             all.next = page.next;
@@ -99,7 +121,13 @@ impl Client {
         }
     }
 
-    pub(crate) async fn send<B, T>(&self, method: Method, path: &str, query: Query<'_>, body: Option<&B>) -> anyhow::Result<T>
+    pub(crate) async fn send<B, T>(
+        &self,
+        method: Method,
+        path: &str,
+        query: Query<'_>,
+        body: Option<&B>,
+    ) -> anyhow::Result<T>
     where
         B: Serialize + ?Sized,
         T: DeserializeOwned,
@@ -134,12 +162,22 @@ impl Client {
             return Ok(None);
         }
         let events = response.bytes_stream().eventsource();
-        Ok(Some(events.map(|event| event.context("the stream of events broke off"))))
+        Ok(Some(events.map(|event| {
+            event.context("the stream of events broke off")
+        })))
     }
 
     /// Status and body of a route of operation, whatever the status is.
-    pub(crate) async fn probe<T: DeserializeOwned>(&self, path: &str, timeout: Duration) -> anyhow::Result<(u16, T)> {
-        let response = self.request(Method::GET, path, &[]).timeout(timeout).send().await?;
+    pub(crate) async fn probe<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        timeout: Duration,
+    ) -> anyhow::Result<(u16, T)> {
+        let response = self
+            .request(Method::GET, path, &[])
+            .timeout(timeout)
+            .send()
+            .await?;
         let status = response.status().as_u16();
         Ok((status, response.json().await?))
     }
@@ -147,7 +185,9 @@ impl Client {
     fn request(&self, method: Method, path: &str, query: Query<'_>) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        let set = query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let set = query
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let set: Vec<_> = set.collect();
         if !set.is_empty() {
             url.query_pairs_mut().extend_pairs(set);
@@ -162,13 +202,20 @@ impl Client {
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = self.sent(request).await?;
         let body = response.bytes().await.context("the answer broke off")?;
-        serde_json::from_slice(&body)
-            .with_context(|| format!("the answer of {} is not what this version of mesh expects", self.base()))
+        serde_json::from_slice(&body).with_context(|| {
+            format!(
+                "the answer of {} is not what this version of mesh expects",
+                self.base()
+            )
+        })
     }
 
     /// The answer, if it is no problem.
     async fn sent(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -186,7 +233,10 @@ impl Client {
     fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
         let base = self.base();
         if error.is_timeout() {
-            return advised(anyhow::anyhow!("the mesh at {base} does not answer in time"), "mesh doctor says what is wrong");
+            return advised(
+                anyhow::anyhow!("the mesh at {base} does not answer in time"),
+                "mesh doctor says what is wrong",
+            );
         }
         if error.is_connect() {
             let next = "mesh up starts one; --url or MESH_URL names another";
@@ -198,7 +248,10 @@ impl Client {
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -216,16 +269,30 @@ mod tests {
 
     #[test]
     fn a_path_is_kept_below_the_base() {
-        let client = Client::new("https://mesh.example/under/", Some("daarion".parse().unwrap())).unwrap();
+        let client = Client::new(
+            "https://mesh.example/under/",
+            Some("daarion".parse().unwrap()),
+        )
+        .unwrap();
         let query = [("q", Some("a b&c".to_owned())), ("none", None)];
-        let request = client.request(Method::GET, "/api/v1/agents", &query).build().unwrap();
-        assert_eq!(request.url().as_str(), "https://mesh.example/under/api/v1/agents?q=a+b%26c");
+        let request = client
+            .request(Method::GET, "/api/v1/agents", &query)
+            .build()
+            .unwrap();
+        assert_eq!(
+            request.url().as_str(),
+            "https://mesh.example/under/api/v1/agents?q=a+b%26c"
+        );
         assert_eq!(request.headers()["mesh-tenant"], "daarion");
     }
 
     #[test]
     fn this_machine_is_asked_without_a_proxy() {
-        for (url, expected) in [("http://localhost:1", true), ("http://[::1]:1", true), ("http://10.0.0.1", false)] {
+        for (url, expected) in [
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            ("http://10.0.0.1", false),
+        ] {
             assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }

@@ -28,7 +28,10 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, is_colored: io::stdout().is_terminal() && colors_are_wanted() }
+        Self {
+            format,
+            is_colored: io::stdout().is_terminal() && colors_are_wanted(),
+        }
     }
 
     /// Whether a person reads along; else only the one JSON or YAML value may be printed.
@@ -37,7 +40,11 @@ impl Output {
     }
 
     /// The whole result: as the value, or as what `table` prints of it.
-    pub(crate) fn show<T: Serialize>(self, value: &T, table: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub(crate) fn show<T: Serialize>(
+        self,
+        value: &T,
+        table: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         match self.format {
             Format::Table => table(),
             Format::Json => self.line(&serde_json::to_string_pretty(value)?),
@@ -84,7 +91,11 @@ impl Output {
     }
 
     fn painted(self, code: &str, text: &str) -> String {
-        if self.is_colored { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.is_colored {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -119,16 +130,19 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(output: Output, header: &[&str]) -> Self {
         let mut inner = comfy_table::Table::new();
-        inner.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if !output.is_colored {
-            inner.force_no_tty();
-            if let Some(width) = terminal_width() {
-                inner.set_width(width);
-            }
+        inner
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        if let Some(width) = told_width().filter(|_| !io::stdout().is_terminal()) {
+            inner.set_width(width);
         }
         let bold = |name: &&str| {
             let cell = Cell::new(*name);
-            if output.is_colored { cell.add_attribute(Attribute::Bold) } else { cell }
+            if output.is_colored {
+                cell.add_attribute(Attribute::Bold)
+            } else {
+                cell
+            }
         };
         inner.set_header(Row::from(header.iter().map(bold).collect::<Vec<_>>()));
         Self { inner, output }
@@ -139,7 +153,9 @@ impl Table {
         I: IntoIterator,
         I::Item: std::fmt::Display,
     {
-        let cells = cells.into_iter().map(|cell| Cell::new(one_line(&cell.to_string())));
+        let cells = cells
+            .into_iter()
+            .map(|cell| Cell::new(one_line(&cell.to_string())));
         let mut row = Row::from(cells.collect::<Vec<_>>());
         row.max_height(1);
         self.inner.add_row(row);
@@ -155,12 +171,18 @@ impl Table {
 
 /// Control characters of other people's texts must not steer this terminal.
 fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    text.chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
 }
 
-/// Columns of the terminal, as `COLUMNS` says it where stdout is none.
-fn terminal_width() -> Option<u16> {
-    std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width >= 20)
+/// Columns as `COLUMNS` says them, for output that is no terminal itself.
+fn told_width() -> Option<u16> {
+    std::env::var("COLUMNS")
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|width| *width >= 20)
 }
 
 /// The beginning of a text in at most `characters`.
@@ -194,7 +216,11 @@ pub(crate) fn took(duration: Duration) -> String {
     match millis {
         0..=999 => format!("{millis} ms"),
         1_000..=59_999 => format!("{:.1} s", duration.as_secs_f64()),
-        _ => format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60),
+        _ => format!(
+            "{} min {} s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        ),
     }
 }
 
@@ -204,8 +230,16 @@ mod tests {
 
     #[test]
     fn an_age_takes_the_unit_that_says_something() {
-        let at = |seconds: u64| age(Timestamp::EPOCH, Timestamp::EPOCH.plus(Duration::from_secs(seconds)));
-        let seen: Vec<_> = [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(at).into_iter().collect();
+        let at = |seconds: u64| {
+            age(
+                Timestamp::EPOCH,
+                Timestamp::EPOCH.plus(Duration::from_secs(seconds)),
+            )
+        };
+        let seen: Vec<_> = [0, 119, 120, 7_199, 7_200, 172_799, 172_800]
+            .map(at)
+            .into_iter()
+            .collect();
         assert_eq!(seen, ["0s", "119s", "2m", "119m", "2h", "47h", "2d"]);
     }
 
@@ -217,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_duration_is_short() {
-        let seen: Vec<_> = [0, 999, 1_500, 61_000].map(|ms| took(Duration::from_millis(ms))).into_iter().collect();
+        let seen: Vec<_> = [0, 999, 1_500, 61_000]
+            .map(|ms| took(Duration::from_millis(ms)))
+            .into_iter()
+            .collect();
         assert_eq!(seen, ["0 ms", "999 ms", "1.5 s", "1 min 1 s"]);
     }
 }

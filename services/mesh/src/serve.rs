@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::cli::{Session, misconfigured};
 use crate::failure::{Usage, advised};
 use crate::services::{self, Configs, Edge, Service};
-use crate::up::lazy_sync;
+use crate::up::{keep_streams, lazy_sync};
 
 /// Serve some services in this process, against MESH_NATS_URL and MESH_DATABASE_URL
 ///
@@ -56,17 +56,30 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
         return Err(Usage("MESH_NATS_URL is not set: mesh serve uses a nats-server that runs; mesh up starts its own".into()).into());
     };
     if let Some(service) = configs.lacks_database(&wanted) {
-        let text = format!("MESH_DATABASE_URL is not set, and {} needs a database; mesh up starts its own", service.name());
+        let text = format!(
+            "MESH_DATABASE_URL is not set, and {} needs a database; mesh up starts its own",
+            service.name()
+        );
         return Err(Usage(text).into());
     }
-    let name = if let [one] = wanted.as_slice() { one.name() } else { "mesh" };
+    let name = if let [one] = wanted.as_slice() {
+        one.name()
+    } else {
+        "mesh"
+    };
     let telemetry = start_telemetry(name, session)?;
     let edge = match wanted.contains(&Service::Gateway) {
         true => Some(Arc::new(Edge::bind(configs.gateway.clone()).await?)),
         false => None,
     };
     let monitor_url = environment.nats_monitor_url.clone();
-    let bus = Bus::connect(BusOptions { url: nats_url, name: format!("mesh-{name}"), monitor_url, user: None }).await?;
+    let bus = Bus::connect(BusOptions {
+        url: nats_url,
+        name: format!("mesh-{name}"),
+        monitor_url,
+        user: None,
+    })
+    .await?;
     let context = Context::new(name, bus, telemetry.metrics());
     if let Some(port) = environment.ops_port {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -74,14 +87,21 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
         let bound = bound.with_context(|| format!("cannot listen on MESH_OPS_PORT {port}"))?;
         tracing::info!(address = %bound, "health and metrics");
     }
-    let process = Process { context, configs: Arc::new(configs), edge, failure: Arc::default() };
+    let process = Process {
+        context,
+        configs: Arc::new(configs),
+        edge,
+        failure: Arc::default(),
+    };
     let shutdown = process.context.shutdown.clone();
     let body = process.serve(&wanted, lazy_sync(environment));
     let outcome = run_until_stopped(shutdown, STOP_DEADLINE, signals, body).await;
     drop(telemetry);
     match outcome {
         Outcome::Ended(result) => result,
-        Outcome::Aborted(_) => anyhow::bail!("stopped before everything was drained; what was accepted is durable"),
+        Outcome::Aborted(_) => {
+            anyhow::bail!("stopped before everything was drained; what was accepted is durable")
+        }
     }
 }
 
@@ -110,27 +130,50 @@ impl Process {
     /// The gateway does no durable work: it answers, unhealthily, from the start. The others wait for fit servers.
     async fn serve(&self, wanted: &[Service], lazy_sync: LazySync) -> anyhow::Result<()> {
         let shutdown = &self.context.shutdown;
-        let (behind, edge): (Vec<_>, Vec<_>) = wanted.iter().copied().partition(|service| service.answers_on_bus());
+        let (behind, edge): (Vec<_>, Vec<_>) = wanted
+            .iter()
+            .copied()
+            .partition(|service| service.answers_on_bus());
         edge.into_iter().for_each(|service| self.start(service));
         if !behind.is_empty() {
-            match shutdown.run_until_cancelled(wait_until_fit(&self.context.bus, lazy_sync)).await {
-                Some(Ok(())) => behind.into_iter().for_each(|service| self.start(service)),
+            match shutdown
+                .run_until_cancelled(wait_until_fit(&self.context.bus, lazy_sync))
+                .await
+            {
+                Some(Ok(())) => {
+                    keep_streams(&self.context);
+                    behind.into_iter().for_each(|service| self.start(service));
+                }
                 Some(Err(error)) => self.fail(error),
                 None => {}
             }
         }
         shutdown.cancelled().await;
         self.context.tasks.drain(DRAIN).await;
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         failure.map_or(Ok(()), Err)
     }
 
     fn start(&self, service: Service) {
-        let (context, configs, edge) = (self.context.clone(), Arc::clone(&self.configs), self.edge.clone());
-        let process = Self { context: context.clone(), configs: Arc::clone(&configs), edge: edge.clone(), failure: Arc::clone(&self.failure) };
+        let (context, configs, edge) = (
+            self.context.clone(),
+            Arc::clone(&self.configs),
+            self.edge.clone(),
+        );
+        let process = Self {
+            context: context.clone(),
+            configs: Arc::clone(&configs),
+            edge: edge.clone(),
+            failure: Arc::clone(&self.failure),
+        };
         self.context.tasks.spawn(service.name(), async move {
             tracing::info!(service = service.name(), "serving");
-            let ended = services::run(service, &configs, edge.as_deref(), &context, Restart::Never).await;
+            let ended =
+                services::run(service, &configs, edge.as_deref(), &context, Restart::Never).await;
             if let Err(error) = ended {
                 process.fail(error.into());
             }
@@ -140,7 +183,10 @@ impl Process {
     /// The first failure is the one that is told.
     fn fail(&self, error: anyhow::Error) {
         tracing::error!(error = format!("{error:#}"), "the process ends");
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
         self.context.shutdown.cancel();
     }
 }
@@ -153,7 +199,9 @@ async fn wait_until_fit(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
                 tracing::info!(version = facts.version, sync_always = ?facts.sync_always, "nats-server is fit");
                 break;
             }
-            Err(error @ ServerRefused::NotConnected { .. }) => tracing::warn!(%error, "waiting for NATS"),
+            Err(error @ ServerRefused::NotConnected { .. }) => {
+                tracing::warn!(%error, "waiting for NATS")
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -164,12 +212,18 @@ async fn wait_until_fit(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
         let reason = match bus.verify_topology(&topology).await {
             Ok(()) => return Ok(()),
             Err(error @ TopologyError::Drift(_)) if since.elapsed() >= DRIFT_PATIENCE => {
-                return Err(advised(error, "mesh migrate brings streams and schema up to date"));
+                return Err(advised(
+                    error,
+                    "mesh migrate brings streams and schema up to date",
+                ));
             }
             Err(error) => error.to_string(),
         };
         if reason != told {
-            tracing::warn!(reason, "waiting for the streams (`mesh migrate` applies them)");
+            tracing::warn!(
+                reason,
+                "waiting for the streams (`mesh migrate` applies them)"
+            );
             told = reason;
         }
         tokio::time::sleep(LOOK_AGAIN).await;

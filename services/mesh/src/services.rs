@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use clap::ValueEnum;
 use mesh_runtime::config::Entry;
-use mesh_runtime::{ConfigError, Context, DatabaseConfig, Loader, Restart, Secret, supervise};
 use mesh_runtime::lifecycle::SuperviseError;
+use mesh_runtime::{ConfigError, Context, DatabaseConfig, Loader, Restart, Secret, supervise};
 use tokio::sync::Mutex;
 
 /// A service by its one word.
@@ -28,8 +28,14 @@ pub(crate) enum Service {
 
 impl Service {
     /// All that `mesh up` serves, in the order of the documentation.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Registry, Self::Execution, Self::Messaging, Self::Memory, Self::Inference, Self::Gateway];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Registry,
+        Self::Execution,
+        Self::Messaging,
+        Self::Memory,
+        Self::Inference,
+        Self::Gateway,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -74,10 +80,16 @@ impl Configs {
             inference: loader.load("inference")?,
             gateway: loader.parse("gateway")?,
         };
-        if is_default(&loader.describe("gateway", &configs.gateway), "gateway.port") {
+        if is_default(
+            &loader.describe("gateway", &configs.gateway),
+            "gateway.port",
+        ) {
             configs.gateway.port = environment.http_port;
         }
-        let wrong = |error: gateway::ConfigRefused| ConfigError::Invalid { section: "gateway".into(), reason: error.to_string() };
+        let wrong = |error: gateway::ConfigRefused| ConfigError::Invalid {
+            section: "gateway".into(),
+            reason: error.to_string(),
+        };
         configs.gateway.address().map_err(wrong)?;
         if let Some(url) = &environment.database_url {
             configs.use_database(url);
@@ -87,10 +99,16 @@ impl Configs {
 
     /// The demo's: what is named for the first time is created, unless somebody said otherwise.
     pub(crate) fn allow_creation(&mut self, loader: &Loader) {
-        if is_default(&loader.describe("registry", &self.registry), "registry.auto_create_tenants") {
+        if is_default(
+            &loader.describe("registry", &self.registry),
+            "registry.auto_create_tenants",
+        ) {
             self.registry.auto_create_tenants = true;
         }
-        if is_default(&loader.describe("messaging", &self.messaging), "messaging.auto_create_channels") {
+        if is_default(
+            &loader.describe("messaging", &self.messaging),
+            "messaging.auto_create_channels",
+        ) {
             self.messaging.auto_create_channels = true;
         }
     }
@@ -121,7 +139,10 @@ impl Configs {
             Service::Messaging => &self.messaging.database.url,
             _ => &self.memory.database.url,
         };
-        services.iter().copied().find(|service| service.needs_database() && url(*service).is_empty())
+        services
+            .iter()
+            .copied()
+            .find(|service| service.needs_database() && url(*service).is_empty())
     }
 
     /// Every key with its value and who set it; secrets are `***`.
@@ -139,7 +160,9 @@ impl Configs {
 }
 
 fn is_default(entries: &[Entry], key: &str) -> bool {
-    entries.iter().any(|entry| entry.key == key && entry.origin == "default")
+    entries
+        .iter()
+        .any(|entry| entry.key == key && entry.origin == "default")
 }
 
 /// Runs one service until `context.shutdown`, restarting it or not.
@@ -168,7 +191,12 @@ pub(crate) async fn run(
         Service::Gateway => {
             let edge = edge.expect("whoever serves the gateway has bound its socket");
             supervise(context, service.name(), restart, |context| async move {
-                edge.take().await.map_err(Causes)?.serve(context).await.map_err(Causes)
+                edge.take()
+                    .await
+                    .map_err(Causes)?
+                    .serve(context)
+                    .await
+                    .map_err(Causes)
             })
             .await
         }
@@ -202,8 +230,15 @@ impl Edge {
     pub(crate) async fn bind(config: gateway::Config) -> Result<Self, gateway::Error> {
         let bound = gateway::Gateway::bind(config.clone()).await?;
         let address = bound.address();
-        let config = gateway::Config { port: address.port(), ..config };
-        Ok(Self { address, config, bound: Mutex::new(Some(bound)) })
+        let config = gateway::Config {
+            port: address.port(),
+            ..config
+        };
+        Ok(Self {
+            address,
+            config,
+            bound: Mutex::new(Some(bound)),
+        })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -11,6 +11,7 @@ use async_nats::jetstream::kv::{Operation, Watch};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::watch;
 
 use crate::api::{API_DEADLINE, NoAnswer};
 use crate::{Bucket, Bus, BusError, Headers};
@@ -168,36 +169,17 @@ impl Bus {
     /// [`Bus::kv_list`] at least every 60 s.
     #[must_use]
     pub fn kv_watch(&self, bucket: Bucket) -> KvWatch {
-        let state = (self.clone(), None::<Watch>, WATCH_PAUSE);
-        let entries = futures::stream::unfold(
-            state,
-            move |(bus, mut watch, mut pause)| async move {
-                loop {
-                    let Some(open) = &mut watch else {
-                        match bus.open_watch(bucket).await {
-                            Ok(open) => watch = Some(open),
-                            Err(error) => {
-                                tracing::warn!(%error, bucket = bucket.name(), "a bucket is not watched");
-                                tokio::time::sleep(pause).await;
-                                pause = (pause * 2).min(WATCH_PAUSE_MAX);
-                            }
-                        }
-                        continue;
-                    };
-                    match open.next().await {
-                        Some(Ok(entry)) => {
-                            return Some((entry_of(entry), (bus, watch, WATCH_PAUSE)));
-                        }
-                        Some(Err(error)) => {
-                            tracing::warn!(%error, bucket = bucket.name(), "a watch broke");
-                            watch = None;
-                            tokio::time::sleep(pause).await;
-                        }
-                        None => watch = None,
-                    }
-                }
-            },
-        );
+        let watcher = Watcher {
+            bus: self.clone(),
+            bucket,
+            connections: self.connections(),
+            watch: None,
+            pause: WATCH_PAUSE,
+        };
+        let entries = futures::stream::unfold(watcher, |mut watcher| async move {
+            let entry = watcher.next().await;
+            Some((entry, watcher))
+        });
         KvWatch(entries.boxed())
     }
 
@@ -216,6 +198,57 @@ impl Bus {
                 waited: LIST_DEADLINE,
             }),
         }
+    }
+}
+
+/// A watch that is made anew whenever it breaks.
+struct Watcher {
+    bus: Bus,
+    bucket: Bucket,
+    connections: watch::Receiver<u64>,
+    watch: Option<Watch>,
+    pause: Duration,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> KvEntry {
+        loop {
+            let Some(open) = &mut self.watch else {
+                self.connections.mark_unchanged();
+                match self.bus.open_watch(self.bucket).await {
+                    Ok(open) => self.watch = Some(open),
+                    Err(error) => self.rest(&error).await,
+                }
+                continue;
+            };
+            let entry = tokio::select! {
+                biased;
+                // The server does not know a watch of an earlier connection; the client would
+                // notice by the missing heartbeats, many seconds later.
+                _ = self.connections.changed() => {
+                    self.watch = None;
+                    continue;
+                }
+                entry = open.next() => entry,
+            };
+            match entry {
+                Some(Ok(entry)) => {
+                    self.pause = WATCH_PAUSE;
+                    return entry_of(entry);
+                }
+                Some(Err(error)) => {
+                    self.watch = None;
+                    self.rest(&error).await;
+                }
+                None => self.watch = None,
+            }
+        }
+    }
+
+    async fn rest(&mut self, error: &(dyn std::error::Error + Send + Sync)) {
+        tracing::warn!(%error, bucket = self.bucket.name(), "a bucket is not watched");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(WATCH_PAUSE_MAX);
     }
 }
 

@@ -13,6 +13,7 @@ mod discover;
 mod error;
 mod headers;
 mod kv;
+mod last;
 mod publish;
 mod pull;
 mod read_back;

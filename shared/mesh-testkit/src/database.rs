@@ -280,4 +280,15 @@ mod tests {
             .unwrap();
         assert!(here && !there);
     }
+
+    #[tokio::test]
+    async fn a_database_comes_with_its_migrations() {
+        let (one, other) = tokio::join!(TestDatabase::create(), TestDatabase::create());
+        for database in [one, other] {
+            let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+            let pool = database.pool().await;
+            let count: i64 = sqlx::query_scalar(applied).fetch_one(&pool).await.unwrap();
+            assert!(count > 0);
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub const DEPTH_MAX: usize = 64;
 /// Largest public body in bytes (CONTRACT, "Bad input").
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Parses a request body into `T`. Refuses duplicate keys, lone surrogates, NUL is kept, nesting over
+/// Parses a request body, an object, into `T`. Refuses duplicate keys, lone surrogates, NUL is kept, nesting over
 /// [`DEPTH_MAX`], and numbers that would lose digits; the problem names the field.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.len() > BODY_BYTES_MAX {
@@ -22,7 +22,12 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             format!("the body has {} bytes, at most {BODY_BYTES_MAX} are taken", bytes.len()),
         ));
     }
-    from_value(parse_value(bytes)?)
+    let value = parse_value(bytes)?;
+    // serde would also take a list of the fields' values for an object.
+    if !value.is_object() {
+        return Err(Problem::new(Code::InvalidRequest, "the body must be a JSON object"));
+    }
+    from_value(value)
 }
 
 /// As [`parse`], without the limit on size and without a target type.
@@ -182,5 +187,7 @@ mod tests {
         assert_eq!(problem.field.as_deref(), Some("inner.n"));
         let problem = parse::<Outer>(br#"{"inner":{"n":1,"m":2}}"#).unwrap_err();
         assert!(problem.detail.contains("unknown field `m`"), "{problem:?}");
+        let problem = parse::<Outer>(br#"[{"n":1}]"#).unwrap_err();
+        assert!(problem.detail.contains("must be a JSON object"), "{problem:?}");
     }
 }

@@ -10,14 +10,17 @@ use tokio::sync::oneshot;
 
 use super::reads::{dead_letter, not_found};
 use super::{HandOverReply, HandOverRequest};
+use crate::directory::Owner;
 use crate::lane::command::{Cancel, Command, moved};
-use crate::router::Owner;
 use crate::shards::ShardId;
 use crate::state::State;
 use crate::steward::HandOver;
 use crate::store::{dead_letters, shards};
 
 const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
+/// Together a little less than the endpoint's deadline, and longer than a takeover.
+const CANCEL_TRIES: u32 = 25;
+const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 const REASON_MAX: usize = 500;
 
 pub(super) async fn accept(state: &Arc<State>, caller: Caller, request: AcceptRequest) -> Result<Invocation, Problem> {
@@ -31,7 +34,8 @@ pub(super) async fn accept_here(
     caller: Caller,
     request: AcceptRequest,
 ) -> Result<Invocation, Problem> {
-    accept(state, caller, request).await
+    let wait = Duration::from_millis(request.wait_ms);
+    state.router.accept_as_owner(&caller, &request.agent, request.request, wait).await
 }
 
 pub(super) async fn cancel(state: &Arc<State>, caller: Caller, request: CancelRequest) -> Result<Invocation, Problem> {
@@ -40,15 +44,40 @@ pub(super) async fn cancel(state: &Arc<State>, caller: Caller, request: CancelRe
         return Err(Problem::new(Code::InvocationEnded, format!("{} is {} already", now.id, now.state.as_str())));
     }
     let shard = shard_of_row(state, &caller, &request).await?;
-    match state.directory.owner(shard) {
-        Owner::Here => cancel_in(state, shard, &caller, request).await,
-        Owner::There(instance) => {
-            let subject = Subject::Execution { instance: instance.parse()?, command: "cancel".parse()? };
-            let bus = &state.context.bus;
-            bus.call_at::<mesh_api::execution::InvocationCancel>(&subject, &caller, &request, CANCEL_DEADLINE).await
+    let mut tries = 0;
+    loop {
+        let (problem, is_gone) = match state.directory.owner(shard) {
+            Owner::Here => match cancel_in(state, shard, &caller, request.clone()).await {
+                Err(problem) => (problem, false),
+                ended => return ended,
+            },
+            Owner::There(instance) => match cancel_there(state, &instance, &caller, &request).await {
+                Err(problem) => {
+                    let is_gone = problem.is(Code::Unavailable);
+                    (problem, is_gone)
+                }
+                ended => return ended,
+            },
+            Owner::Nobody => (state.directory.refusal().unwrap_or_else(moved), false),
+        };
+        tries += 1;
+        if tries == CANCEL_TRIES || !(is_gone || problem.is(Code::Moved)) {
+            return Err(problem);
         }
-        Owner::Nobody => Err(moved()),
+        state.directory.ring();
+        tokio::time::sleep(CANCEL_PAUSE).await;
     }
+}
+
+async fn cancel_there(
+    state: &Arc<State>,
+    instance: &str,
+    caller: &Caller,
+    request: &CancelRequest,
+) -> Result<Invocation, Problem> {
+    let subject = Subject::Execution { instance: instance.parse()?, command: "cancel".parse()? };
+    let bus = &state.context.bus;
+    bus.call_at::<mesh_api::execution::InvocationCancel>(&subject, caller, request, CANCEL_DEADLINE).await
 }
 
 pub(super) async fn cancel_here(
@@ -70,6 +99,7 @@ async fn cancel_in(
     let reason = request.reason.as_deref().unwrap_or("operator_canceled");
     state.lane(shard).send(Command::Cancel(Cancel {
         id: request.id,
+        shard,
         tenant: caller.tenant.clone(),
         actor: caller.actor.clone(),
         reason: reason.chars().filter(|c| *c != '\0').take(REASON_MAX).collect(),

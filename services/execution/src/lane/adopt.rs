@@ -2,6 +2,7 @@
 
 use super::Lane;
 use super::memory::{Open, Owned};
+use super::write::in_time;
 use crate::core::RunState;
 use crate::store::load;
 use crate::store::shards::ShardRow;
@@ -19,7 +20,7 @@ impl Lane {
 
     async fn adopt(&mut self, row: &ShardRow) -> Result<(), sqlx::Error> {
         let shard = row.id.cast_unsigned();
-        let loaded = load::open(self.connection().await?, row.id).await?;
+        let loaded = in_time(load::open(self.connection().await?, row.id)).await?;
         let now = self.context.clock.now();
         // A second takeover of the same shard starts from nothing.
         self.memory.forget(shard);

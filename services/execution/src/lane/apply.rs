@@ -1,6 +1,7 @@
 //! After the commit: memory changes, callers are answered, workers started, the relay told. Never before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_types::{Code, Problem};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use crate::core::{After, Decision, OpenRow, RunState, summary};
 use crate::hosted::Slot;
 use crate::relay::{Committed, CommittedInvocation};
 use crate::shards::ShardId;
+
+/// Pause before a claim or a deadline that was refused is decided on again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Lane {
     /// The group is committed but for the shards in `lost`, of which nothing was written.
@@ -122,7 +126,7 @@ impl Lane {
     }
 
     fn close(&mut self, decision: &Decision, ended: Option<&mesh_api::execution::Invocation>) {
-        let Some(open) = self.memory.open.remove(&decision.id()) else { return };
+        let Some(open) = self.memory.remove(decision.id()) else { return };
         // Its own end, or one from outside: either way no effect starts any more.
         if let Some(worker) = open.worker {
             worker.cancel.cancel();
@@ -149,7 +153,8 @@ impl Lane {
                 Then::Append { answer } => drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem))))),
                 Then::Cancel { answer } => drop(answer.send(Err(problem))),
                 Then::Claim { .. } | Then::Expire => {
-                    tracing::error!(invocation = %decision.id(), "a decision of our own is refused");
+                    tracing::error!(invocation = %decision.id(), "a decision of our own is refused; trying again");
+                    self.memory.wake(decision.id(), self.context.clock.now().plus(REFUSED_PAUSE));
                 }
             }
         }

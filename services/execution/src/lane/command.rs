@@ -27,7 +27,7 @@ pub(crate) enum Command {
     HolderGone { id: InvocationId, epoch: u32 },
     /// The shard is ours since a committed takeover: load it.
     Adopt(ShardRow),
-    /// Settle and forget the shard; answers its epoch, or `None` if it is not held.
+    /// Settle and forget the shard; answers its last batch, or `None` if it is not held.
     Release { shard: ShardId, settled: oneshot::Sender<Option<i64>> },
     /// A slot became free.
     Ring,
@@ -42,6 +42,8 @@ pub(crate) struct Accept {
     pub(crate) answer: oneshot::Sender<Result<Accepted, Problem>>,
     /// Told of the end.
     pub(crate) waiter: Option<Waiter>,
+    /// Counts it among those that wait, until it is decided on.
+    pub(crate) place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,7 @@ pub(crate) enum AppendAnswer {
 #[derive(Debug)]
 pub(crate) struct Cancel {
     pub(crate) id: InvocationId,
+    pub(crate) shard: ShardId,
     pub(crate) tenant: Tenant,
     pub(crate) actor: String,
     pub(crate) reason: String,
@@ -117,18 +120,39 @@ impl LaneHandle {
     }
 
     /// Bounded: past the bound the caller is told to come back, and what was accepted goes on.
-    pub(crate) fn accept(&self, accept: Box<Accept>) -> Result<(), Problem> {
-        let waiting = self.gauges.accepts.fetch_add(1, Ordering::Relaxed);
-        if waiting >= ACCEPTS_WAITING_MAX || self.gauges.open.load(Ordering::Relaxed) >= OPEN_MAX {
-            self.gauges.accepts.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn accept(&self, mut accept: Box<Accept>) -> Result<(), Problem> {
+        let place = Place::take(&self.gauges);
+        if place.is_past(ACCEPTS_WAITING_MAX) || self.gauges.open.load(Ordering::Relaxed) >= OPEN_MAX {
             return Err(busy());
         }
+        accept.place = Some(place);
         self.send(Command::Accept(accept))
     }
 
     /// Unbounded on purpose: everything else is bounded by what is open, and completion must never starve.
     pub(crate) fn send(&self, command: Command) -> Result<(), Problem> {
         self.commands.send(command).map_err(|_| Problem::new(Code::Unavailable, "execution is shutting down"))
+    }
+}
+
+/// A place among the accepts that wait, in the channel or in the lane's queue; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Gauges>);
+
+impl Place {
+    fn take(gauges: &Arc<Gauges>) -> Self {
+        gauges.accepts.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(gauges))
+    }
+
+    fn is_past(&self, bound: usize) -> bool {
+        self.0.accepts.load(Ordering::Relaxed) > bound
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.accepts.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

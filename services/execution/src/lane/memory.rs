@@ -52,6 +52,10 @@ pub(crate) struct Memory {
 /// Pause before an invocation whose worker let go is given out again, by claims so far, in milliseconds.
 const RECLAIM_PAUSE_MS: [i64; 4] = [100, 500, 2_000, 10_000];
 
+/// Timers that an open invocation has: its delay, its deadline, a pause.
+const TIMERS_EACH: usize = 3;
+const TIMERS_SPARE: usize = 1_024;
+
 impl Memory {
     pub(crate) fn insert(&mut self, open: Open) {
         let id = open.meta.id;
@@ -59,6 +63,25 @@ impl Memory {
             self.timers.push(Reverse((at, id)));
         }
         self.open.insert(id, open);
+    }
+
+    /// It has ended.
+    pub(crate) fn remove(&mut self, id: InvocationId) -> Option<Open> {
+        let open = self.open.remove(&id);
+        if self.timers.len() > TIMERS_SPARE + 2 * TIMERS_EACH * self.open.len() {
+            // Mostly of ended ones, whose deadlines may lie far ahead: once in a while only the others are kept.
+            let timers = std::mem::take(&mut self.timers).into_iter();
+            let mut kept: Vec<_> = timers.filter(|Reverse((_, id))| self.open.contains_key(id)).collect();
+            kept.sort_unstable();
+            kept.dedup();
+            self.timers = kept.into();
+        }
+        open
+    }
+
+    /// Looks at it again then.
+    pub(crate) fn wake(&mut self, id: InvocationId, at: Timestamp) {
+        self.timers.push(Reverse((at, id)));
     }
 
     /// Puts it into the queue if nothing keeps it from running.

@@ -39,8 +39,8 @@ pub(crate) struct LaneContext {
     pub(crate) start: Box<dyn Fn(Start) + Send + Sync>,
     /// Committed batches; full means the relay reads the feed instead.
     pub(crate) relay: mpsc::Sender<Committed>,
-    /// A shard turned out not to be ours.
-    pub(crate) lost: Box<dyn Fn(ShardId) + Send + Sync>,
+    /// A shard, held in that epoch, turned out not to be ours, or was given back.
+    pub(crate) lost: Box<dyn Fn(ShardId, i64) + Send + Sync>,
     /// Highest batch relayed, by shard.
     pub(crate) relayed: Arc<crate::relay::Marks>,
     /// Set while the process drains: nothing new is claimed.
@@ -133,7 +133,6 @@ impl Lane {
         match command {
             Command::Append(append) => self.appends.push_back(append),
             Command::Accept(accept) => {
-                self.handle.gauges.accepts.fetch_sub(1, Ordering::Relaxed);
                 if self.shards.contains_key(&accept.meta.shard) {
                     self.accepts.push_back(accept);
                 } else {
@@ -156,15 +155,17 @@ impl Lane {
         if !planned.is_empty() {
             self.commit(planned).await;
         }
-        let epoch = self.shards.get(&shard).map(|owned| owned.epoch);
+        let batch = self.shards.get(&shard).map(|owned| owned.batch);
+        // Not even loaded yet: it will not be.
+        self.adopting.retain(|row| row.id.cast_unsigned() != shard);
         self.forget(shard);
         // The steward may have given up waiting; the shard is forgotten all the same.
-        let _ = settled.send(epoch);
+        let _ = settled.send(batch);
     }
 
     /// Drops all memory of a shard: its workers are told to stop, its callers that it moved.
     fn forget(&mut self, shard: ShardId) {
-        self.shards.remove(&shard);
+        let owned = self.shards.remove(&shard);
         self.memory.forget(shard);
         let (gone, kept) = std::mem::take(&mut self.accepts).into_iter().partition(|a: &Box<Accept>| a.meta.shard == shard);
         self.accepts = kept;
@@ -172,7 +173,9 @@ impl Lane {
         for accept in gone {
             let _ = accept.answer.send(Err(moved()));
         }
-        (self.context.lost)(shard);
+        if let Some(owned) = owned {
+            (self.context.lost)(shard, owned.epoch);
+        }
     }
 
     fn publish_gauges(&self) {

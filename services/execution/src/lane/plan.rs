@@ -9,7 +9,8 @@ use mesh_types::{Code, InvocationId, Problem, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
 use super::Lane;
-use super::command::{Accept, Accepted, Append, AppendAnswer, Cancel, Waiter};
+use super::command::{Accept, Accepted, Append, AppendAnswer, Cancel, Waiter, moved};
+use super::write::in_time;
 use crate::core::decide::{self, AppendRefusal};
 use crate::core::open::view_ended;
 use crate::core::ready::Take;
@@ -160,7 +161,7 @@ impl Lane {
         facts: &[Fact],
     ) -> Result<u32, AppendAnswer> {
         let committed = match self.connection().await {
-            Ok(connection) => load::journal(connection, id, after_seq, i64::from(seq - after_seq)).await,
+            Ok(connection) => in_time(load::journal(connection, id, after_seq, i64::from(seq - after_seq))).await,
             Err(error) => Err(error),
         };
         match committed {
@@ -176,7 +177,9 @@ impl Lane {
 
     fn plan_expired(&mut self, batch: &mut Batch, expired: &[InvocationId], now: Timestamp) {
         for id in expired {
-            if let Some(open) = self.memory.open.get(id).filter(|_| !batch.touched.contains(id)) {
+            if batch.is_full() || batch.touched.contains(id) {
+                self.memory.wake(*id, now);
+            } else if let Some(open) = self.memory.open.get(id) {
                 batch.push(decide::expire(&open.meta, &open.row, now), Then::Expire);
             }
         }
@@ -209,7 +212,11 @@ impl Lane {
                 self.cancels.push_back(cancel);
                 continue;
             }
-            let Cancel { id, tenant, actor, reason, answer } = cancel;
+            let Cancel { id, shard, tenant, actor, reason, answer } = cancel;
+            if !self.shards.contains_key(&shard) {
+                let _ = answer.send(Err(moved()));
+                continue;
+            }
             match self.memory.open.get(&id).filter(|open| open.meta.tenant == tenant) {
                 Some(open) => batch.push(decide::cancel(&open.meta, &open.row, &actor, &reason, now), Then::Cancel { answer }),
                 None => drop(answer.send(Ok(None))),
@@ -219,9 +226,17 @@ impl Lane {
 
     async fn plan_accepts(&mut self, batch: &mut Batch, now: Timestamp) {
         let Some(mut known) = self.known_keys().await else { return };
-        while !batch.is_full() {
+        // No further than what was looked up.
+        for _ in 0..BATCH_RECORDS_MAX {
+            if batch.is_full() {
+                break;
+            }
             let Some(accept) = self.accepts.pop_front() else { break };
             let accept = *accept;
+            if accept.answer.is_closed() {
+                // Whoever asked gave up, and was never told that it is accepted.
+                continue;
+            }
             if let Some(first) = first_of(&accept, &known) {
                 let _ = accept.answer.send(first);
                 continue;
@@ -266,7 +281,7 @@ impl Lane {
             return Some(KnownKeys::default());
         }
         let found = match self.connection().await {
-            Ok(connection) => load::known(connection, &tenants, &keys, &ids).await,
+            Ok(connection) => in_time(load::known(connection, &tenants, &keys, &ids)).await,
             Err(error) => Err(error),
         };
         match found {

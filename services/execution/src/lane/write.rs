@@ -136,7 +136,7 @@ impl Lane {
             return Ok(Vec::new());
         }
         let ids: Vec<i16> = missing.iter().map(|fence| fence.shard).collect();
-        let rows = shards::some(self.connection().await?, &ids).await?;
+        let rows = in_time(shards::some(self.connection().await?, &ids)).await?;
         Ok(missing
             .into_iter()
             .filter(|fence| !(unknown && rows.iter().any(|row| is_written(fence, row))))
@@ -161,6 +161,11 @@ impl Lane {
         }
         kept
     }
+}
+
+/// A read on the lane's connection; without an answer the connection is to be dropped.
+pub(super) async fn in_time<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(STATEMENT_DEADLINE, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Our own batch, committed by a try whose answer was lost.

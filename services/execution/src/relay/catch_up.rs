@@ -19,11 +19,27 @@ impl Relay {
                 // The feed is kept for days only: what is below its start cannot be told any more.
                 Ok(batches) if batches.is_empty() => self.marks.set(shard, to),
                 Ok(batches) => self.tell(batches).await,
+                // A record that cannot be read now can never be: it must not keep all that follows from being told.
+                Err(error) if !mesh_store::is_transient(&error) => {
+                    tracing::error!(%error, shard, batch = self.marks.get(shard) + 1, "a batch of the feed cannot be relayed; it is left out");
+                    self.skip_one(shard).await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, shard, "the feed cannot be read; trying again");
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Relays the next batch alone, or leaves it out.
+    async fn skip_one(&mut self, shard: ShardId) {
+        let next = self.marks.get(shard) + 1;
+        match self.read_batches(shard, next).await {
+            Ok(batches) if !batches.is_empty() => self.tell(batches).await,
+            Ok(_) => self.marks.set(shard, next),
+            Err(error) if !mesh_store::is_transient(&error) => self.marks.set(shard, next),
+            Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
         }
     }
 

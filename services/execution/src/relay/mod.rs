@@ -4,6 +4,8 @@
 mod catch_up;
 mod publish;
 
+pub(crate) use publish::{FEED, TO_BATCH};
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,6 +27,8 @@ use crate::store::summary::{SummaryWrite, upsert};
 const PASS_INTERVAL: Duration = Duration::from_millis(20);
 /// Batches of one pass.
 const PASS_BATCHES_MAX: usize = 512;
+/// Invocations of one pass, as they are written in one statement.
+const PASS_INVOCATIONS_MAX: usize = 8_192;
 /// Batches that wait in memory; past it the feed table is read.
 pub(crate) const QUEUE_BATCHES: usize = 4_096;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -66,11 +70,13 @@ impl Marks {
 }
 
 /// A shard was taken over: go on from what its last owner relayed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Adopted {
     pub(crate) shard: ShardId,
     pub(crate) relayed: i64,
     pub(crate) batch: i64,
+    /// Of the feed that its marks in JOURNAL belong to.
+    pub(crate) feed_id: Arc<str>,
 }
 
 pub(crate) struct Relay {
@@ -80,6 +86,8 @@ pub(crate) struct Relay {
     pub(crate) committed: mpsc::Receiver<Committed>,
     pub(crate) adopted: mpsc::UnboundedReceiver<Adopted>,
     pub(crate) stop: CancellationToken,
+    /// Feed of each shard, as of its adoption.
+    pub(crate) feeds: HashMap<ShardId, Arc<str>>,
     /// When each shard's mark was last published.
     pub(crate) marked: HashMap<ShardId, tokio::time::Instant>,
 }
@@ -113,10 +121,13 @@ impl Relay {
             while let Ok(adopted) = self.adopted.try_recv() {
                 self.adopt(adopted).await;
             }
+            let mut told = first.invocations.len();
             let mut batches = vec![first];
             while batches.len() < PASS_BATCHES_MAX
+                && told < PASS_INVOCATIONS_MAX
                 && let Ok(batch) = self.committed.try_recv()
             {
+                told += batch.invocations.len();
                 batches.push(batch);
             }
             self.pass(batches).await;
@@ -128,6 +139,7 @@ impl Relay {
 
     async fn adopt(&mut self, adopted: Adopted) {
         self.marks.set(adopted.shard, adopted.relayed);
+        self.feeds.insert(adopted.shard, adopted.feed_id);
         if adopted.batch > adopted.relayed {
             tracing::info!(shard = adopted.shard, from = adopted.relayed, to = adopted.batch, "relaying what the last owner left");
             self.catch_up(adopted.shard, adopted.batch).await;
@@ -147,6 +159,10 @@ impl Relay {
                 self.tell(std::mem::take(&mut contiguous)).await;
                 reached.clear();
                 self.catch_up(batch.shard, batch.batch - 1).await;
+                if self.marks.get(batch.shard) < batch.batch - 1 {
+                    // Stopped in the gap: nothing behind it may be told.
+                    return;
+                }
             }
             reached.insert(batch.shard, batch.batch);
             contiguous.push(batch);
@@ -183,16 +199,18 @@ impl Relay {
         if reached.is_empty() {
             return;
         }
-        self.publish(&told).await;
-        self.summarise(&told).await;
+        if !(self.publish(&told).await && self.summarise(&told).await) {
+            // Stopped: whoever follows relays it.
+            return;
+        }
         for (shard, batch) in reached {
             self.marks.set(shard, batch);
             self.publish_mark(shard, batch).await;
         }
     }
 
-    /// Tried until it is written: a list that forgets would be noticed by nobody.
-    async fn summarise(&self, told: &[Told]) {
+    /// Tried until it is written: a list that forgets would be noticed by nobody. `false`: stopped before.
+    async fn summarise(&self, told: &[Told]) -> bool {
         let rows: Vec<SummaryWrite<'_>> = told
             .iter()
             .filter_map(|told| {
@@ -201,21 +219,22 @@ impl Relay {
             })
             .collect();
         if rows.is_empty() {
-            return;
+            return true;
         }
         while let Err(error) = upsert(&self.pool, &rows).await {
             if !mesh_store::is_transient(&error) {
                 // A row that Postgres refuses would stop all lists: leave it out and say so.
                 tracing::error!(%error, rows = rows.len(), "summaries are refused; writing them one by one");
                 self.summarise_each(&rows).await;
-                return;
+                return true;
             }
             tracing::warn!(%error, "summaries cannot be written; trying again");
             if self.stop.is_cancelled() {
-                return;
+                return false;
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+        true
     }
 
     async fn summarise_each(&self, rows: &[SummaryWrite<'_>]) {

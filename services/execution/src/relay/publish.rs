@@ -13,29 +13,49 @@ use crate::shards::ShardId;
 
 /// A shard's mark in JOURNAL is for noticing a database that went back; once in a while is enough.
 const MARK_EVERY: Duration = Duration::from_secs(1);
+/// Results are sent again over a new connection; their receivers take each at least once.
+const RESULT_TRIES: u32 = 3;
 const CONNECTED_WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) const SHARD: &str = "Mesh-Shard";
 pub(crate) const FROM_BATCH: &str = "Mesh-From-Batch";
+/// Id of the feed that the batches are counted in.
+pub(crate) const FEED: &str = "Mesh-Feed";
 pub(crate) const TO_BATCH: &str = "Mesh-To-Batch";
 
 impl Relay {
-    pub(super) async fn publish(&self, told: &[Told]) {
+    /// `false`: stopped before anything was sent.
+    pub(super) async fn publish(&self, told: &[Told]) -> bool {
         // JOURNAL may lose what is published into a broken connection, results may not: wait for it.
         while !self.bus.wait_connected(CONNECTED_WAIT).await {
             if self.stop.is_cancelled() {
-                return;
+                return false;
             }
             tracing::warn!("NATS is away; committed records wait for it");
         }
-        let mut must_arrive = false;
         for told in told {
             self.publish_one(told).await;
-            must_arrive |= self.publish_end(told).await;
         }
-        if must_arrive && let Err(error) = self.bus.flush().await {
-            tracing::warn!(%error, "results may not have left");
+        for _ in 0..RESULT_TRIES {
+            let before = self.connections();
+            let mut must_arrive = false;
+            for told in told {
+                must_arrive |= self.publish_end(told).await;
+            }
+            if !must_arrive {
+                break;
+            }
+            let flushed = self.bus.flush().await;
+            if flushed.is_ok() && before == self.connections() {
+                break;
+            }
+            tracing::warn!("the connection broke while results were sent; sending them again");
         }
+        true
+    }
+
+    fn connections(&self) -> u64 {
+        *self.bus.reconnects().borrow()
     }
 
     async fn publish_one(&self, told: &Told) {
@@ -119,6 +139,9 @@ impl Relay {
         let mut headers = Headers::new();
         headers.insert(SHARD, shard.to_string());
         headers.insert(TO_BATCH, batch.to_string());
+        if let Some(feed_id) = self.feeds.get(&shard) {
+            headers.insert(FEED, feed_id);
+        }
         // Lost marks only make the check of a takeover weaker for a second.
         let _ = self.bus.publish_with(&Subject::JournalMark { shard }, headers, bytes::Bytes::new()).await;
     }

@@ -10,19 +10,23 @@ use super::body::{self, RecordRow};
 use super::read::{InvocationRow, Phase, SELECT_INVOCATION};
 use crate::core::{Meta, OpenRow};
 
-/// The open invocations of a shard, oldest first.
+/// The open invocations of a shard, oldest first. One that cannot be read is left out with an error in the log: it must
+/// not keep the others from running.
 pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
     let rows: Vec<InvocationRow> =
         sqlx::query_as(AssertSqlSafe(format!("{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.invocation")))
             .bind(shard)
             .fetch_all(connection)
             .await?;
-    rows.into_iter()
-        .map(|row| match row.parse()? {
-            (meta, Phase::Open(open)) => Ok((meta, open)),
-            (meta, Phase::Ended(_)) => Err(sqlx::Error::Decode(format!("{} is open and ended", meta.id).into())),
-        })
-        .collect()
+    let mut open = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row.parse() {
+            Ok((meta, Phase::Open(row))) => open.push((meta, row)),
+            Ok((meta, Phase::Ended(_))) => tracing::error!(invocation = %meta.id, "it is open and ended"),
+            Err(error) => tracing::error!(%error, shard, "an open invocation cannot be run"),
+        }
+    }
+    Ok(open)
 }
 
 /// Records of one invocation with seq above `after`, at most `limit`.

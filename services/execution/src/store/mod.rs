@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod columns;
 pub(crate) mod dead_letters;
 pub(crate) mod feed;
+pub(crate) mod housekeeping;
 pub(crate) mod load;
 pub(crate) mod read;
 pub(crate) mod shards;

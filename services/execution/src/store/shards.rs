@@ -64,19 +64,40 @@ pub(crate) async fn beat(
     .await
 }
 
-/// Gives a settled shard to another process, or to nobody (`""`) at a drained shutdown.
-pub(crate) async fn hand_over(db: impl PgExecutor<'_>, id: i16, epoch: i64, to: &str) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("UPDATE execution.shard SET owner = $3, epoch = epoch + 1 WHERE id = $1 AND epoch = $2")
-        .bind(id)
-        .bind(epoch)
-        .bind(to)
-        .execute(db)
-        .await?;
-    Ok(done.rows_affected() == 1)
+/// Gives settled shards to another process, or to nobody (`""`) at a drained shutdown. Answers those that it had.
+pub(crate) async fn hand_over(
+    db: impl PgExecutor<'_>,
+    ids: &[i16],
+    epochs: &[i64],
+    relayed: &[i64],
+    to: &str,
+) -> Result<Vec<i16>, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE execution.shard s
+         SET owner = $4, epoch = s.epoch + 1, relayed_batch = greatest(s.relayed_batch, g.relayed)
+         FROM unnest($1::int2[], $2::int8[], $3::int8[]) AS g(id, epoch, relayed)
+         WHERE s.id = g.id AND s.epoch = g.epoch
+         RETURNING s.id",
+    )
+    .bind(ids)
+    .bind(epochs)
+    .bind(relayed)
+    .bind(to)
+    .fetch_all(db)
+    .await
 }
 
 pub(crate) async fn feed_id(db: impl PgExecutor<'_>) -> Result<String, sqlx::Error> {
     sqlx::query_scalar("SELECT feed_id FROM execution.installation").fetch_one(db).await
+}
+
+/// Starts a new feed in place of `old`; answers the feed's id, also if somebody else was first.
+pub(crate) async fn new_feed(pool: &sqlx::PgPool, old: &str) -> Result<String, sqlx::Error> {
+    sqlx::query("UPDATE execution.installation SET feed_id = gen_random_uuid()::text WHERE feed_id = $1")
+        .bind(old)
+        .execute(pool)
+        .await?;
+    feed_id(pool).await
 }
 
 pub(crate) async fn ensure_partitions(

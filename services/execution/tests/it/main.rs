@@ -1,1 +1,18 @@
-//! Integration tests on real servers.
+//! `execution` on a real nats-server and a fresh Postgres database per test, its neighbours as fakes on the real bus.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod calls;
+mod checks;
+mod intake;
+mod isolation;
+mod mesh;
+mod older;
+mod outages;
+mod poison;
+mod process;
+mod reads;
+mod repeats;
+mod sharing;
+mod steering;
+mod world;

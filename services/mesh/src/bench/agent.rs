@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh_api::Caller;
-use mesh_api::registry::{AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, Missing, TenantEnsure, TenantRequest};
+use mesh_api::registry::{
+    AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, Missing, TenantEnsure,
+    TenantRequest,
+};
 use mesh_bus::Bus;
 use mesh_types::agent::{Agent, AgentSpec, Limits, Metadata, Noop, Runtime, Span};
 use mesh_types::{AgentName, Tenant};
@@ -27,17 +30,43 @@ pub(super) struct Target {
 /// Declares and publishes the agent of that many steps; the same one again is no change.
 pub(super) async fn publish(bus: &Bus, steps: u32) -> anyhow::Result<Target> {
     let tenant: Tenant = TENANT.parse().context("the tenant's name")?;
-    let agent: AgentName = format!("bench-noop-{steps}").parse().context("the agent's name")?;
-    let caller = Caller { tenant: tenant.clone(), actor: "bench".to_owned(), request_id: None };
-    let ensure = TenantRequest { name: tenant.clone() };
+    let agent: AgentName = format!("bench-noop-{steps}")
+        .parse()
+        .context("the agent's name")?;
+    let caller = Caller {
+        tenant: tenant.clone(),
+        actor: "bench".to_owned(),
+        request_id: None,
+    };
+    let ensure = TenantRequest {
+        name: tenant.clone(),
+    };
     bus.call::<TenantEnsure>(&caller, &ensure)
         .await
-        .with_context(|| format!("the tenant `{TENANT}` is needed for the measurement and was refused"))?;
-    let update = AgentUpdateRequest { agent: declared(&agent, &tenant, steps), if_match: None, missing: Missing::Create };
-    bus.call::<AgentUpdate>(&caller, &update).await.context("the agent of the measurement was refused")?;
-    let publish = AgentGuarded { agent: agent.clone(), if_match: None };
-    bus.call::<AgentPublish>(&caller, &publish).await.context("the agent of the measurement was not published")?;
-    Ok(Target { tenant, agent, steps, caller })
+        .with_context(|| {
+            format!("the tenant `{TENANT}` is needed for the measurement and was refused")
+        })?;
+    let update = AgentUpdateRequest {
+        agent: declared(&agent, &tenant, steps),
+        if_match: None,
+        missing: Missing::Create,
+    };
+    bus.call::<AgentUpdate>(&caller, &update)
+        .await
+        .context("the agent of the measurement was refused")?;
+    let publish = AgentGuarded {
+        agent: agent.clone(),
+        if_match: None,
+    };
+    bus.call::<AgentPublish>(&caller, &publish)
+        .await
+        .context("the agent of the measurement was not published")?;
+    Ok(Target {
+        tenant,
+        agent,
+        steps,
+        caller,
+    })
 }
 
 fn declared(agent: &AgentName, tenant: &Tenant, steps: u32) -> Agent {
@@ -45,11 +74,19 @@ fn declared(agent: &AgentName, tenant: &Tenant, steps: u32) -> Agent {
     Agent {
         api_version: "mesh/v1".to_owned(),
         kind: "Agent".to_owned(),
-        metadata: Metadata { name: agent.clone(), tenant: Some(tenant.clone()), labels: Default::default() },
+        metadata: Metadata {
+            name: agent.clone(),
+            tenant: Some(tenant.clone()),
+            labels: Default::default(),
+        },
         spec: AgentSpec {
             runtime: Runtime::Noop,
             noop: Some(Noop { steps }),
-            limits: Limits { concurrency, timeout: Span(TIMEOUT), ..Limits::default() },
+            limits: Limits {
+                concurrency,
+                timeout: Span(TIMEOUT),
+                ..Limits::default()
+            },
             ..AgentSpec::default()
         },
     }
@@ -62,7 +99,11 @@ mod tests {
     #[test]
     fn what_is_declared_can_be_published() {
         for steps in [1, 100] {
-            let agent = declared(&"bench-noop-3".parse().unwrap(), &TENANT.parse().unwrap(), steps);
+            let agent = declared(
+                &"bench-noop-3".parse().unwrap(),
+                &TENANT.parse().unwrap(),
+                steps,
+            );
             agent.validate().unwrap();
             agent.publishable().unwrap();
         }

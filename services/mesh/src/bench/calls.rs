@@ -34,7 +34,9 @@ const CAUGHT_UP_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Connections for so many clients.
 pub(super) fn connections(concurrency: u64) -> usize {
-    let count = concurrency.div_ceil(CLIENTS_PER_CONNECTION).min(CONNECTIONS_MAX);
+    let count = concurrency
+        .div_ceil(CLIENTS_PER_CONNECTION)
+        .min(CONNECTIONS_MAX);
     usize::try_from(count).unwrap_or(1)
 }
 
@@ -82,13 +84,20 @@ pub(super) async fn run(
 ) -> anyhow::Result<Calls> {
     let started = Instant::now();
     let course = Arc::new(Course {
-        subject: Subject::Call { tenant: target.tenant.clone(), agent: target.agent.clone() },
+        subject: Subject::Call {
+            tenant: target.tenant.clone(),
+            agent: target.agent.clone(),
+        },
         agent: target.agent.clone(),
         ends: started + bounds.time,
         budget: AtomicU64::new(bounds.count),
     });
     let mut clients = JoinSet::new();
-    for bus in connections.iter().cycle().take(usize::try_from(concurrency)?) {
+    for bus in connections
+        .iter()
+        .cycle()
+        .take(usize::try_from(concurrency)?)
+    {
         clients.spawn(client(bus.clone(), Arc::clone(&course)));
     }
     let mut laps = Vec::new();
@@ -96,8 +105,14 @@ pub(super) async fn run(
         laps.push(lap?);
     }
     let answered = Instant::now();
-    let mut calls =
-        Calls { ids: Vec::new(), latencies: Latencies::new(), failed: 0, first_failure: None, started, answered };
+    let mut calls = Calls {
+        ids: Vec::new(),
+        latencies: Latencies::new(),
+        failed: 0,
+        first_failure: None,
+        started,
+        answered,
+    };
     for lap in laps {
         calls.failed += lap.failed;
         calls.first_failure = calls.first_failure.or(lap.first_failure);
@@ -107,7 +122,11 @@ pub(super) async fn run(
         }
     }
     if calls.ids.is_empty() {
-        bail!("no call of {} was completed: {}", course.subject, calls.first_failure.unwrap_or_default());
+        bail!(
+            "no call of {} was completed: {}",
+            course.subject,
+            calls.first_failure.unwrap_or_default()
+        );
     }
     Ok(calls)
 }
@@ -116,7 +135,10 @@ async fn client(bus: Bus, course: Arc<Course>) -> Lap {
     let mut lap = Lap::default();
     let spends = |left: u64| left.checked_sub(1);
     while Instant::now() < course.ends
-        && course.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spends).is_ok()
+        && course
+            .budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spends)
+            .is_ok()
     {
         let asked = Instant::now();
         match call(&bus, &course).await {
@@ -135,14 +157,25 @@ async fn client(bus: Bus, course: Arc<Course>) -> Lap {
 }
 
 async fn call(bus: &Bus, course: &Course) -> anyhow::Result<InvocationId> {
-    let asked = bus.request(&course.subject, Headers::new(), Bytes::from_static(PAYLOAD), CALL_DEADLINE);
+    let asked = bus.request(
+        &course.subject,
+        Headers::new(),
+        Bytes::from_static(PAYLOAD),
+        CALL_DEADLINE,
+    );
     check(&asked.await?.payload, &course.agent)
 }
 
 fn check(answer: &[u8], agent: &AgentName) -> anyhow::Result<InvocationId> {
-    let answer: Answer = serde_json::from_slice(answer).context("the answer of a call is no invocation")?;
+    let answer: Answer =
+        serde_json::from_slice(answer).context("the answer of a call is no invocation")?;
     if answer.state != State::Completed || answer.agent != *agent {
-        bail!("{} of agent {} is {}, and not a completed one of {agent}", answer.id, answer.agent, answer.state.as_str());
+        bail!(
+            "{} of agent {} is {}, and not a completed one of {agent}",
+            answer.id,
+            answer.agent,
+            answer.state.as_str()
+        );
     }
     Ok(answer.id)
 }
@@ -158,14 +191,19 @@ where
 {
     let end = Instant::now() + CAUGHT_UP_DEADLINE;
     loop {
-        let status = place.bus.call::<ExecutionStatus>(&target.caller, &Empty {}).await?;
+        let status = place
+            .bus
+            .call::<ExecutionStatus>(&target.caller, &Empty {})
+            .await?;
         // Asked first, taken last: what is checked then was there at this time.
         let now = Instant::now();
         if status.relayed && is_all_there(status).await? {
             return Ok(now);
         }
         if now >= end {
-            bail!("feed and lists have not caught up within {CAUGHT_UP_DEADLINE:?}: `mesh logs execution` may say why");
+            bail!(
+                "feed and lists have not caught up within {CAUGHT_UP_DEADLINE:?}: `mesh logs execution` may say why"
+            );
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -179,7 +217,9 @@ mod tests {
     fn only_a_completed_invocation_of_that_agent_counts() {
         let agent: AgentName = "bench-noop-3".parse().unwrap();
         let answer = |state: &str, agent: &str| {
-            format!(r#"{{"id":"inv_01ARZ3NDEKTSV4RRFFQ69G5FAV","agent":"{agent}","state":"{state}","version":1}}"#)
+            format!(
+                r#"{{"id":"inv_01ARZ3NDEKTSV4RRFFQ69G5FAV","agent":"{agent}","state":"{state}","version":1}}"#
+            )
         };
         assert!(check(answer("completed", "bench-noop-3").as_bytes(), &agent).is_ok());
         assert!(check(answer("running", "bench-noop-3").as_bytes(), &agent).is_err());
@@ -189,6 +229,9 @@ mod tests {
 
     #[test]
     fn clients_share_a_few_connections() {
-        assert_eq!([1, 32, 33, 64, 256, 1_024].map(connections), [1, 1, 2, 2, 4, 4]);
+        assert_eq!(
+            [1, 32, 33, 64, 256, 1_024].map(connections),
+            [1, 1, 2, 2, 4, 4]
+        );
     }
 }

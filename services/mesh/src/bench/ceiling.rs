@@ -54,7 +54,10 @@ pub(super) async fn measure(
         // Only a superuser may; then none of the measurements has one before it.
         let _ = checkpoint(owner).await;
         let ceiling = measure_at(lanes, template, concurrency, bounds, batch_max).await?;
-        if best.as_ref().is_none_or(|best| best.per_second < ceiling.per_second) {
+        if best
+            .as_ref()
+            .is_none_or(|best| best.per_second < ceiling.per_second)
+        {
             best = Some(ceiling);
         }
         scratch::remove(owner).await?;
@@ -69,7 +72,8 @@ async fn measure_at(
     bounds: Bounds,
     batch_max: usize,
 ) -> anyhow::Result<Ceiling> {
-    let (queues, receivers): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
+    let (queues, receivers): (Vec<_>, Vec<_>) =
+        (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
     let mut connections = Vec::with_capacity(LANES);
     for _ in 0..LANES {
         connections.push(pool.acquire().await?.detach());
@@ -105,9 +109,15 @@ async fn measure_at(
 }
 
 fn summarise(laps: &[Lap], counts_from: Instant, batch_max: usize) -> anyhow::Result<Ceiling> {
-    let last = laps.iter().filter_map(|lap| lap.last).max().context("the ceiling wrote nothing in its time")?;
+    let last = laps
+        .iter()
+        .filter_map(|lap| lap.last)
+        .max()
+        .context("the ceiling wrote nothing in its time")?;
     let mut latencies = Latencies::new();
-    laps.iter().flat_map(|lap| &lap.latencies).for_each(|latency| latencies.record(*latency));
+    laps.iter()
+        .flat_map(|lap| &lap.latencies)
+        .for_each(|latency| latencies.record(*latency));
     Ok(Ceiling {
         per_second: latencies.count() as f64 / (last - counts_from).as_secs_f64(),
         p50_ms: latencies.quantile_ms(0.5),

@@ -50,15 +50,24 @@ impl Course {
         let spends = |left: u64| left.checked_sub(1);
         let may_begin = started < self.counts_from
             || (started < self.ends
-                && self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spends).is_ok());
+                && self
+                    .budget
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spends)
+                    .is_ok());
         if may_begin {
             let random = mixed();
             let at = self.at.plus(started - self.began);
             let id = u128::from(at.as_millis()) << 80 | random >> 48;
-            let shard = i16::try_from(random % u128::from(SHARDS.unsigned_abs())).unwrap_or_default();
-            let entry = Entry { id: Uuid::from_u128(id), shard: FIRST_SHARD + shard, commit: 0 };
+            let shard =
+                i16::try_from(random % u128::from(SHARDS.unsigned_abs())).unwrap_or_default();
+            let entry = Entry {
+                id: Uuid::from_u128(id),
+                shard: FIRST_SHARD + shard,
+                commit: 0,
+            };
             // The lanes read until `over`, which comes after the last invocation.
-            let _ = self.queues[usize::from(shard.unsigned_abs()) % LANES].send(Running { entry, started });
+            let _ = self.queues[usize::from(shard.unsigned_abs()) % LANES]
+                .send(Running { entry, started });
         }
         may_begin
     }
@@ -74,7 +83,9 @@ fn mixed() -> u128 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     thread_local!(static KEYS: [std::hash::RandomState; 2] = Default::default());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    KEYS.with(|[high, low]| u128::from(high.hash_one(count)) << 64 | u128::from(low.hash_one(count)))
+    KEYS.with(|[high, low]| {
+        u128::from(high.hash_one(count)) << 64 | u128::from(low.hash_one(count))
+    })
 }
 
 /// Times of the counted invocations of one lane.
@@ -109,7 +120,11 @@ pub(super) async fn run(
         let at = course.now().to_chrono();
         let standing = write(&mut connection, &course.template, &fences, &entries, at).await?;
         if standing != fences.len() {
-            bail!("{} of {} shards of the ceiling are gone: does another measurement run?", fences.len() - standing, fences.len());
+            bail!(
+                "{} of {} shards of the ceiling are gone: does another measurement run?",
+                fences.len() - standing,
+                fences.len()
+            );
         }
         for fence in fences {
             batches.insert(fence.shard, fence.batch + 1);
@@ -145,7 +160,11 @@ fn fences(template: &Template, entries: &[Entry], batches: &BTreeMap<i16, i64>) 
     for entry in entries {
         let shard = entry.shard;
         let batch = batches.get(&shard).copied().unwrap_or(0);
-        let fence = fences.entry(shard).or_insert_with(|| Fence { shard, batch, feed: Vec::new() });
+        let fence = fences.entry(shard).or_insert_with(|| Fence {
+            shard,
+            batch,
+            feed: Vec::new(),
+        });
         for record in &template.commits[entry.commit] {
             fence.feed.extend_from_slice(entry.id.as_bytes());
             fence.feed.extend_from_slice(&record.seq.to_be_bytes());

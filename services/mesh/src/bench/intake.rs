@@ -22,6 +22,8 @@ use super::store;
 
 /// How often the database is asked whether all is there while the journal is not quiet.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
+/// More than the clocks of one installation differ.
+const IDS_APART: Duration = Duration::from_millis(100);
 
 struct Published {
     latencies: Latencies,
@@ -52,6 +54,8 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Intake> {
     let connections = place.connections(calls::connections(concurrency)).await?;
     let before = store::newest(&place.lanes, &target.tenant).await?;
+    // Ids sort by their millisecond, and two processes make them: what comes now must sort after.
+    tokio::time::sleep(IDS_APART).await;
     let published = publish(target, &connections, concurrency, bounds).await?;
     let accepted = published.latencies.count();
     let mut next_count = Instant::now();
@@ -62,7 +66,8 @@ pub(super) async fn measure(
             next_count = Instant::now() + COUNT_EVERY;
         }
         async move {
-            let count = || store::completed_after(&place.lanes, &target.tenant, &target.agent, before);
+            let count =
+                || store::completed_after(&place.lanes, &target.tenant, &target.agent, before);
             Ok(is_time && count().await? >= accepted)
         }
     });
@@ -70,7 +75,9 @@ pub(super) async fn measure(
     let seconds = (done - published.started).as_secs_f64();
     let per_second = accepted as f64 / seconds;
     let ceilings = [publish_ceiling, journal_ceiling];
-    let ceiling = publish_ceiling.and(journal_ceiling).and(ceilings.into_iter().flatten().reduce(f64::min));
+    let ceiling = publish_ceiling
+        .and(journal_ceiling)
+        .and(ceilings.into_iter().flatten().reduce(f64::min));
     Ok(Intake {
         concurrency,
         per_second: rounded(per_second),
@@ -86,32 +93,54 @@ pub(super) async fn measure(
     })
 }
 
-async fn publish(target: &Target, connections: &[Bus], concurrency: u64, bounds: Bounds) -> anyhow::Result<Published> {
+async fn publish(
+    target: &Target,
+    connections: &[Bus],
+    concurrency: u64,
+    bounds: Bounds,
+) -> anyhow::Result<Published> {
     let started = Instant::now();
     let course = Arc::new(Course {
-        subject: Subject::Invoke { tenant: target.tenant.clone(), agent: target.agent.clone() },
+        subject: Subject::Invoke {
+            tenant: target.tenant.clone(),
+            agent: target.agent.clone(),
+        },
         ends: started + bounds.time,
         budget: AtomicU64::new(bounds.count),
     });
     let mut publishers = JoinSet::new();
-    for bus in connections.iter().cycle().take(usize::try_from(concurrency)?) {
+    for bus in connections
+        .iter()
+        .cycle()
+        .take(usize::try_from(concurrency)?)
+    {
         publishers.spawn(publisher(bus.clone(), Arc::clone(&course)));
     }
     let mut latencies = Latencies::new();
     while let Some(lap) = publishers.join_next().await {
-        lap??.into_iter().for_each(|latency| latencies.record(latency));
+        lap??
+            .into_iter()
+            .for_each(|latency| latencies.record(latency));
     }
-    Ok(Published { latencies, started, acknowledged: Instant::now() })
+    Ok(Published {
+        latencies,
+        started,
+        acknowledged: Instant::now(),
+    })
 }
 
 async fn publisher(bus: Bus, course: Arc<Course>) -> anyhow::Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     let spends = |left: u64| left.checked_sub(1);
     while Instant::now() < course.ends
-        && course.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spends).is_ok()
+        && course
+            .budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spends)
+            .is_ok()
     {
         let asked = Instant::now();
-        bus.publish_acked(&course.subject, Headers::new(), Bytes::from_static(PAYLOAD)).await?;
+        bus.publish_acked(&course.subject, Headers::new(), Bytes::from_static(PAYLOAD))
+            .await?;
         latencies.push(asked.elapsed());
     }
     Ok(latencies)
@@ -150,19 +179,35 @@ impl Alone {
             // What a killed measurement left is no start.
             let _ = std::fs::remove_dir_all(&folder.0);
             let server = NatsServer::start(&tool, NatsOptions::new(&folder.0))?;
-            Ok::<_, mesh_servers::ServersError>(Self { url: server.url(), _server: server, _folder: folder })
+            Ok::<_, mesh_servers::ServersError>(Self {
+                url: server.url(),
+                _server: server,
+                _folder: folder,
+            })
         });
-        let alone = start.await?.context("a nats-server to compare the durable inbox with cannot be started")?;
-        place::connect(&alone.url, None).await?.apply_topology(&topology::standard()).await?;
+        let alone = start
+            .await?
+            .context("a nats-server to compare the durable inbox with cannot be started")?;
+        place::connect(&alone.url, None)
+            .await?
+            .apply_topology(&topology::standard())
+            .await?;
         Ok(Some(alone))
     }
 
     /// Messages a second that the stream takes.
-    pub(super) async fn per_second(&self, target: &Target, concurrency: u64, bounds: Bounds) -> anyhow::Result<f64> {
+    pub(super) async fn per_second(
+        &self,
+        target: &Target,
+        concurrency: u64,
+        bounds: Bounds,
+    ) -> anyhow::Result<f64> {
         let mut connections = Vec::new();
         for _ in 0..calls::connections(concurrency) {
             connections.push(place::connect(&self.url, None).await?);
         }
-        Ok(publish(target, &connections, concurrency, bounds).await?.per_second())
+        Ok(publish(target, &connections, concurrency, bounds)
+            .await?
+            .per_second())
     }
 }

@@ -30,7 +30,10 @@ pub(super) async fn run(args: InvokeArgs, output: Output) -> anyhow::Result<()> 
     let progress = Progress::new();
     let bench = Bench::new(args, &progress).await?;
     let Some(lock) = scratch::lock(&bench.place.owner).await? else {
-        return Err(advised(anyhow::anyhow!("another measurement runs on this database"), "wait until it is done"));
+        return Err(advised(
+            anyhow::anyhow!("another measurement runs on this database"),
+            "wait until it is done",
+        ));
     };
     let needs_rows = !bench.no_ceiling;
     let measured = async {
@@ -47,11 +50,17 @@ pub(super) async fn run(args: InvokeArgs, output: Output) -> anyhow::Result<()> 
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what the measurement wrote is removed")),
     };
     progress.phase("cleaning up");
-    let removed = if needs_rows { scratch::remove(&bench.place.owner).await } else { Ok(()) };
+    let removed = if needs_rows {
+        scratch::remove(&bench.place.owner).await
+    } else {
+        Ok(())
+    };
     // The server frees it with the connection, whatever the answer is.
     let _ = lock.release().await;
     let levels = measured?;
-    removed.context("the rows of tenant `bench-ceiling` are not removed; the next measurement does it")?;
+    removed.context(
+        "the rows of tenant `bench-ceiling` are not removed; the next measurement does it",
+    )?;
     drop(progress);
     report::print(&levels, output)?;
     match levels.iter().find_map(|level| level.first_failure.as_ref()) {
@@ -85,11 +94,16 @@ impl Bench {
             durability.jetstream_sync_interval
         ));
         if !durability.is_durable {
-            progress.say("NOT DURABLE: these settings may lose what was confirmed; the figures say so too");
+            progress.say(
+                "NOT DURABLE: these settings may lose what was confirmed; the figures say so too",
+            );
         }
         let target = agent::publish(&place.bus, args.steps).await?;
         let processes = Processes::find(&place).await;
-        let bounds = Bounds { time: Duration::from_secs(args.seconds), count: args.count.unwrap_or(u64::MAX) };
+        let bounds = Bounds {
+            time: Duration::from_secs(args.seconds),
+            count: args.count.unwrap_or(u64::MAX),
+        };
         Ok(Self {
             place,
             target,
@@ -107,11 +121,17 @@ impl Bench {
             levels.push(self.level(*concurrency, progress).await?);
         }
         if !self.no_intake {
-            let journal_ceiling = levels.iter().filter_map(|level: &Level| level.ceiling_per_second).reduce(f64::max);
+            let journal_ceiling = levels
+                .iter()
+                .filter_map(|level: &Level| level.ceiling_per_second)
+                .reduce(f64::max);
             progress.phase("starting a nats-server to compare the durable inbox with");
             let alone = Alone::start(&self.place).await?;
             for level in &mut levels {
-                level.intake = Some(self.intake(alone.as_ref(), level.concurrency, journal_ceiling, progress).await?);
+                level.intake = Some(
+                    self.intake(alone.as_ref(), level.concurrency, journal_ceiling, progress)
+                        .await?,
+                );
             }
             // Stopping waits for the server.
             tokio::task::spawn_blocking(move || drop(alone)).await?;
@@ -129,7 +149,10 @@ impl Bench {
         // Only a superuser may; then no level has one before it.
         let _ = store::checkpoint(&place.owner).await;
         let fsyncs = store::wal_fsyncs(&place.owner).await?;
-        progress.phase(&format!("{concurrency} in flight: measuring for up to {:?}", self.bounds.time));
+        progress.phase(&format!(
+            "{concurrency} in flight: measuring for up to {:?}",
+            self.bounds.time
+        ));
         let memory = self.processes.watch_memory();
         let cpu = self.processes.cpu_seconds();
         let calls = calls::run(target, &connections, concurrency, self.bounds).await?;
@@ -165,16 +188,26 @@ impl Bench {
             ceiling_batch_max: ceiling.as_ref().map(|ceiling| ceiling.batch_max),
             ceiling_invocations: ceiling.as_ref().map(|ceiling| ceiling.invocations),
             cpu_us_per_invocation: per_invocation(&cpu, completed),
-            cpu_seconds: cpu.into_iter().map(|(name, seconds)| (name, rounded(seconds))).collect(),
-            rss_mb: rss_mb.into_iter().map(|(name, mb)| (name, rounded(mb))).collect(),
-            fsyncs_per_invocation: fsyncs.map(|fsyncs| rounded(fsyncs as f64 / (completed + NUDGES) as f64)),
+            cpu_seconds: cpu
+                .into_iter()
+                .map(|(name, seconds)| (name, rounded(seconds)))
+                .collect(),
+            rss_mb: rss_mb
+                .into_iter()
+                .map(|(name, mb)| (name, rounded(mb)))
+                .collect(),
+            fsyncs_per_invocation: fsyncs
+                .map(|fsyncs| rounded(fsyncs as f64 / (completed + NUDGES) as f64)),
             intake: None,
             durable: place.durability.clone(),
         })
     }
 
     fn at_most(&self, time: Duration) -> Bounds {
-        Bounds { time: self.bounds.time.min(time), count: self.bounds.count }
+        Bounds {
+            time: self.bounds.time.min(time),
+            count: self.bounds.count,
+        }
     }
 
     /// When feed and lists have all of these.
@@ -189,8 +222,18 @@ impl Bench {
     /// Has every process of Postgres that commits report its counters.
     async fn nudge(&self) -> anyhow::Result<()> {
         tokio::time::sleep(COUNTERS_LAG).await;
-        let bounds = Bounds { time: Duration::from_secs(10), count: NUDGES };
-        calls::run(&self.target, std::slice::from_ref(&self.place.bus), 1, bounds).await.map(drop)
+        let bounds = Bounds {
+            time: Duration::from_secs(10),
+            count: NUDGES,
+        };
+        calls::run(
+            &self.target,
+            std::slice::from_ref(&self.place.bus),
+            1,
+            bounds,
+        )
+        .await
+        .map(drop)
     }
 
     async fn ceiling(
@@ -202,10 +245,23 @@ impl Bench {
         if self.no_ceiling {
             return Ok(None);
         }
-        progress.phase(&format!("{concurrency} in flight: the same rows straight into Postgres"));
+        progress.phase(&format!(
+            "{concurrency} in flight: the same rows straight into Postgres"
+        ));
         // Three batch sizes take as long as the level and a half.
-        let bounds = Bounds { time: (self.bounds.time / 2).min(Duration::from_secs(5)), count: self.bounds.count };
-        ceiling::measure(&self.place.lanes, &self.place.owner, template, concurrency, bounds).await.map(Some)
+        let bounds = Bounds {
+            time: (self.bounds.time / 2).min(Duration::from_secs(5)),
+            count: self.bounds.count,
+        };
+        ceiling::measure(
+            &self.place.lanes,
+            &self.place.owner,
+            template,
+            concurrency,
+            bounds,
+        )
+        .await
+        .map(Some)
     }
 
     async fn intake(
@@ -222,7 +278,15 @@ impl Bench {
             None => None,
         };
         progress.phase(&format!("{concurrency} publishers: the durable inbox"));
-        intake::measure(&self.place, &self.target, concurrency, bounds, publish_ceiling, journal_ceiling).await
+        intake::measure(
+            &self.place,
+            &self.target,
+            concurrency,
+            bounds,
+            publish_ceiling,
+            journal_ceiling,
+        )
+        .await
     }
 }
 
@@ -233,7 +297,10 @@ fn spent(before: Option<i64>, after: Option<i64>) -> Option<i64> {
 /// Microseconds by process, and of all together.
 fn per_invocation(cpu: &ByProcess, completed: u64) -> ByProcess {
     let each = |seconds: f64| rounded(seconds * 1_000_000.0 / completed.max(1) as f64);
-    let mut by_process: ByProcess = cpu.iter().map(|(name, seconds)| (*name, each(*seconds))).collect();
+    let mut by_process: ByProcess = cpu
+        .iter()
+        .map(|(name, seconds)| (*name, each(*seconds)))
+        .collect();
     by_process.insert("all", each(cpu.values().sum()));
     by_process
 }
@@ -246,6 +313,9 @@ mod tests {
     fn cpu_is_told_by_process_and_in_all() {
         let cpu = ByProcess::from([("mesh", 0.5), ("postgres", 1.5)]);
         let each = per_invocation(&cpu, 10_000);
-        assert_eq!(each, ByProcess::from([("mesh", 50.0), ("postgres", 150.0), ("all", 200.0)]));
+        assert_eq!(
+            each,
+            ByProcess::from([("mesh", 50.0), ("postgres", 150.0), ("all", 200.0)])
+        );
     }
 }

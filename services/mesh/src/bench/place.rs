@@ -68,10 +68,18 @@ impl Place {
         let home = environment.home.clone();
         let running = running(home.clone()).await?;
         let state = running.as_ref().map(|(_, state)| state);
-        let nats = args.nats.or_else(|| environment.nats_url.clone()).or_else(|| state.map(|state| state.nats.clone()));
+        let nats = args
+            .nats
+            .or_else(|| environment.nats_url.clone())
+            .or_else(|| state.map(|state| state.nats.clone()));
         let database = args
             .database
-            .or_else(|| environment.database_url.as_ref().map(|url| url.expose().clone()))
+            .or_else(|| {
+                environment
+                    .database_url
+                    .as_ref()
+                    .map(|url| url.expose().clone())
+            })
             .or_else(|| state.map(|state| state.database.clone()));
         let (Some(nats), Some(database)) = (nats, database) else {
             bail!(
@@ -81,17 +89,36 @@ impl Place {
             );
         };
         let is_that_of_home = state.is_some_and(|state| state.nats == nats);
-        let monitor = args.monitor.or_else(|| environment.nats_monitor_url.clone()).or_else(|| {
-            let state = state.filter(|_| is_that_of_home)?;
-            state.monitor.clone()
-        });
-        let mesh_pid = running.as_ref().filter(|_| is_that_of_home).map(|(pid, _)| *pid);
+        let monitor = args
+            .monitor
+            .or_else(|| environment.nats_monitor_url.clone())
+            .or_else(|| {
+                let state = state.filter(|_| is_that_of_home)?;
+                state.monitor.clone()
+            });
+        let mesh_pid = running
+            .as_ref()
+            .filter(|_| is_that_of_home)
+            .map(|(pid, _)| *pid);
         let bus = connect(&nats, monitor).await?;
-        let pool = |role, connections_max| StoreOptions { url: database.clone(), role, connections_max };
+        let pool = |role, connections_max| StoreOptions {
+            url: database.clone(),
+            role,
+            connections_max,
+        };
         let lanes = mesh_store::connect(&pool(Role::Execution, POOL_CONNECTIONS)).await?;
         let owner = store::connect_as_owner(&database)?;
         let durability = check(&bus, &lanes).await?;
-        Ok(Self { home, mesh_pid, bus, nats, database, lanes, owner, durability })
+        Ok(Self {
+            home,
+            mesh_pid,
+            bus,
+            nats,
+            database,
+            lanes,
+            owner,
+            durability,
+        })
     }
 
     /// More connections for the clients: one would be their bottleneck.
@@ -105,24 +132,38 @@ impl Place {
 
     /// For people; without the passwords.
     pub(super) fn describe(&self) -> String {
-        format!("NATS at {}, Postgres at {}", without_user(&self.nats), without_user(&self.database))
+        format!(
+            "NATS at {}, Postgres at {}",
+            without_user(&self.nats),
+            without_user(&self.database)
+        )
     }
 }
 
 /// The mesh that runs in that home, once it has said where.
 async fn running(home: PathBuf) -> anyhow::Result<Option<(u32, HomeState)>> {
     let read = tokio::task::spawn_blocking(move || {
-        let Some(pid) = mesh_servers::running(&home)? else { return Ok(None) };
+        let Some(pid) = mesh_servers::running(&home)? else {
+            return Ok(None);
+        };
         Ok::<_, mesh_servers::ServersError>(HomeState::read(&home)?.map(|state| (pid, state)))
     });
     Ok(read.await??)
 }
 
 pub(super) async fn connect(url: &str, monitor_url: Option<String>) -> anyhow::Result<Bus> {
-    let options = BusOptions { url: url.to_owned(), name: "mesh-bench".to_owned(), monitor_url, user: None };
+    let options = BusOptions {
+        url: url.to_owned(),
+        name: "mesh-bench".to_owned(),
+        monitor_url,
+        user: None,
+    };
     let bus = Bus::connect(options).await?;
     if !bus.wait_connected(CONNECT_DEADLINE).await {
-        bail!("NATS at {} does not answer: is the mesh up (`mesh status`)?", without_user(url));
+        bail!(
+            "NATS at {} does not answer: is the mesh up (`mesh status`)?",
+            without_user(url)
+        );
     }
     Ok(bus)
 }
@@ -164,7 +205,13 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        assert_eq!(without_user("postgres://mesh:s@cret@127.0.0.1:5433/mesh"), "postgres://127.0.0.1:5433/mesh");
-        assert_eq!(without_user("nats://127.0.0.1:4222"), "nats://127.0.0.1:4222");
+        assert_eq!(
+            without_user("postgres://mesh:s@cret@127.0.0.1:5433/mesh"),
+            "postgres://127.0.0.1:5433/mesh"
+        );
+        assert_eq!(
+            without_user("nats://127.0.0.1:4222"),
+            "nats://127.0.0.1:4222"
+        );
     }
 }

@@ -25,12 +25,25 @@ impl Processes {
         let mut found = Vec::new();
         if let Some(mesh) = place.mesh_pid {
             found.push(("mesh", mesh));
-            found.extend(children(mesh).find(|child| child.name == "nats-server").map(|child| ("nats", child.pid)));
+            found.extend(
+                children(mesh)
+                    .find(|child| child.name == "nats-server")
+                    .map(|child| ("nats", child.pid)),
+            );
         }
         // The backend's own process, if it is on this machine, has the postmaster as its parent.
-        let backend = store::backend_pid(&place.owner).await.ok().and_then(|pid| Stat::read(u32::try_from(pid).ok()?));
-        let postmaster = backend.filter(|stat| stat.name == "postgres").and_then(|stat| Stat::read(stat.parent));
-        found.extend(postmaster.filter(|stat| stat.name == "postgres").map(|stat| ("postgres", stat.pid)));
+        let backend = store::backend_pid(&place.owner)
+            .await
+            .ok()
+            .and_then(|pid| Stat::read(u32::try_from(pid).ok()?));
+        let postmaster = backend
+            .filter(|stat| stat.name == "postgres")
+            .and_then(|stat| Stat::read(stat.parent));
+        found.extend(
+            postmaster
+                .filter(|stat| stat.name == "postgres")
+                .map(|stat| ("postgres", stat.pid)),
+        );
         if Stat::read(std::process::id()).is_some() {
             found.push(("bench", std::process::id()));
         }
@@ -41,7 +54,12 @@ impl Processes {
     pub(super) fn cpu_seconds(&self) -> ByProcess {
         let of = |(name, pid): &(&'static str, u32)| {
             let own = Stat::read(*pid)?;
-            let ticks = own.ticks + if *name == "postgres" { children(*pid).map(|child| child.ticks).sum() } else { 0 };
+            let ticks = own.ticks
+                + if *name == "postgres" {
+                    children(*pid).map(|child| child.ticks).sum()
+                } else {
+                    0
+                };
             Some((*name, ticks as f64 / TICKS_PER_SECOND))
         };
         self.0.iter().filter_map(of).collect()
@@ -51,8 +69,15 @@ impl Processes {
     fn memory_mb(&self) -> ByProcess {
         let of = |(name, pid): &(&'static str, u32)| {
             let own = Resident::read(*pid)?;
-            let children = if *name == "postgres" { children(*pid).collect() } else { Vec::new() };
-            let children: Vec<Resident> = children.iter().filter_map(|child| Resident::read(child.pid)).collect();
+            let children = if *name == "postgres" {
+                children(*pid).collect()
+            } else {
+                Vec::new()
+            };
+            let children: Vec<Resident> = children
+                .iter()
+                .filter_map(|child| Resident::read(child.pid))
+                .collect();
             let all = || children.iter().chain([&own]);
             let alone: u64 = all().map(|one| one.anonymous).sum();
             let shared = all().map(|one| one.shared).max().unwrap_or(0);
@@ -73,7 +98,11 @@ impl Processes {
                 processes.add_to(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
             }
         });
-        MemoryWatch { most, processes: self.clone(), _tasks: tasks }
+        MemoryWatch {
+            most,
+            processes: self.clone(),
+            _tasks: tasks,
+        }
     }
 
     fn add_to(&self, most: &mut ByProcess) {
@@ -124,9 +153,18 @@ impl Stat {
         // The name stands in parentheses and may hold some itself, and blanks.
         let (start, end) = (text.find('(')?, text.rfind(')')?);
         let fields: Vec<&str> = text[end + 1..].split_whitespace().collect();
-        let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+        let ticks = fields
+            .get(11..15)?
+            .iter()
+            .map(|field| field.parse::<u64>().unwrap_or(0))
+            .sum();
         let name = text.get(start + 1..end)?.to_owned();
-        Some(Self { pid, name, parent: fields.get(1)?.parse().ok()?, ticks })
+        Some(Self {
+            pid,
+            name,
+            parent: fields.get(1)?.parse().ok()?,
+            ticks,
+        })
     }
 }
 
@@ -146,7 +184,9 @@ struct Resident {
 
 impl Resident {
     fn read(pid: u32) -> Option<Self> {
-        fs::read_to_string(format!("/proc/{pid}/status")).ok().map(|text| Self::parse(&text))
+        fs::read_to_string(format!("/proc/{pid}/status"))
+            .ok()
+            .map(|text| Self::parse(&text))
     }
 
     fn parse(text: &str) -> Self {
@@ -173,21 +213,35 @@ mod tests {
     fn a_process_name_with_parentheses_is_read() {
         let text = "7 (a) b (c)) S 3 7 7 0 -1 4194560 10 0 0 0 11 22 33 44 20 0 1 0 5";
         let stat = Stat::parse(7, text).unwrap();
-        assert_eq!((stat.name.as_str(), stat.parent, stat.ticks), ("a) b (c)", 3, 110));
+        assert_eq!(
+            (stat.name.as_str(), stat.parent, stat.ticks),
+            ("a) b (c)", 3, 110)
+        );
         assert!(Stat::parse(7, "7 (x").is_none());
     }
 
     #[test]
     fn memory_is_read_by_kind() {
-        let text = "Name:\tx\nVmRSS:\t  9 kB\nRssAnon:\t  1024 kB\nRssFile:\t 12 kB\nRssShmem:\t 3 kB\n";
-        assert_eq!(Resident::parse(text), Resident { anonymous: 1024, files: 12, shared: 3 });
+        let text =
+            "Name:\tx\nVmRSS:\t  9 kB\nRssAnon:\t  1024 kB\nRssFile:\t 12 kB\nRssShmem:\t 3 kB\n";
+        assert_eq!(
+            Resident::parse(text),
+            Resident {
+                anonymous: 1024,
+                files: 12,
+                shared: 3
+            }
+        );
     }
 
     #[test]
     fn what_was_spent_is_after_less_before() {
         let before = ByProcess::from([("mesh", 1.0), ("gone", 1.0)]);
         let after = ByProcess::from([("mesh", 1.5), ("new", 9.0)]);
-        assert_eq!(difference(&before, &after), ByProcess::from([("mesh", 0.5)]));
+        assert_eq!(
+            difference(&before, &after),
+            ByProcess::from([("mesh", 0.5)])
+        );
     }
 
     #[test]

@@ -68,10 +68,30 @@ pub(super) fn print(levels: &[Level], output: Output) -> anyhow::Result<()> {
 }
 
 fn tables(levels: &[Level], output: Output) -> anyhow::Result<()> {
-    let mut calls =
-        Table::new(output, &["IN FLIGHT", "PER SECOND", "P50 MS", "P99 MS", "CEILING", "RATIO", "CPU US", "FSYNCS", "FAILED"]);
+    calls(levels, output).print()?;
+    if levels.iter().any(|level| level.intake.is_some()) {
+        output.line("")?;
+        intake(levels, output).print()?;
+    }
+    output.line("")?;
+    processes(levels, output).print()
+}
+
+fn calls(levels: &[Level], output: Output) -> Table {
+    let header = [
+        "IN FLIGHT",
+        "PER SECOND",
+        "P50 MS",
+        "P99 MS",
+        "CEILING",
+        "RATIO",
+        "CPU US",
+        "FSYNCS",
+        "FAILED",
+    ];
+    let mut table = Table::new(output, &header);
     for level in levels {
-        calls.row([
+        table.row([
             level.concurrency.to_string(),
             whole(Some(level.per_second)),
             precise(Some(level.p50_ms)),
@@ -83,29 +103,46 @@ fn tables(levels: &[Level], output: Output) -> anyhow::Result<()> {
             level.failed.to_string(),
         ]);
     }
-    calls.print()?;
-    if levels.iter().any(|level| level.intake.is_some()) {
-        let header = ["INTAKE", "PER SECOND", "ACK P50 MS", "ACK P99 MS", "CEILING", "RATIO", "PUBLISH CEILING"];
-        let mut intake = Table::new(output, &header);
-        for one in levels.iter().filter_map(|level| level.intake.as_ref()) {
-            intake.row([
-                one.concurrency.to_string(),
-                whole(Some(one.per_second)),
-                precise(Some(one.p50_ms)),
-                precise(Some(one.p99_ms)),
-                whole(one.ceiling_per_second),
-                precise(one.ratio),
-                whole(one.publish_ceiling_per_second),
-            ]);
-        }
-        output.line("")?;
-        intake.print()?;
+    table
+}
+
+fn intake(levels: &[Level], output: Output) -> Table {
+    let header = [
+        "INTAKE",
+        "PER SECOND",
+        "ACK P50 MS",
+        "ACK P99 MS",
+        "CEILING",
+        "RATIO",
+        "PUBLISH CEILING",
+    ];
+    let mut table = Table::new(output, &header);
+    for one in levels.iter().filter_map(|level| level.intake.as_ref()) {
+        table.row([
+            one.concurrency.to_string(),
+            whole(Some(one.per_second)),
+            precise(Some(one.p50_ms)),
+            precise(Some(one.p99_ms)),
+            whole(one.ceiling_per_second),
+            precise(one.ratio),
+            whole(one.publish_ceiling_per_second),
+        ]);
     }
-    output.line("")?;
-    let mut processes = Table::new(output, &["PROCESS", "IN FLIGHT", "CPU S", "CPU US PER INVOCATION", "MEMORY MB"]);
+    table
+}
+
+fn processes(levels: &[Level], output: Output) -> Table {
+    let header = [
+        "PROCESS",
+        "IN FLIGHT",
+        "CPU S",
+        "CPU US PER INVOCATION",
+        "MEMORY MB",
+    ];
+    let mut table = Table::new(output, &header);
     for level in levels {
         for (name, seconds) in &level.cpu_seconds {
-            processes.row([
+            table.row([
                 (*name).to_owned(),
                 level.concurrency.to_string(),
                 precise(Some(*seconds)),
@@ -114,7 +151,7 @@ fn tables(levels: &[Level], output: Output) -> anyhow::Result<()> {
             ]);
         }
     }
-    processes.print()
+    table
 }
 
 fn whole(value: Option<f64>) -> String {
@@ -172,7 +209,14 @@ mod tests {
             durable,
         };
         let value = serde_json::to_value([&level]).unwrap();
-        for name in ["concurrency", "per_second", "p50_ms", "p99_ms", "ceiling_per_second", "ratio"] {
+        for name in [
+            "concurrency",
+            "per_second",
+            "p50_ms",
+            "p99_ms",
+            "ceiling_per_second",
+            "ratio",
+        ] {
             assert!(value[0].get(name).is_some(), "{name}");
         }
         assert_eq!(value[0]["durable"]["jetstream_sync_interval"], "always");
@@ -181,7 +225,10 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_a_dash() {
-        assert_eq!((whole(None), precise(None), whole(Some(1.6))), ("-".into(), "-".into(), "2".into()));
+        assert_eq!(
+            (whole(None), precise(None), whole(Some(1.6))),
+            ("-".into(), "-".into(), "2".into())
+        );
         assert!((rounded(0.123_456) - 0.123).abs() < f64::EPSILON);
     }
 }

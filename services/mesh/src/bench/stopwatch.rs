@@ -17,7 +17,8 @@ impl Latencies {
     }
 
     pub(super) fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_US));
+        self.0
+            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_US));
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -46,14 +46,19 @@ struct Applied {
 pub(crate) async fn run(args: ApplyArgs, session: &Session) -> anyhow::Result<()> {
     let documents = read_all(&args.files)?;
     let client = session.client()?;
-    let (output, mut failed, mut done) = (session.output, 0, Vec::new());
+    let (output, total) = (session.output, documents.len());
+    let (mut failed, mut told, mut done): (usize, usize, Vec<Applied>) = (0, 0, Vec::new());
     for Document { place, agent } in documents {
         let applied = match agent {
             Ok(agent) => apply(&client, &agent, !args.no_publish, &mut done).await,
             Err(problem) => Err(problem.into()),
         };
+        // What was declared is told also where it could not be published.
+        for applied in done.iter().skip(told).filter(|_| output.is_table()) {
+            output.line(&sentence(applied))?;
+        }
+        told = done.len();
         match applied {
-            Ok(()) if output.is_table() => output.line(&done.last().map(sentence).unwrap_or_default())?,
             Ok(()) => {}
             Err(error) if error.is::<Problem>() => {
                 failed += 1;
@@ -69,18 +74,25 @@ pub(crate) async fn run(args: ApplyArgs, session: &Session) -> anyhow::Result<()
     if failed == 0 {
         return Ok(());
     }
-    output.note(&format!("{failed} failed, {} done", done.len()));
+    output.note(&format!("{failed} of {total} documents failed"));
     Err(Told.into())
 }
 
-async fn apply(client: &Client, agent: &Agent, publishes: bool, done: &mut Vec<Applied>) -> anyhow::Result<()> {
+async fn apply(
+    client: &Client,
+    agent: &Agent,
+    publishes: bool,
+    done: &mut Vec<Applied>,
+) -> anyhow::Result<()> {
     let tenant = Document::tenant(agent, client)?;
     let client = client.for_tenant(tenant.clone());
     let name = &agent.metadata.name;
     let path = format!("/api/v1/agents/{name}");
     let before: Option<AgentView> = client.find(&path).await?;
     let missing = [("missing", Some("create".to_owned()))];
-    let after: AgentView = client.send(Method::PUT, &path, &missing, Some(agent)).await?;
+    let after: AgentView = client
+        .send(Method::PUT, &path, &missing, Some(agent))
+        .await?;
     let action = match before {
         None => "created",
         Some(before) if before.status.generation == after.status.generation => "unchanged",
@@ -112,10 +124,17 @@ fn sentence(applied: &Applied) -> String {
     let published = match &applied.published {
         None => "not published".to_owned(),
         Some(published) => {
-            let word = if published.unchanged { "is published already" } else { "published" };
+            let word = if published.unchanged {
+                "is published already"
+            } else {
+                "published"
+            };
             let hash: String = published.hash.chars().take(12).collect();
             format!("version {} {word} ({hash})", published.version)
         }
     };
-    format!("agent/{} {} in {}, {published}", applied.name, applied.action, applied.tenant)
+    format!(
+        "agent/{} {} in {}, {published}",
+        applied.name, applied.action, applied.tenant
+    )
 }

@@ -35,7 +35,10 @@ pub(crate) fn run(args: ConfigArgs, session: &Session) -> anyhow::Result<()> {
     if let Some(prefix) = &args.prefix {
         entries.retain(|entry| entry.key.starts_with(prefix.as_str()));
         if entries.is_empty() {
-            return Err(Usage(format!("no key begins with `{prefix}`; mesh config lists all")).into());
+            return Err(Usage(format!(
+                "no key begins with `{prefix}`; mesh config lists all"
+            ))
+            .into());
         }
     }
     entries.retain(|entry| !args.changed || entry.origin != "default");
@@ -43,7 +46,10 @@ pub(crate) fn run(args: ConfigArgs, session: &Session) -> anyhow::Result<()> {
     output.show(&entries, || {
         let mut table = Table::new(output, &["KEY", "VALUE", "SET BY"]);
         for entry in &entries {
-            let value = entry.value.as_str().map_or_else(|| entry.value.to_string(), str::to_owned);
+            let value = entry
+                .value
+                .as_str()
+                .map_or_else(|| entry.value.to_string(), str::to_owned);
             table.row([entry.key.clone(), value, entry.origin.clone()]);
         }
         table.print()

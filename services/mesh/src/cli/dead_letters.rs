@@ -64,7 +64,12 @@ pub(crate) async fn run(args: DeadLettersArgs, session: &Session) -> anyhow::Res
     }
 }
 
-pub(super) async fn list(client: &Client, output: Output, limit: usize, which: Which) -> anyhow::Result<()> {
+pub(super) async fn list(
+    client: &Client,
+    output: Output,
+    limit: usize,
+    which: Which,
+) -> anyhow::Result<()> {
     let all = [("all", (which == Which::All).then(|| "true".to_owned()))];
     let page: Page<DeadLetter> = client.list("/api/v1/dead-letters", &all, limit).await?;
     output.show(&page, || {
@@ -87,19 +92,29 @@ pub(super) async fn list(client: &Client, output: Output, limit: usize, which: W
 }
 
 pub(super) async fn show_one(client: &Client, output: Output, id: &str) -> anyhow::Result<()> {
-    let id: DeadLetterId = id.parse().map_err(|error: mesh_types::IdError| Usage(error.to_string()))?;
-    let letter: DeadLetter = client.get(&format!("/api/v1/dead-letters/{id}"), &[]).await?;
+    let id: DeadLetterId = id
+        .parse()
+        .map_err(|error: mesh_types::IdError| Usage(error.to_string()))?;
+    let letter: DeadLetter = client
+        .get(&format!("/api/v1/dead-letters/{id}"), &[])
+        .await?;
     output.show(&letter, || output.text(&yaml(&letter)?))
 }
 
 async fn discard(client: &Client, output: Output, ids: Vec<DeadLetterId>) -> anyhow::Result<()> {
     let mut done = Vec::new();
     for id in ids {
-        let letter: DeadLetter = client.post(&format!("/api/v1/dead-letters/{id}/discard"), &json!({})).await?;
+        let letter: DeadLetter = client
+            .post(&format!("/api/v1/dead-letters/{id}/discard"), &json!({}))
+            .await?;
         if output.is_table() {
             output.line(&format!("{id} discarded"))?;
         }
         done.push(letter);
     }
-    if output.is_table() { Ok(()) } else { output.show(&json!({ "items": done }), || Ok(())) }
+    if output.is_table() {
+        Ok(())
+    } else {
+        output.show(&json!({ "items": done }), || Ok(()))
+    }
 }

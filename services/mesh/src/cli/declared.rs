@@ -56,7 +56,9 @@ impl Document {
     pub(crate) fn tenant(agent: &Agent, client: &Client) -> Result<Option<Tenant>, Problem> {
         match (&agent.metadata.tenant, client.tenant()) {
             (Some(declared), Some(named)) if declared != named => {
-                let detail = format!("the object is of tenant `{declared}`, the command line names `{named}`");
+                let detail = format!(
+                    "the object is of tenant `{declared}`, the command line names `{named}`"
+                );
                 Err(Problem::new(Code::InvalidRequest, detail).field("metadata.tenant"))
             }
             (Some(declared), _) => Ok(Some(declared.clone())),
@@ -71,7 +73,9 @@ pub(crate) fn tell(output: Output, place: &Place, error: &anyhow::Error) {
         Some(problem) => (problem_text(problem), problem_next(problem)),
         None => (format!("{error:#}"), None),
     };
-    let next = next.map(|next| format!("\n  next: {next}")).unwrap_or_default();
+    let next = next
+        .map(|next| format!("\n  next: {next}"))
+        .unwrap_or_default();
     output.note(&format!("{place}: {text}{next}"));
 }
 
@@ -81,7 +85,10 @@ pub(crate) fn read_all(args: &FileArgs) -> anyhow::Result<Vec<Document>> {
     for path in &args.files {
         if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
-            std::io::stdin().take(FILE_BYTES_MAX).read_to_end(&mut bytes).context("cannot read stdin")?;
+            std::io::stdin()
+                .take(FILE_BYTES_MAX)
+                .read_to_end(&mut bytes)
+                .context("cannot read stdin")?;
             documents.extend(parse("stdin", &bytes, is_json(&bytes)));
             continue;
         }
@@ -92,7 +99,11 @@ pub(crate) fn read_all(args: &FileArgs) -> anyhow::Result<Vec<Document>> {
         }
     }
     if documents.is_empty() {
-        let files: Vec<_> = args.files.iter().map(|path| path.display().to_string()).collect();
+        let files: Vec<_> = args
+            .files
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         return Err(Usage(format!("no object is declared in {}", files.join(", "))).into());
     }
     Ok(documents)
@@ -100,7 +111,11 @@ pub(crate) fn read_all(args: &FileArgs) -> anyhow::Result<Vec<Document>> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    anyhow::ensure!(meta.len() <= FILE_BYTES_MAX, "{} is larger than {FILE_BYTES_MAX} bytes", path.display());
+    anyhow::ensure!(
+        meta.len() <= FILE_BYTES_MAX,
+        "{} is larger than {FILE_BYTES_MAX} bytes",
+        path.display()
+    );
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -110,11 +125,15 @@ fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let entries = fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
     paths.sort();
     let mut files = Vec::new();
     for path in paths {
-        let is_declared = path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
+        let is_declared = path
+            .extension()
+            .is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
         if path.is_dir() {
             files.extend(files_of(&path)?);
         } else if is_declared {
@@ -126,17 +145,38 @@ fn files_of(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Stdin does not say what it is; JSON begins with a bracket, and YAML of an object does not.
 fn is_json(bytes: &[u8]) -> bool {
-    bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'{' | b'['))
+    bytes
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace())
+        .is_some_and(|byte| matches!(byte, b'{' | b'['))
 }
 
 fn parse(file: &str, bytes: &[u8], is_json: bool) -> Vec<Document> {
-    let values = if is_json { json_values(bytes) } else { yaml_values(bytes) };
-    let place = |document| Place { file: file.to_owned(), document };
+    let values = if is_json {
+        json_values(bytes)
+    } else {
+        yaml_values(bytes)
+    };
+    let place = |document| Place {
+        file: file.to_owned(),
+        document,
+    };
     match values {
-        Err(problem) => vec![Document { place: place(0), agent: Err(problem) }],
+        Err(problem) => vec![Document {
+            place: place(0),
+            agent: Err(problem),
+        }],
         Ok(values) => {
-            let numbered = values.into_iter().enumerate().filter(|(_, value)| !value.is_null());
-            numbered.map(|(index, value)| Document { place: place(index + 1), agent: agent(value) }).collect()
+            let numbered = values
+                .into_iter()
+                .enumerate()
+                .filter(|(_, value)| !value.is_null());
+            numbered
+                .map(|(index, value)| Document {
+                    place: place(index + 1),
+                    agent: agent(value),
+                })
+                .collect()
         }
     }
 }
@@ -145,9 +185,11 @@ fn agent(value: Value) -> Result<Agent, Problem> {
     let kind = value.get("kind").and_then(Value::as_str).unwrap_or("Agent");
     if kind != "Agent" {
         let shown: String = kind.chars().take(64).collect();
-        return Err(Problem::new(Code::InvalidRequest, format!("kind `{shown}` is not known"))
-            .field("kind")
-            .next("declare `kind: Agent`"));
+        return Err(
+            Problem::new(Code::InvalidRequest, format!("kind `{shown}` is not known"))
+                .field("kind")
+                .next("declare `kind: Agent`"),
+        );
     }
     Agent::from_json(value)
 }
@@ -161,8 +203,11 @@ fn json_values(bytes: &[u8]) -> Result<Vec<Value>, Problem> {
 }
 
 fn yaml_values(bytes: &[u8]) -> Result<Vec<Value>, Problem> {
-    let wrong = |detail: String| Problem::new(Code::MalformedJson, detail).next("correct the YAML at that place");
-    let text = std::str::from_utf8(bytes).map_err(|error| wrong(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let wrong = |detail: String| {
+        Problem::new(Code::MalformedJson, detail).next("correct the YAML at that place")
+    };
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| wrong(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     serde_saphyr::from_multiple(text).map_err(|error| wrong(error.to_string()))
 }
 
@@ -183,37 +228,61 @@ mod tests {
         let text = "metadata: {name: a}\n---\n# nothing here\n---\nmetadata: {name: b}\nspec: {model: {temperature: 9}}\n---\nkind: Pod\n";
         let seen = names(&parse("x.yaml", text.as_bytes(), false));
         assert_eq!(seen[0], "a");
-        assert_eq!(seen[1], "x.yaml, document 3: spec.model.temperature must lie between 0 and 2 (registry/agent-invalid)");
-        assert_eq!(seen[2], "x.yaml, document 4: kind `Pod` is not known (mesh/invalid-request)");
+        assert_eq!(
+            seen[1],
+            "x.yaml, document 3: spec.model.temperature must lie between 0 and 2 (registry/agent-invalid)"
+        );
+        assert_eq!(
+            seen[2],
+            "x.yaml, document 4: kind `Pod` is not known (mesh/invalid-request)"
+        );
     }
 
     #[test]
     fn a_list_of_json_is_several_documents() {
-        let seen = names(&parse("x.json", br#"[{"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]"#, true));
+        let seen = names(&parse(
+            "x.json",
+            br#"[{"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]"#,
+            true,
+        ));
         assert_eq!(seen, ["a", "b"]);
     }
 
     #[test]
     fn broken_text_names_its_file_and_place() {
         let seen = names(&parse("x.yaml", b"metadata: {name: a\nspec: [", false));
-        assert!(seen[0].starts_with("x.yaml: ") && seen[0].contains("line"), "{seen:?}");
+        assert!(
+            seen[0].starts_with("x.yaml: ") && seen[0].contains("line"),
+            "{seen:?}"
+        );
         let seen = names(&parse("x.json", b"{\"a\":1,\"a\":2}", true));
         assert!(seen[0].contains("a"), "{seen:?}");
     }
 
     #[test]
     fn a_field_written_twice_is_refused() {
-        let seen = names(&parse("x.yaml", b"metadata: {name: a}\nmetadata: {name: b}\n", false));
+        let seen = names(&parse(
+            "x.yaml",
+            b"metadata: {name: a}\nmetadata: {name: b}\n",
+            false,
+        ));
         assert!(seen[0].starts_with("x.yaml: "), "{seen:?}");
     }
 
     #[test]
     fn a_folder_is_read_in_order_and_by_ending() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("b.yml", "metadata: {name: b}"), ("a.yaml", "metadata: {name: a}"), ("notes.txt", "no")] {
+        for (name, text) in [
+            ("b.yml", "metadata: {name: b}"),
+            ("a.yaml", "metadata: {name: a}"),
+            ("notes.txt", "no"),
+        ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let documents = read_all(&FileArgs { files: vec![folder.path().to_owned()] }).unwrap();
+        let documents = read_all(&FileArgs {
+            files: vec![folder.path().to_owned()],
+        })
+        .unwrap();
         assert_eq!(names(&documents), ["a", "b"]);
     }
 }

@@ -24,10 +24,16 @@ pub(crate) struct DescribeArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// An agent, its versions and its latest invocations
-    #[command(alias = "agents", after_help = "Examples:\n  mesh describe agent sofia")]
+    #[command(
+        alias = "agents",
+        after_help = "Examples:\n  mesh describe agent sofia"
+    )]
     Agent { name: AgentName },
     /// An invocation and its steps
-    #[command(alias = "invocations", after_help = "Examples:\n  mesh describe invocation inv_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+    #[command(
+        alias = "invocations",
+        after_help = "Examples:\n  mesh describe invocation inv_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    )]
     Invocation { id: InvocationId },
 }
 
@@ -51,8 +57,12 @@ async fn agent(client: &Client, name: &AgentName, output: Output) -> anyhow::Res
     let path = format!("/api/v1/agents/{name}");
     let view: AgentView = client.get(&path, &[]).await?;
     let of_agent = [("agent", Some(name.to_string()))];
-    let published: Page<VersionView> = client.list(&format!("{path}/versions"), &[], LATEST).await?;
-    let latest: Page<Invocation> = client.list("/api/v1/invocations", &of_agent, LATEST).await?;
+    let published: Page<VersionView> = client
+        .list(&format!("{path}/versions"), &[], LATEST)
+        .await?;
+    let latest: Page<Invocation> = client
+        .list("/api/v1/invocations", &of_agent, LATEST)
+        .await?;
     let value = json!({ "agent": view, "versions": published.items, "invocations": latest.items });
     output.show(&value, || {
         output.text(&yaml(&view)?)?;
@@ -70,7 +80,9 @@ async fn agent(client: &Client, name: &AgentName, output: Output) -> anyhow::Res
 
 async fn of_invocation(client: &Client, id: InvocationId, output: Output) -> anyhow::Result<()> {
     let one = invocation(client, id).await?;
-    let steps: Page<Step> = client.list(&format!("/api/v1/invocations/{id}/steps"), &[], STEPS_MAX).await?;
+    let steps: Page<Step> = client
+        .list(&format!("/api/v1/invocations/{id}/steps"), &[], STEPS_MAX)
+        .await?;
     let value = json!({ "invocation": one, "steps": steps.items });
     output.show(&value, || {
         output.text(&yaml(&one)?)?;

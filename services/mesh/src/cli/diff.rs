@@ -66,9 +66,15 @@ pub(crate) async fn run(args: DiffArgs, session: &Session) -> anyhow::Result<()>
         }
     }
     output.show(&json!({ "items": differences, "failed": failed }), || {
-        differences.iter().try_for_each(|difference| print(difference, output))
+        differences
+            .iter()
+            .try_for_each(|difference| print(difference, output))
     })?;
-    if differences.is_empty() && failed == 0 { Ok(()) } else { Err(Told.into()) }
+    if differences.is_empty() && failed == 0 {
+        Ok(())
+    } else {
+        Err(Told.into())
+    }
 }
 
 /// `None` where applying would change nothing.
@@ -78,19 +84,34 @@ async fn difference(client: &Client, agent: &Agent) -> anyhow::Result<Option<Dif
     let name = &agent.metadata.name;
     let live: Option<AgentView> = client.find(&format!("/api/v1/agents/{name}")).await?;
     let declared = fields(&agent.metadata, &agent.spec)?;
-    let has_draft = live.as_ref().is_some_and(|live| live.status.draft || live.status.published.is_none());
+    let has_draft = live
+        .as_ref()
+        .is_some_and(|live| live.status.draft || live.status.published.is_none());
     let is_new = live.is_none();
-    let live = live.map(|live| fields(&live.metadata, &live.spec)).transpose()?.unwrap_or_default();
+    let live = live
+        .map(|live| fields(&live.metadata, &live.spec))
+        .transpose()?
+        .unwrap_or_default();
     let changes = changes(&live, &declared);
     let differs = is_new || has_draft || !changes.is_empty();
     let tenant = tenant.unwrap_or_default().to_string();
-    Ok(differs.then(|| Difference { agent: name.to_string(), tenant, is_new, has_draft, changes }))
+    Ok(differs.then(|| Difference {
+        agent: name.to_string(),
+        tenant,
+        is_new,
+        has_draft,
+        changes,
+    }))
 }
 
 /// What counts as the object: its labels and its specification, defaults filled in.
 fn fields(metadata: &Metadata, spec: &AgentSpec) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
-    flatten("metadata.labels", &serde_json::to_value(&metadata.labels)?, &mut found);
+    flatten(
+        "metadata.labels",
+        &serde_json::to_value(&metadata.labels)?,
+        &mut found,
+    );
     flatten("spec", &serde_json::to_value(spec)?, &mut found);
     Ok(found)
 }
@@ -98,7 +119,9 @@ fn fields(metadata: &Metadata, spec: &AgentSpec) -> anyhow::Result<BTreeMap<Stri
 /// Lists stay whole: their order means something.
 fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, into)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(key, value)| flatten(&format!("{path}.{key}"), value, into)),
         value => drop(into.insert(path.to_owned(), value.clone())),
     }
 }
@@ -109,7 +132,11 @@ fn changes(live: &BTreeMap<String, Value>, declared: &BTreeMap<String, Value>) -
     keys.dedup();
     let change = |key: &&String| {
         let (live, declared) = (live.get(*key), declared.get(*key));
-        (live != declared).then(|| Change { field: (*key).clone(), live: live.cloned(), declared: declared.cloned() })
+        (live != declared).then(|| Change {
+            field: (*key).clone(),
+            live: live.cloned(),
+            declared: declared.cloned(),
+        })
     };
     keys.iter().filter_map(change).collect()
 }
@@ -140,11 +167,16 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_a_change() {
-        let agent = |spec: Value| Agent::from_json(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+        let agent = |spec: Value| {
+            Agent::from_json(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        };
         let of = |agent: &Agent| fields(&agent.metadata, &agent.spec).unwrap();
         let live = of(&agent(json!({"capabilities": {"x": true}})));
         let declared = of(&agent(json!({"model": {"temperature": 0.1}})));
-        let seen: Vec<_> = changes(&live, &declared).into_iter().map(|change| change.field).collect();
+        let seen: Vec<_> = changes(&live, &declared)
+            .into_iter()
+            .map(|change| change.field)
+            .collect();
         assert_eq!(seen, ["spec.capabilities.x", "spec.model.temperature"]);
         assert!(changes(&live, &live).is_empty());
     }

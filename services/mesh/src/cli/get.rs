@@ -63,7 +63,9 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
             show(output, &page, &page.items, agents)
         }
         (What::Agents, Some(name)) => {
-            let view: AgentView = client.get(&format!("/api/v1/agents/{}", agent_name(&name)?), &[]).await?;
+            let view: AgentView = client
+                .get(&format!("/api/v1/agents/{}", agent_name(&name)?), &[])
+                .await?;
             show(output, &view, std::slice::from_ref(&view), agents)
         }
         (What::Invocations, None) => {
@@ -73,7 +75,12 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
         (What::Invocations, Some(id)) => {
             let id = invocations::parse_id(&id)?;
             let invocation = invocation(&client, id).await?;
-            show(output, &invocation, std::slice::from_ref(&invocation), invocations::table)
+            show(
+                output,
+                &invocation,
+                std::slice::from_ref(&invocation),
+                invocations::table,
+            )
         }
         (What::Tenants, None) => {
             let page: Page<TenantView> = client.list("/api/v1/tenants", &[], limit).await?;
@@ -84,11 +91,17 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
             let page: Page<VersionView> = client.list(&path, &[], limit).await?;
             show(output, &page, &page.items, versions)
         }
-        (What::Versions, None) => Err(Usage("name the agent: mesh get versions AGENT".into()).into()),
+        (What::Versions, None) => {
+            Err(Usage("name the agent: mesh get versions AGENT".into()).into())
+        }
         (What::Models, None) => models(&client, output).await,
-        (What::DeadLetters, None) => dead_letters::list(&client, output, limit, dead_letters::Which::Open).await,
+        (What::DeadLetters, None) => {
+            dead_letters::list(&client, output, limit, dead_letters::Which::Open).await
+        }
         (What::DeadLetters, Some(id)) => dead_letters::show_one(&client, output, &id).await,
-        (What::Tenants | What::Models, Some(_)) => Err(Usage("these are only listed: leave the name out".into()).into()),
+        (What::Tenants | What::Models, Some(_)) => {
+            Err(Usage("these are only listed: leave the name out".into()).into())
+        }
     }
 }
 
@@ -98,7 +111,13 @@ fn show<V: serde::Serialize, T>(
     items: &[T],
     table: fn(Output, &[T]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    output.show(value, || if items.is_empty() { nothing(output) } else { table(output, items) })
+    output.show(value, || {
+        if items.is_empty() {
+            nothing(output)
+        } else {
+            table(output, items)
+        }
+    })
 }
 
 /// An empty list says so, beside the result.
@@ -108,7 +127,8 @@ pub(super) fn nothing(output: Output) -> anyhow::Result<()> {
 }
 
 pub(super) fn agent_name(text: &str) -> anyhow::Result<AgentName> {
-    text.parse().map_err(|error: mesh_types::NameError| Usage(error.to_string()).into())
+    text.parse()
+        .map_err(|error: mesh_types::NameError| Usage(error.to_string()).into())
 }
 
 pub(super) async fn invocation(client: &Client, id: InvocationId) -> anyhow::Result<Invocation> {
@@ -116,7 +136,10 @@ pub(super) async fn invocation(client: &Client, id: InvocationId) -> anyhow::Res
 }
 
 fn agents(output: Output, items: &[AgentView]) -> anyhow::Result<()> {
-    let mut table = Table::new(output, &["NAME", "RUNTIME", "MODEL", "PUBLISHED", "DRAFT", "AGE"]);
+    let mut table = Table::new(
+        output,
+        &["NAME", "RUNTIME", "MODEL", "PUBLISHED", "DRAFT", "AGE"],
+    );
     let now = now();
     for agent in items {
         let published = agent.status.published.as_ref();
@@ -124,7 +147,10 @@ fn agents(output: Output, items: &[AgentView]) -> anyhow::Result<()> {
             agent.metadata.name.to_string(),
             agent.spec.runtime.as_str().to_owned(),
             agent.spec.model.name.clone(),
-            published.map_or_else(|| "no".to_owned(), |published| format!("version {}", published.version)),
+            published.map_or_else(
+                || "no".to_owned(),
+                |published| format!("version {}", published.version),
+            ),
             if agent.status.draft { "yes" } else { "no" }.to_owned(),
             age(agent.status.created_at, now),
         ]);

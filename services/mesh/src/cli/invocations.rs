@@ -57,7 +57,9 @@ const LIST_EXAMPLES: &str = "Examples:
 
 /// Show the journaled steps of an invocation
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --json | jq '.items[].output'")]
+#[command(
+    after_help = "Examples:\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --json | jq '.items[].output'"
+)]
 pub(crate) struct StepsArgs {
     id: InvocationId,
     /// Leave out input and output
@@ -67,7 +69,9 @@ pub(crate) struct StepsArgs {
 
 /// Cancel an invocation
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mesh cancel inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --reason \"wrong customer\"")]
+#[command(
+    after_help = "Examples:\n  mesh cancel inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --reason \"wrong customer\""
+)]
 pub(crate) struct CancelArgs {
     #[arg(required = true)]
     ids: Vec<InvocationId>,
@@ -80,11 +84,14 @@ pub(crate) struct CancelArgs {
 const STEPS_MAX: usize = 10_000;
 
 fn parse_state(text: &str) -> Result<State, String> {
-    text.parse().map_err(|problem: mesh_types::Problem| format!("{}; {}", problem.detail, problem.next.unwrap_or_default()))
+    text.parse().map_err(|problem: mesh_types::Problem| {
+        format!("{}; {}", problem.detail, problem.next.unwrap_or_default())
+    })
 }
 
 pub(super) fn parse_id(text: &str) -> anyhow::Result<InvocationId> {
-    text.parse().map_err(|error: mesh_types::IdError| Usage(error.to_string()).into())
+    text.parse()
+        .map_err(|error: mesh_types::IdError| Usage(error.to_string()).into())
 }
 
 pub(crate) async fn list(args: InvocationsArgs, session: &Session) -> anyhow::Result<()> {
@@ -104,14 +111,19 @@ pub(crate) async fn list(args: InvocationsArgs, session: &Session) -> anyhow::Re
         let counts: Counts = client.get("/api/v1/invocations/counts", &query).await?;
         return output.show(&counts, || counted(output, &counts));
     }
-    let page: Page<Invocation> = client.list("/api/v1/invocations", &query, args.limit as usize).await?;
+    let page: Page<Invocation> = client
+        .list("/api/v1/invocations", &query, args.limit as usize)
+        .await?;
     output.show(&page, || {
         if page.items.is_empty() {
             return nothing(output);
         }
         table(output, &page.items)?;
         if page.next.is_some() {
-            output.note(&format!("there are more: --limit {}", args.limit.saturating_mul(5)));
+            output.note(&format!(
+                "there are more: --limit {}",
+                args.limit.saturating_mul(5)
+            ));
         }
         Ok(())
     })
@@ -127,10 +139,16 @@ fn counted(output: Output, counts: &Counts) -> anyhow::Result<()> {
 }
 
 pub(super) fn table(output: Output, items: &[Invocation]) -> anyhow::Result<()> {
-    let mut table = Table::new(output, &["ID", "AGENT", "STATE", "AGE", "TOOK", "PROVIDER", "RESULT"]);
+    let mut table = Table::new(
+        output,
+        &["ID", "AGENT", "STATE", "AGE", "TOOK", "PROVIDER", "RESULT"],
+    );
     let now = now();
     for one in items {
-        let took = one.started_at.zip(one.ended_at).map(|(from, to)| took(to.since(from)));
+        let took = one
+            .started_at
+            .zip(one.ended_at)
+            .map(|(from, to)| took(to.since(from)));
         table.row([
             one.id.to_string(),
             one.agent.to_string(),
@@ -151,7 +169,12 @@ fn result_of(one: &Invocation) -> String {
     }
     match &one.output {
         Some(output) => text_of(output),
-        None => one.payload.get("text").and_then(Value::as_str).map(|text| format!("({text})")).unwrap_or_default(),
+        None => one
+            .payload
+            .get("text")
+            .and_then(Value::as_str)
+            .map(|text| format!("({text})"))
+            .unwrap_or_default(),
     }
 }
 
@@ -169,11 +192,20 @@ pub(crate) async fn steps(args: StepsArgs, session: &Session) -> anyhow::Result<
     let path = format!("/api/v1/invocations/{}/steps", args.id);
     let page: Page<Step> = session.client()?.list(&path, &bodies, STEPS_MAX).await?;
     let output = session.output;
-    output.show(&page, || if page.items.is_empty() { nothing(output) } else { steps_table(output, &page.items) })
+    output.show(&page, || {
+        if page.items.is_empty() {
+            nothing(output)
+        } else {
+            steps_table(output, &page.items)
+        }
+    })
 }
 
 pub(super) fn steps_table(output: Output, items: &[Step]) -> anyhow::Result<()> {
-    let mut table = Table::new(output, &["#", "KIND", "NAME", "TOOK", "TOKENS", "TRY", "RESULT"]);
+    let mut table = Table::new(
+        output,
+        &["#", "KIND", "NAME", "TOOK", "TOKENS", "TRY", "RESULT"],
+    );
     for step in items {
         let tokens = match (step.usage.input_tokens, step.usage.output_tokens) {
             (0, 0) => String::new(),
@@ -188,7 +220,8 @@ pub(super) fn steps_table(output: Output, items: &[Step]) -> anyhow::Result<()> 
             step.number.to_string(),
             step.kind.as_str().to_owned(),
             step.name.clone(),
-            step.ended_at.map_or_else(|| "runs".to_owned(), |at| took(at.since(step.started_at))),
+            step.ended_at
+                .map_or_else(|| "runs".to_owned(), |at| took(at.since(step.started_at))),
             tokens,
             step.attempt.to_string(),
             shortened(&result, 70),
@@ -203,12 +236,22 @@ pub(crate) async fn cancel(args: CancelArgs, session: &Session) -> anyhow::Resul
     let mut done = Vec::new();
     for id in args.ids {
         let body = json!({ "reason": args.reason });
-        let invocation: Invocation = client.post(&format!("/api/v1/invocations/{id}/cancel"), &body).await?;
+        let invocation: Invocation = client
+            .post(&format!("/api/v1/invocations/{id}/cancel"), &body)
+            .await?;
         if output.is_table() {
-            let word = if invocation.state.is_ended() { "is" } else { "will be cancelled; it is" };
+            let word = if invocation.state.is_ended() {
+                "is"
+            } else {
+                "will be cancelled; it is"
+            };
             output.line(&format!("{id} {word} {}", invocation.state.as_str()))?;
         }
         done.push(invocation);
     }
-    if output.is_table() { Ok(()) } else { output.show(&json!({ "items": done }), || Ok(())) }
+    if output.is_table() {
+        Ok(())
+    } else {
+        output.show(&json!({ "items": done }), || Ok(()))
+    }
 }

@@ -58,7 +58,12 @@ pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<(
         ..InvokeRequest::default()
     };
     let (client, output) = (session.client()?, session.output);
-    let accepted: Invocation = client.post(&format!("/api/v1/agents/{}/invocations", args.agent), &request).await?;
+    let accepted: Invocation = client
+        .post(
+            &format!("/api/v1/agents/{}/invocations", args.agent),
+            &request,
+        )
+        .await?;
     if args.no_wait {
         return output.show(&accepted, || output.line(&accepted.id.to_string()));
     }
@@ -70,7 +75,11 @@ pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<(
     } else {
         output.show(&ended, || Ok(()))?;
     }
-    if ended.state == State::Completed { Ok(()) } else { Err(Told.into()) }
+    if ended.state == State::Completed {
+        Ok(())
+    } else {
+        Err(Told.into())
+    }
 }
 
 /// The file's object with the text in it.
@@ -78,11 +87,21 @@ fn payload(file: Option<&Path>, text: Option<String>) -> anyhow::Result<Value> {
     let mut payload = match file {
         None => Map::new(),
         Some(path) => {
-            let bytes = read(path).with_context(|| format!("cannot read the payload {}", path.display()))?;
-            let value = mesh_types::json::parse_value(&bytes)
-                .map_err(|problem| Usage(format!("the payload {}: {}", path.display(), problem.detail)))?;
+            let bytes = read(path)
+                .with_context(|| format!("cannot read the payload {}", path.display()))?;
+            let value = mesh_types::json::parse_value(&bytes).map_err(|problem| {
+                Usage(format!(
+                    "the payload {}: {}",
+                    path.display(),
+                    problem.detail
+                ))
+            })?;
             let Value::Object(object) = value else {
-                return Err(Usage(format!("the payload {} must be a JSON object", path.display())).into());
+                return Err(Usage(format!(
+                    "the payload {} must be a JSON object",
+                    path.display()
+                ))
+                .into());
             };
             object
         }
@@ -112,7 +131,10 @@ async fn follow(client: &Client, accepted: &Invocation, screen: &mut Screen) -> 
             Ok(None) => return Ok(()),
             Ok(Some(events)) => events,
             Err(error) if broken > 0 => {
-                let next = format!("it is durable and goes on: mesh describe invocation {}", accepted.id);
+                let next = format!(
+                    "it is durable and goes on: mesh describe invocation {}",
+                    accepted.id
+                );
                 return Err(advised(error, next));
             }
             Err(error) => return Err(error),
@@ -131,8 +153,14 @@ async fn follow(client: &Client, accepted: &Invocation, screen: &mut Screen) -> 
         // The stream broke off: once more from where it was, then it is an error.
         broken += 1;
         if broken > 1 {
-            let next = format!("it is durable and goes on: mesh describe invocation {}", accepted.id);
-            return Err(advised(anyhow::anyhow!("the stream of events breaks off"), next));
+            let next = format!(
+                "it is durable and goes on: mesh describe invocation {}",
+                accepted.id
+            );
+            return Err(advised(
+                anyhow::anyhow!("the stream of events breaks off"),
+                next,
+            ));
         }
     }
 }
@@ -159,21 +187,30 @@ struct Screen {
 
 impl Screen {
     fn new(output: Output) -> Self {
-        Self { output, shown: String::new(), at: None, has_ended: false }
+        Self {
+            output,
+            shown: String::new(),
+            at: None,
+            has_ended: false,
+        }
     }
 
     fn take(&mut self, name: &str, data: &str) -> anyhow::Result<()> {
         match name {
             "token" => {
-                let token: Token = serde_json::from_str(data).context("an event of the mesh cannot be read")?;
+                let token: Token =
+                    serde_json::from_str(data).context("an event of the mesh cannot be read")?;
                 self.token(&token)
             }
             "reset" => {
-                let place: Place = serde_json::from_str(data).context("an event of the mesh cannot be read")?;
+                let place: Place =
+                    serde_json::from_str(data).context("an event of the mesh cannot be read")?;
                 self.forget(Some(place.step), "the model starts over")
             }
             name => {
-                let state = name.strip_prefix("invocation.").and_then(|state| state.parse::<State>().ok());
+                let state = name
+                    .strip_prefix("invocation.")
+                    .and_then(|state| state.parse::<State>().ok());
                 self.has_ended |= state.is_some_and(State::is_ended);
                 Ok(())
             }
@@ -188,7 +225,11 @@ impl Screen {
         }
         self.at = Some(at);
         self.shown.push_str(&token.text);
-        if self.output.is_table() { self.output.text(&token.text) } else { Ok(()) }
+        if self.output.is_table() {
+            self.output.text(&token.text)
+        } else {
+            Ok(())
+        }
     }
 
     /// What was shown counts no more, of that step or of any.
@@ -202,7 +243,11 @@ impl Screen {
         if !self.output.is_table() {
             return Ok(());
         }
-        let why = if why.is_empty() { String::new() } else { self.output.faint(&format!("[{why}]")) };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            self.output.faint(&format!("[{why}]"))
+        };
         self.output.text(&format!("\n{why}\n"))
     }
 
@@ -232,11 +277,18 @@ fn summary(ended: &Invocation) -> String {
         parts[0].push_str(&format!(" in {}", took(at.since(ended.created_at))));
     }
     if let Some(provider) = &ended.provider {
-        let remark = if provider == "mock" { " (built in: no model provider answered)" } else { "" };
+        let remark = if provider == "mock" {
+            " (built in: no model provider answered)"
+        } else {
+            ""
+        };
         parts.push(format!("provider {provider}{remark}"));
     }
     if ended.usage.input_tokens + ended.usage.output_tokens > 0 {
-        parts.push(format!("{}+{} tokens", ended.usage.input_tokens, ended.usage.output_tokens));
+        parts.push(format!(
+            "{}+{} tokens",
+            ended.usage.input_tokens, ended.usage.output_tokens
+        ));
     }
     parts.join(", ")
 }
@@ -247,18 +299,25 @@ mod tests {
     use crate::output::Format;
 
     fn screen() -> Screen {
-        Screen::new(Output { format: Format::Json, is_colored: false })
+        Screen::new(Output {
+            format: Format::Json,
+            is_colored: false,
+        })
     }
 
     #[test]
     fn a_reset_forgets_the_text_of_its_step_only() {
         let mut screen = screen();
-        screen.take("token", r#"{"text":"Hel","step":3,"attempt":1}"#).unwrap();
+        screen
+            .take("token", r#"{"text":"Hel","step":3,"attempt":1}"#)
+            .unwrap();
         screen.take("reset", r#"{"step":2,"attempt":1}"#).unwrap();
         assert_eq!(screen.shown, "Hel");
         screen.take("reset", r#"{"step":3,"attempt":2}"#).unwrap();
         assert_eq!(screen.shown, "");
-        screen.take("token", r#"{"text":"Hi","step":3,"attempt":2}"#).unwrap();
+        screen
+            .take("token", r#"{"text":"Hi","step":3,"attempt":2}"#)
+            .unwrap();
         screen.take("step.recorded", "{}").unwrap();
         assert!(!screen.has_ended && screen.shown == "Hi");
         screen.take("invocation.completed", "{}").unwrap();

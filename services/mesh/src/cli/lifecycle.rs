@@ -22,7 +22,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Stop the mesh that runs in MESH_HOME, with the servers it started
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mesh down\n  MESH_HOME=/srv/mesh mesh down\n\nNothing to stop is no failure.")]
+#[command(
+    after_help = "Examples:\n  mesh down\n  MESH_HOME=/srv/mesh mesh down\n\nNothing to stop is no failure."
+)]
 pub(crate) struct DownArgs {}
 
 /// Stop the mesh of MESH_HOME and start it again in the background
@@ -81,7 +83,10 @@ async fn stop(session: &Session) -> anyhow::Result<Option<u32>> {
     let home = session.home().to_owned();
     blocking(move || {
         let stopped = stop_running(&home, STOP_DEADLINE)?;
-        if let Ok(lock) = HomeLock::acquire(&home) {
+        // Asking about a home must not make one.
+        if home.exists()
+            && let Ok(lock) = HomeLock::acquire(&home)
+        {
             NatsServer::stop_leftover(&nats_dir(lock.home()))?;
             Postgres::stop_leftover(&postgres_dir(lock.home()))?;
         }
@@ -99,10 +104,17 @@ pub(crate) async fn reset(args: ResetArgs, session: &Session) -> anyhow::Result<
     let home = session.home().to_owned();
     if !args.yes {
         if !std::io::stdin().is_terminal() {
-            return Err(Usage("reset deletes all data in this home: say --yes to mean it".into()).into());
+            return Err(
+                Usage("reset deletes all data in this home: say --yes to mean it".into()).into(),
+            );
         }
         let question = format!("Delete database, streams and log in {}?", home.display());
-        let asked = blocking(move || inquire::Confirm::new(&question).with_default(false).prompt()).await?;
+        let asked = blocking(move || {
+            inquire::Confirm::new(&question)
+                .with_default(false)
+                .prompt()
+        })
+        .await?;
         if !asked {
             return session.output.line("nothing was deleted");
         }
@@ -118,21 +130,32 @@ pub(crate) async fn reset(args: ResetArgs, session: &Session) -> anyhow::Result<
         for folder in [nats_dir(lock.home()), postgres_dir(lock.home())] {
             remove_data(&folder)?;
         }
-        for file in [log_path(lock.home()), log_path(lock.home()).with_extension("log.1")] {
+        for file in [
+            log_path(lock.home()),
+            log_path(lock.home()).with_extension("log.1"),
+        ] {
             if file.exists() {
-                std::fs::remove_file(&file).with_context(|| format!("cannot delete {}", file.display()))?;
+                std::fs::remove_file(&file)
+                    .with_context(|| format!("cannot delete {}", file.display()))?;
             }
         }
         Ok(())
     })
     .await?;
-    session.output.show(&json!({ "reset": shown }), || session.output.line(&format!("all data in {shown} is deleted")))
+    session.output.show(&json!({ "reset": shown }), || {
+        session
+            .output
+            .line(&format!("all data in {shown} is deleted"))
+    })
 }
 
 pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Result<()> {
     let environment = &session.environment;
     let state = session.running()?.and_then(|running| running.state);
-    let database = environment.database_url.as_ref().map(|url| url.expose().clone());
+    let database = environment
+        .database_url
+        .as_ref()
+        .map(|url| url.expose().clone());
     let database = database.or_else(|| state.as_ref().map(|state| state.database.clone()));
     let nats = match &environment.nats_url {
         Some(url) => Some((url.clone(), environment.nats_monitor_url.clone())),
@@ -143,7 +166,13 @@ pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Re
         return Err(Usage(text.into()).into());
     };
     let report = mesh_store::migrate(&database).await?;
-    let bus = Bus::connect(BusOptions { url, name: "mesh-migrate".into(), monitor_url, user: None }).await?;
+    let bus = Bus::connect(BusOptions {
+        url,
+        name: "mesh-migrate".into(),
+        monitor_url,
+        user: None,
+    })
+    .await?;
     bus.check_server(lazy_sync(environment)).await?;
     let applied = bus.apply_topology(&topology::standard()).await?;
     let change = |applied: &Applied| match applied {
@@ -152,12 +181,22 @@ pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Re
         Applied::Unchanged(_) => None,
     };
     let streams: Vec<_> = applied.iter().filter_map(change).collect();
-    let value = json!({ "schema": report.version, "migrations": report.applied, "streams": streams });
+    let value =
+        json!({ "schema": report.version, "migrations": report.applied, "streams": streams });
     let output = session.output;
     output.show(&value, || {
         let mut table = Table::new(output, &["WHAT", "CHANGED"]);
-        let list = |items: &[String]| if items.is_empty() { "nothing".to_owned() } else { items.join("; ") };
-        table.row([format!("schema, now at {}", report.version), list(&report.applied)]);
+        let list = |items: &[String]| {
+            if items.is_empty() {
+                "nothing".to_owned()
+            } else {
+                items.join("; ")
+            }
+        };
+        table.row([
+            format!("schema, now at {}", report.version),
+            list(&report.applied),
+        ]);
         table.row([format!("streams ({})", applied.len()), list(&streams)]);
         table.print()
     })
@@ -170,16 +209,27 @@ pub(crate) async fn dashboard(args: DashboardArgs, session: &Session) -> anyhow:
     if args.print {
         return Ok(());
     }
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
     let target = url.clone();
     let opened = blocking(move || {
         let mut command = Command::new(opener);
-        command.arg(&target).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(&target)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Ok::<_, Infallible>(command.status().is_ok_and(|status| status.success()))
     })
     .await?;
     if opened {
         return Ok(());
     }
-    Err(advised(anyhow::anyhow!("no browser could be opened"), format!("open {url} yourself")))
+    Err(advised(
+        anyhow::anyhow!("no browser could be opened"),
+        format!("open {url} yourself"),
+    ))
 }

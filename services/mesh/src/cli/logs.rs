@@ -42,9 +42,14 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> anyhow::Result<()>
     let mut file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let error = anyhow::anyhow!("there is no log in {}", session.home().display());
-            return Err(advised(error, "mesh up writes one; MESH_HOME names another home"));
+            return Err(advised(
+                error,
+                "mesh up writes one; MESH_HOME names another home",
+            ));
         }
-        opened => BufReader::new(opened.with_context(|| format!("cannot open {}", path.display()))?),
+        opened => {
+            BufReader::new(opened.with_context(|| format!("cannot open {}", path.display()))?)
+        }
     };
     let mut filter = Filter::new(args.service);
     let mut kept = std::collections::VecDeque::new();
@@ -82,7 +87,9 @@ fn next_line(file: &mut BufReader<File>, rest: &mut String) -> anyhow::Result<Op
 
 /// A start may have set the log aside, and a reset may have deleted it.
 fn reopen_if_replaced(path: &std::path::Path, file: &mut BufReader<File>, rest: &mut String) {
-    let Ok(at) = file.stream_position() else { return };
+    let Ok(at) = file.stream_position() else {
+        return;
+    };
     let is_shorter = std::fs::metadata(path).is_ok_and(|meta| meta.len() < at);
     if is_shorter && let Ok(mut fresh) = File::open(path) {
         // A new file is read from its start.
@@ -100,11 +107,16 @@ struct Filter {
 
 impl Filter {
     fn new(service: Option<Service>) -> Self {
-        Self { service: service.map(Service::name), was_taken: false }
+        Self {
+            service: service.map(Service::name),
+            was_taken: false,
+        }
     }
 
     fn takes(&mut self, line: &str) -> bool {
-        let Some(wanted) = self.service else { return true };
+        let Some(wanted) = self.service else {
+            return true;
+        };
         self.was_taken = match service_of(line) {
             Line::Said(service) => service.as_deref() == Some(wanted),
             Line::Continues => self.was_taken,
@@ -121,15 +133,27 @@ enum Line {
 
 fn service_of(line: &str) -> Line {
     if let Ok(Value::Object(fields)) = serde_json::from_str(line) {
-        return Line::Said(fields.get("mesh.service").and_then(Value::as_str).map(str::to_owned));
+        return Line::Said(
+            fields
+                .get("mesh.service")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        );
     }
     let mut words = line.split_whitespace();
-    let is_start = words.next().is_some_and(|word| word.parse::<mesh_types::Timestamp>().is_ok());
+    let is_start = words
+        .next()
+        .is_some_and(|word| word.parse::<mesh_types::Timestamp>().is_ok());
     if !is_start {
         return Line::Continues;
     }
     // Time, level, then the service, where one speaks, or the place in the code.
-    Line::Said(words.nth(1).filter(|word| !word.ends_with(':')).map(str::to_owned))
+    Line::Said(
+        words
+            .nth(1)
+            .filter(|word| !word.ends_with(':'))
+            .map(str::to_owned),
+    )
 }
 
 #[cfg(test)]
@@ -140,12 +164,24 @@ mod tests {
     fn a_service_is_found_in_both_forms_of_the_log() {
         let mut filter = Filter::new(Some(Service::Memory));
         for (line, taken) in [
-            ("2026-11-21T12:00:00.000000Z  INFO memory memory::bus: stored\n", true),
+            (
+                "2026-11-21T12:00:00.000000Z  INFO memory memory::bus: stored\n",
+                true,
+            ),
             ("  a second line of it\n", true),
-            ("2026-11-21T12:00:00.000000Z  INFO mesh::up: memory is fine\n", false),
+            (
+                "2026-11-21T12:00:00.000000Z  INFO mesh::up: memory is fine\n",
+                false,
+            ),
             ("  a second line of that\n", false),
-            (r#"{"timestamp":"2026-11-21T12:00:00.000000Z","mesh.service":"memory","message":"x"}"#, true),
-            (r#"{"timestamp":"2026-11-21T12:00:00.000000Z","mesh.service":"registry"}"#, false),
+            (
+                r#"{"timestamp":"2026-11-21T12:00:00.000000Z","mesh.service":"memory","message":"x"}"#,
+                true,
+            ),
+            (
+                r#"{"timestamp":"2026-11-21T12:00:00.000000Z","mesh.service":"registry"}"#,
+                false,
+            ),
         ] {
             assert_eq!(filter.takes(line), taken, "{line}");
         }

@@ -23,7 +23,6 @@ use clap::{Parser, Subcommand};
 use mesh_types::Tenant;
 
 use crate::bench::{self, BenchArgs};
-use crate::failure::EXIT_CODES;
 use crate::output::{Format, Output};
 use crate::serve::{self, ServeArgs};
 use crate::up::{self, UpArgs};
@@ -35,22 +34,53 @@ pub(crate) use session::{Session, blocking, misconfigured};
 /// Declare agents, invoke them, follow and steer their executions. `mesh up` starts everything on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "mesh", version, max_term_width = 110, after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
-#[command(propagate_version = true, disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     /// Tenant to act in [default: MESH_TENANT, else `default`]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Options of every command")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Options of every command"
+    )]
     tenant: Option<Tenant>,
     /// Address of the mesh [default: MESH_URL, else the mesh in MESH_HOME]
-    #[arg(long, global = true, value_name = "URL", help_heading = "Options of every command")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help_heading = "Options of every command"
+    )]
     url: Option<String>,
     /// How to print the result
-    #[arg(short = 'o', long = "output", global = true, value_enum, value_name = "FORMAT", help_heading = "Options of every command")]
+    #[arg(
+        short = 'o',
+        long = "output",
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "Options of every command"
+    )]
     format: Option<Format>,
     /// Short for `-o json`
-    #[arg(long, global = true, conflicts_with = "format", help_heading = "Options of every command")]
+    #[arg(
+        long,
+        global = true,
+        conflicts_with = "format",
+        help_heading = "Options of every command"
+    )]
     json: bool,
     /// Configuration file [default: MESH_CONFIG]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Options of every command")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Options of every command"
+    )]
     config: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -103,14 +133,20 @@ enum Command {
     Cancel(invocations::CancelArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Measure a running mesh
-    #[command(after_help = EXIT_CODES)]
+    #[command(
+        after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json"
+    )]
     Bench(BenchArgs),
     Completions(completions::CompletionsArgs),
 }
 
 impl Cli {
     pub(crate) fn output(&self) -> Output {
-        let alias = if self.json { Format::Json } else { Format::Table };
+        let alias = if self.json {
+            Format::Json
+        } else {
+            Format::Table
+        };
         Output::new(self.format.unwrap_or(alias))
     }
 
@@ -120,7 +156,9 @@ impl Cli {
         }
         let mut session = Session::new(output, self.url, self.tenant, self.config)?;
         let runtime = match self.command {
-            Command::Up(_) | Command::Serve(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
+            Command::Up(_) | Command::Serve(_) | Command::Bench(_) => {
+                tokio::runtime::Builder::new_multi_thread()
+            }
             _ => tokio::runtime::Builder::new_current_thread(),
         }
         .enable_all()
@@ -156,5 +194,15 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::DeadLetters(args) => dead_letters::run(args, session).await,
         Command::Bench(args) => bench::run(args, session.output).await,
         Command::Completions(args) => completions::run(args, session.output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_options_of_a_command_collide() {
+        super::Cli::command().debug_assert();
     }
 }

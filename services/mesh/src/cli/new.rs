@@ -65,13 +65,19 @@ pub(crate) fn run(args: NewArgs, session: &Session) -> anyhow::Result<()> {
     // What this writes must be what `mesh apply` takes.
     Agent::from_json(declared.clone())?;
     let text = yaml(&declared)?;
-    let path = args.file.unwrap_or_else(|| PathBuf::from(format!("{name}.yaml")));
+    let path = args
+        .file
+        .unwrap_or_else(|| PathBuf::from(format!("{name}.yaml")));
     if path.as_os_str() == "-" {
         return session.output.text(&text);
     }
     let mut options = OpenOptions::new();
     options.write(true);
-    if args.force { options.create(true).truncate(true) } else { options.create_new(true) };
+    if args.force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     let mut file = match options.open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let error = anyhow::anyhow!("{} is there already", path.display());
@@ -79,27 +85,48 @@ pub(crate) fn run(args: NewArgs, session: &Session) -> anyhow::Result<()> {
         }
         opened => opened.with_context(|| format!("cannot write {}", path.display()))?,
     };
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    session.output.note(&format!("wrote {0}; next: mesh apply -f {0}", path.display()));
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    session.output.note(&format!(
+        "wrote {0}; next: mesh apply -f {0}",
+        path.display()
+    ));
     Ok(())
 }
 
 fn declared(args: &AgentArgs, asks: bool, session: &Session) -> anyhow::Result<(Value, AgentName)> {
     let name = match &args.name {
         Some(name) => name.clone(),
-        None if asks => ask("Name of the agent:", None)?.parse().map_err(|error: mesh_types::NameError| Usage(error.to_string()))?,
+        None if asks => ask("Name of the agent:", None)?
+            .parse()
+            .map_err(|error: mesh_types::NameError| Usage(error.to_string()))?,
         None => return Err(Usage("name the agent: mesh new agent NAME".into()).into()),
     };
     // A name given alone is still a conversation; with any other flag it is a script.
-    let asks = asks && args.model.is_none() && args.instructions.is_none() && args.fallbacks.is_empty();
+    let asks =
+        asks && args.model.is_none() && args.instructions.is_none() && args.fallbacks.is_empty();
     let (model, instructions) = if asks {
         let model = ask("Model:", Some(MODEL))?;
-        (model, ask("What is it, and how should it answer?", Some(""))?)
+        (
+            model,
+            ask("What is it, and how should it answer?", Some(""))?,
+        )
     } else {
-        (args.model.clone().unwrap_or_else(|| MODEL.into()), args.instructions.clone().unwrap_or_default())
+        (
+            args.model.clone().unwrap_or_else(|| MODEL.into()),
+            args.instructions.clone().unwrap_or_default(),
+        )
     };
-    let fallbacks = if args.fallbacks.is_empty() { vec![FALLBACK.to_owned()] } else { args.fallbacks.clone() };
-    let instructions = if instructions.trim().is_empty() { format!("You are {name}, a helpful agent.") } else { instructions };
+    let fallbacks = if args.fallbacks.is_empty() {
+        vec![FALLBACK.to_owned()]
+    } else {
+        args.fallbacks.clone()
+    };
+    let instructions = if instructions.trim().is_empty() {
+        format!("You are {name}, a helpful agent.")
+    } else {
+        instructions
+    };
     let mut metadata = Map::from_iter([("name".to_owned(), json!(name))]);
     if let Some(tenant) = session.tenant() {
         metadata.insert("tenant".into(), json!(tenant));
@@ -109,7 +136,10 @@ fn declared(args: &AgentArgs, asks: bool, session: &Session) -> anyhow::Result<(
         "model": { "name": model, "fallbacks": fallbacks },
         "instructions": instructions,
     });
-    Ok((json!({ "apiVersion": "mesh/v1", "kind": "Agent", "metadata": metadata, "spec": spec }), name))
+    Ok((
+        json!({ "apiVersion": "mesh/v1", "kind": "Agent", "metadata": metadata, "spec": spec }),
+        name,
+    ))
 }
 
 fn ask(question: &str, default: Option<&str>) -> anyhow::Result<String> {

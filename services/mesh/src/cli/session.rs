@@ -36,7 +36,14 @@ impl Session {
         let is_set = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
         let tenant = tenant.or_else(|| is_set("MESH_TENANT").then(|| environment.tenant.clone()));
         let config_file = config_file.or_else(|| environment.config_file.clone());
-        Ok(Self { output, url, tenant, environment, env, config_file })
+        Ok(Self {
+            output,
+            url,
+            tenant,
+            environment,
+            env,
+            config_file,
+        })
     }
 
     /// The tenant, if one was named; the gateway takes `default` otherwise.
@@ -59,7 +66,9 @@ impl Session {
 
     /// The mesh that runs in this home.
     pub(crate) fn running(&self) -> anyhow::Result<Option<Running>> {
-        let Some(pid) = mesh_servers::running(self.home())? else { return Ok(None) };
+        let Some(pid) = mesh_servers::running(self.home())? else {
+            return Ok(None);
+        };
         let state = HomeState::read(self.home())?.filter(|state| state.pid == pid);
         Ok(Some(Running { pid, state }))
     }
@@ -87,7 +96,10 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn misconfigured(error: ConfigError) -> anyhow::Error {
-    advised(error, "correct it; mesh config lists every key and variable with its value")
+    advised(
+        error,
+        "correct it; mesh config lists every key and variable with its value",
+    )
 }
 
 /// Synchronous work of other crates, off the runtime's thread.
@@ -97,6 +109,8 @@ where
     E: Into<anyhow::Error> + Send + 'static,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    let done = tokio::task::spawn_blocking(work).await.context("the work was cut off")?;
+    let done = tokio::task::spawn_blocking(work)
+        .await
+        .context("the work was cut off")?;
     done.map_err(Into::into)
 }

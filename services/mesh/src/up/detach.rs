@@ -27,12 +27,15 @@ pub(crate) async fn start(no_demo: bool, session: &Session) -> anyhow::Result<()
     let home = session.home().to_owned();
     let report = Report::new();
     // Who holds the home is told here, and the folder is there for the log.
-    let home = crate::cli::blocking(move || HomeLock::acquire(&home).map(|lock| lock.home().to_owned())).await?;
+    let home =
+        crate::cli::blocking(move || HomeLock::acquire(&home).map(|lock| lock.home().to_owned()))
+            .await?;
     fetch(session, report.clone()).await?;
     report.say("starting");
     let file = log::open(&home)?;
     let log_from = file.metadata()?.len();
-    let mut command = Command::new(std::env::current_exe().context("cannot find this program's file")?);
+    let mut command =
+        Command::new(std::env::current_exe().context("cannot find this program's file")?);
     command.args(["up", "--background"]);
     if no_demo {
         command.arg("--no-demo");
@@ -40,23 +43,39 @@ pub(crate) async fn start(no_demo: bool, session: &Session) -> anyhow::Result<()
     if let Some(config) = session.config_file() {
         command.arg("--config").arg(config);
     }
-    command.env("MESH_HOME", &home).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command
+        .env("MESH_HOME", &home)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
     let mut child = command.spawn().context("cannot start `mesh up`")?;
     let started = wait_until_up(&mut child, &home).await;
     report.end();
     match started {
-        Ok(state) => table::print(&state, &home, began.elapsed(), table::Stop::Down, session.output),
+        Ok(state) => table::print(
+            &state,
+            &home,
+            began.elapsed(),
+            table::Stop::Down,
+            session.output,
+        ),
         Err(error) => {
             let tail = log::tail(&home, log_from, TAIL_LINES);
             session.output.note(&tail);
-            Err(advised(error, format!("the whole log is in {}", log::path(&home).display())))
+            Err(advised(
+                error,
+                format!("the whole log is in {}", log::path(&home).display()),
+            ))
         }
     }
 }
 
 /// Before it goes to the background: a download shows how far it is.
 async fn fetch(session: &Session, mut report: Report) -> anyhow::Result<()> {
-    let (needs_nats, needs_postgres) = (session.environment.nats_url.is_none(), session.environment.database_url.is_none());
+    let (needs_nats, needs_postgres) = (
+        session.environment.nats_url.is_none(),
+        session.environment.database_url.is_none(),
+    );
     crate::cli::blocking(move || -> Result<(), ServersError> {
         if needs_nats {
             NatsTool::resolve(&mut report)?;
@@ -76,7 +95,8 @@ async fn wait_until_up(child: &mut Child, home: &std::path::Path) -> anyhow::Res
             bail!("the mesh ended while it started ({status})");
         }
         let folder = home.to_owned();
-        let state = crate::cli::blocking(move || Ok::<_, Infallible>(HomeState::read(&folder))).await?;
+        let state =
+            crate::cli::blocking(move || Ok::<_, Infallible>(HomeState::read(&folder))).await?;
         if let Some(state) = state?.filter(|state| state.pid == child.id()) {
             let client = Client::new(&state.http, None)?;
             let ready = client.probe::<ReadyBody>("/readyz", PROBE_TIMEOUT).await;
@@ -85,7 +105,10 @@ async fn wait_until_up(child: &mut Child, home: &std::path::Path) -> anyhow::Res
             }
         }
         if Instant::now() >= deadline {
-            bail!("the mesh is not ready after {} s; it goes on starting", UP_DEADLINE.as_secs());
+            bail!(
+                "the mesh is not ready after {} s; it goes on starting",
+                UP_DEADLINE.as_secs()
+            );
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -12,6 +12,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pause before the first restart; it doubles up to the most.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long the end waits for a server that runs, and for one that is still being fetched or started: the next start
+/// stops what stayed.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(5);
+const END_POLL: Duration = Duration::from_millis(5);
 /// A run this long is forgiven what was before it.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -52,6 +57,7 @@ kept!(NatsServer, "nats-server");
 pub(super) struct Keeper {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    is_started: bool,
 }
 
 impl Keeper {
@@ -66,28 +72,46 @@ impl Keeper {
     {
         let (stop, stopped) = channel();
         let (started, answer) = oneshot::channel();
-        let thread = std::thread::Builder::new().name(format!("keep {}", S::NAME)).spawn(move || {
-            let mut server = match start() {
-                Ok(server) => server,
-                // Who asked may be gone; there is nothing to stop.
-                Err(error) => return drop(started.send(Err(error))),
-            };
-            let facts = facts(&server);
-            // If nobody listens any more the channel of the stop is closed, too.
-            let _ = started.send(Ok(facts));
-            keep(&mut server, &stopped);
-        })?;
-        let keeper = Self { stop: Some(stop), thread: Some(thread) };
-        Ok((keeper, answer.await??))
+        let thread = std::thread::Builder::new()
+            .name(format!("keep {}", S::NAME))
+            .spawn(move || {
+                let mut server = match start() {
+                    Ok(server) => server,
+                    // Who asked may be gone; there is nothing to stop.
+                    Err(error) => return drop(started.send(Err(error))),
+                };
+                let facts = facts(&server);
+                // If nobody listens any more the channel of the stop is closed, too.
+                let _ = started.send(Ok(facts));
+                keep(&mut server, &stopped);
+            })?;
+        let mut keeper = Self {
+            stop: Some(stop),
+            thread: Some(thread),
+            is_started: false,
+        };
+        let facts = answer.await??;
+        keeper.is_started = true;
+        Ok((keeper, facts))
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let patience = if self.is_started {
+            STOP_PATIENCE
+        } else {
+            START_PATIENCE
+        };
+        let deadline = Instant::now() + patience;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(END_POLL);
+        }
+        if thread.is_finished() && thread.join().is_err() {
             tracing::error!("the keeper of a server panicked");
         }
     }
@@ -99,11 +123,18 @@ fn keep<S: Kept>(server: &mut S, stopped: &Receiver<()>) {
     let mut wait = LOOK_EVERY;
     while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
         wait = LOOK_EVERY;
-        let Some(ended) = server.ended() else { continue };
+        let Some(ended) = server.ended() else {
+            continue;
+        };
         if since.elapsed() >= STEADY {
             pause = PAUSE_MIN;
         }
-        tracing::error!(server = S::NAME, ended, restart_in_ms = pause.as_millis() as u64, "a server ended; it is restarted");
+        tracing::error!(
+            server = S::NAME,
+            ended,
+            restart_in_ms = pause.as_millis() as u64,
+            "a server ended; it is restarted"
+        );
         if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             break;
         }
@@ -176,7 +207,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_does_not_start_is_an_error() {
-        let start = || Err(ServersError::WillNotStop { pid: 1, what: "x".to_owned() });
+        let start = || {
+            Err(ServersError::WillNotStop {
+                pid: 1,
+                what: "x".to_owned(),
+            })
+        };
         assert!(Keeper::start::<Fake, ()>(start, |_| ()).await.is_err());
     }
 }

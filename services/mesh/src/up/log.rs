@@ -17,9 +17,14 @@ pub(crate) fn path(home: &Path) -> PathBuf {
 pub(super) fn open(home: &Path) -> anyhow::Result<File> {
     let path = path(home);
     if fs::metadata(&path).is_ok_and(|meta| meta.len() > BYTES_MAX) {
-        fs::rename(&path, path.with_extension("log.1")).with_context(|| format!("cannot set {} aside", path.display()))?;
+        fs::rename(&path, path.with_extension("log.1"))
+            .with_context(|| format!("cannot set {} aside", path.display()))?;
     }
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path);
     opened.with_context(|| format!("cannot open the log {}", path.display()))
 }
 
@@ -43,7 +48,12 @@ mod tests {
         file.set_len(BYTES_MAX + 1).unwrap();
         open(folder.path()).unwrap();
         assert_eq!(fs::metadata(path(folder.path())).unwrap().len(), 0);
-        assert_eq!(fs::metadata(folder.path().join("mesh.log.1")).unwrap().len(), BYTES_MAX + 1);
+        assert_eq!(
+            fs::metadata(folder.path().join("mesh.log.1"))
+                .unwrap()
+                .len(),
+            BYTES_MAX + 1
+        );
     }
 
     #[test]

@@ -16,12 +16,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use mesh_runtime::lifecycle::{Outcome, run_until_stopped, signals};
+use futures::{Stream, StreamExt};
+use mesh_runtime::lifecycle::{Outcome, Signal, run_until_stopped, signals};
 use mesh_runtime::telemetry::{self, TelemetryOptions};
 use mesh_servers::{HTTP_PORT_VARIABLE, HomeLock, HomeState, check_free};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Session;
+use crate::output::took;
 use crate::services::{Configs, Edge};
 
 use progress::Report;
@@ -31,7 +34,7 @@ use stack::Stack;
 pub(crate) use detach::start as start_detached;
 pub(crate) use log::path as log_path;
 pub(crate) use servers::{nats_dir, postgres_dir};
-pub(crate) use stack::{lazy_sync};
+pub(crate) use stack::{keep_streams, lazy_sync};
 pub(crate) use table::without_password;
 
 /// Start everything on this machine and serve until Ctrl-C
@@ -66,6 +69,9 @@ const EXAMPLES: &str = "Examples:
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
 
 pub(crate) async fn run(args: UpArgs, session: &Session) -> anyhow::Result<()> {
+    let loader = session.loader()?;
+    let mut configs = Configs::load(&loader).map_err(crate::cli::misconfigured)?;
+    configs.allow_creation(&loader);
     if args.detach {
         return detach::start(args.no_demo, session).await;
     }
@@ -74,16 +80,19 @@ pub(crate) async fn run(args: UpArgs, session: &Session) -> anyhow::Result<()> {
         nix::unistd::setsid().ok();
     }
     let began = Instant::now();
-    let signals = signals().context("cannot listen for signals")?;
+    let signals = stop_signals().context("cannot listen for signals")?;
     let shutdown = CancellationToken::new();
-    let loader = session.loader()?;
-    let mut configs = Configs::load(&loader).map_err(crate::cli::misconfigured)?;
-    configs.allow_creation(&loader);
     let home = session.home().to_owned();
     let lock = crate::cli::blocking(move || HomeLock::acquire(&home)).await?;
     let telemetry = start_telemetry(&args, session, lock.home())?;
-    let up = Up { args, session, began, lock, shutdown: shutdown.clone() };
-    let report = Report::new();
+    let up = Up {
+        args,
+        session,
+        began,
+        lock,
+        shutdown: shutdown.clone(),
+    };
+    let report = up.report();
     let body = async {
         let ended = up.serve(configs, telemetry.metrics(), &report).await;
         report.end();
@@ -93,14 +102,33 @@ pub(crate) async fn run(args: UpArgs, session: &Session) -> anyhow::Result<()> {
     drop(telemetry);
     match outcome {
         Outcome::Ended(result) => result,
-        Outcome::Aborted(_) => anyhow::bail!("stopped before everything was drained; what was accepted is durable"),
+        Outcome::Aborted(_) => {
+            anyhow::bail!("stopped before everything was drained; what was accepted is durable")
+        }
     }
 }
 
+/// A terminal that is closed stops the mesh in order, too: its servers would stay otherwise.
+fn stop_signals() -> std::io::Result<impl Stream<Item = Signal> + Unpin> {
+    let hangup = signal(SignalKind::hangup())?;
+    let hangups = futures::stream::unfold(hangup, |mut hangup| async move {
+        hangup.recv().await.map(|()| (Signal::Terminate, hangup))
+    });
+    Ok(futures::stream::select(signals()?, hangups.boxed()))
+}
+
 /// In the background stdout is the log already.
-fn start_telemetry(args: &UpArgs, session: &Session, home: &Path) -> anyhow::Result<telemetry::Guard> {
+fn start_telemetry(
+    args: &UpArgs,
+    session: &Session,
+    home: &Path,
+) -> anyhow::Result<telemetry::Guard> {
     let environment = &session.environment;
-    let log_file = if args.background { None } else { Some(Arc::new(log::open(home)?)) };
+    let log_file = if args.background {
+        None
+    } else {
+        Some(Arc::new(log::open(home)?))
+    };
     let options = TelemetryOptions {
         service_name: "mesh".into(),
         service_version: env!("CARGO_PKG_VERSION").into(),
@@ -122,13 +150,25 @@ struct Up<'a> {
 
 impl Up<'_> {
     /// From nothing to serving, and back to nothing at the shutdown.
-    async fn serve(&self, configs: Configs, metrics: mesh_runtime::Metrics, report: &Report) -> anyhow::Result<()> {
+    async fn serve(
+        &self,
+        configs: Configs,
+        metrics: mesh_runtime::Metrics,
+        report: &Report,
+    ) -> anyhow::Result<()> {
         // Before the slow part: a taken port is told at once, and bound only when it can be served.
         match configs.gateway.port {
             0 => {}
             port => check_free(port, HTTP_PORT_VARIABLE)?,
         }
-        let Some(started) = self.until_shutdown(Servers::start(self.home(), &self.session.environment, report)).await else {
+        let Some(started) = self
+            .until_shutdown(Servers::start(
+                self.home(),
+                &self.session.environment,
+                report,
+            ))
+            .await
+        else {
             return Ok(());
         };
         let servers = started?;
@@ -148,14 +188,19 @@ impl Up<'_> {
             Some(Err(error)) => Err(error),
             Some(Ok(())) => {
                 report.end();
-                table::print(&state, &self.home(), self.began.elapsed(), table::Stop::CtrlC, self.session.output)?;
+                // Nobody may be reading; that is no reason not to serve.
+                if let Err(error) = self.tell(&state) {
+                    tracing::warn!(%error, "the addresses could not be shown");
+                }
                 self.shutdown.cancelled().await;
                 Ok(())
             }
         };
+        let report = self.report();
         report.say("stopping: open work is finished or handed back");
         stack.stop().await;
         crate::cli::blocking(move || Ok::<_, std::convert::Infallible>(drop(servers))).await?;
+        report.end();
         ended
     }
 
@@ -176,6 +221,30 @@ impl Up<'_> {
 
     async fn until_shutdown<F: Future>(&self, work: F) -> Option<F::Output> {
         self.shutdown.run_until_cancelled(work).await
+    }
+
+    fn report(&self) -> Report {
+        if self.args.background {
+            Report::to_log()
+        } else {
+            Report::new()
+        }
+    }
+
+    /// Who waits for a mesh in the background shows the table there.
+    fn tell(&self, state: &HomeState) -> anyhow::Result<()> {
+        let since = self.began.elapsed();
+        if self.args.background {
+            tracing::info!(
+                http = state.http,
+                nats = state.nats,
+                took = took(since),
+                "the mesh is up"
+            );
+            return Ok(());
+        }
+        let stop = table::Stop::CtrlC;
+        table::print(state, &self.home(), since, stop, self.session.output)
     }
 
     fn home(&self) -> PathBuf {

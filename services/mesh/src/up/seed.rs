@@ -29,13 +29,38 @@ pub(super) async fn demo(context: &Context) {
 async fn sofia(context: &Context, tenant: &Tenant) -> Result<(), Problem> {
     let (bus, caller) = (&context.bus, context.caller(tenant.clone()));
     let name: AgentName = AGENT.parse().expect("names of the demo are tokens");
-    bus.call::<TenantEnsure>(&caller, &TenantRequest { name: tenant.clone() }).await?;
-    let found = match bus.call::<AgentGet>(&caller, &AgentRequest { agent: name.clone() }).await {
-        Err(problem) if problem.is(Code::AgentNotFound) => bus.call::<AgentCreate>(&caller, &declared(name.clone())).await?,
+    bus.call::<TenantEnsure>(
+        &caller,
+        &TenantRequest {
+            name: tenant.clone(),
+        },
+    )
+    .await?;
+    let found = match bus
+        .call::<AgentGet>(
+            &caller,
+            &AgentRequest {
+                agent: name.clone(),
+            },
+        )
+        .await
+    {
+        Err(problem) if problem.is(Code::AgentNotFound) => {
+            bus.call::<AgentCreate>(&caller, &declared(name.clone()))
+                .await?
+        }
         found => found?,
     };
     if found.status.published.is_none() {
-        let published = bus.call::<AgentPublish>(&caller, &AgentGuarded { agent: name, if_match: None }).await?;
+        let published = bus
+            .call::<AgentPublish>(
+                &caller,
+                &AgentGuarded {
+                    agent: name,
+                    if_match: None,
+                },
+            )
+            .await?;
         tracing::info!(%tenant, agent = AGENT, version = published.version, "the demo agent is published");
     }
     Ok(())
@@ -43,12 +68,24 @@ async fn sofia(context: &Context, tenant: &Tenant) -> Result<(), Problem> {
 
 fn declared(name: AgentName) -> Agent {
     let labels = BTreeMap::from([("demo".to_owned(), "true".to_owned())]);
-    let model = Model { name: "gpt-4".into(), fallbacks: vec!["claude-sonnet".into(), "mock".into()], ..Model::default() };
+    let model = Model {
+        name: "gpt-4".into(),
+        fallbacks: vec!["claude-sonnet".into(), "mock".into()],
+        ..Model::default()
+    };
     Agent {
         api_version: "mesh/v1".into(),
         kind: "Agent".into(),
-        metadata: Metadata { name, tenant: None, labels },
-        spec: AgentSpec { model, instructions: INSTRUCTIONS.into(), ..AgentSpec::default() },
+        metadata: Metadata {
+            name,
+            tenant: None,
+            labels,
+        },
+        spec: AgentSpec {
+            model,
+            instructions: INSTRUCTIONS.into(),
+            ..AgentSpec::default()
+        },
     }
 }
 

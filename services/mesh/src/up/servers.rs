@@ -28,15 +28,27 @@ pub(crate) fn postgres_dir(home: &Path) -> PathBuf {
 }
 
 impl Servers {
-    pub(super) async fn start(home: PathBuf, environment: &Environment, report: &Report) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        home: PathBuf,
+        environment: &Environment,
+        report: &Report,
+    ) -> anyhow::Result<Self> {
         let (nats, database) = tokio::try_join!(
             start_nats(&home, environment, report.clone()),
             start_postgres(&home, environment, report.clone())
         )?;
         let (nats_keeper, nats_url, monitor_url) = nats;
         let (database_keeper, database_url) = database;
-        let keepers = [nats_keeper, database_keeper].into_iter().flatten().collect();
-        Ok(Self { nats_url, monitor_url, database_url, _keepers: keepers })
+        let keepers = [nats_keeper, database_keeper]
+            .into_iter()
+            .flatten()
+            .collect();
+        Ok(Self {
+            nats_url,
+            monitor_url,
+            database_url,
+            _keepers: keepers,
+        })
     }
 }
 
@@ -48,13 +60,17 @@ async fn start_nats(
     if let Some(url) = &environment.nats_url {
         return Ok((None, url.clone(), environment.nats_monitor_url.clone()));
     }
-    let options = NatsOptions { port: environment.nats_port, ..NatsOptions::new(nats_dir(home)) };
+    let options = NatsOptions {
+        port: environment.nats_port,
+        ..NatsOptions::new(nats_dir(home))
+    };
     let start = move || {
         let tool = NatsTool::resolve(&mut report)?;
         report.say("starting nats-server");
         NatsServer::start(&tool, options)
     };
-    let (keeper, (url, monitor)) = Keeper::start(start, |server| (server.url(), server.monitor_url())).await?;
+    let (keeper, (url, monitor)) =
+        Keeper::start(start, |server| (server.url(), server.monitor_url())).await?;
     Ok((Some(keeper), url, Some(monitor)))
 }
 
@@ -66,7 +82,10 @@ async fn start_postgres(
     if let Some(url) = &environment.database_url {
         return Ok((None, url.clone()));
     }
-    let options = PostgresOptions { port: environment.postgres_port, ..PostgresOptions::new(postgres_dir(home)) };
+    let options = PostgresOptions {
+        port: environment.postgres_port,
+        ..PostgresOptions::new(postgres_dir(home))
+    };
     let start = move || {
         let tool = PostgresTool::resolve(&mut report)?;
         report.say("starting PostgreSQL");

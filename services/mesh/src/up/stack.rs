@@ -48,7 +48,10 @@ impl Stack {
         .await?;
         let mut context = Context::new("mesh", bus, metrics);
         let inner = context.for_service("mesh");
-        let inner = Context { shutdown: CancellationToken::new(), ..inner };
+        let inner = Context {
+            shutdown: CancellationToken::new(),
+            ..inner
+        };
         context.shutdown = shutdown;
         Ok(Self {
             configs: Arc::new(configs),
@@ -63,14 +66,19 @@ impl Stack {
     pub(super) async fn prepare(&self, environment: &Environment) -> anyhow::Result<()> {
         let migrate = async {
             let migrated = mesh_store::migrate(self.database_url.expose()).await;
-            migrated.map(drop).context("the database's schema could not be brought up to date")
+            migrated
+                .map(drop)
+                .context("the database's schema could not be brought up to date")
         };
         let topology = prepare_bus(&self.context.bus, lazy_sync(environment));
         tokio::try_join!(migrate, topology).map(drop)
     }
 
     pub(super) fn start_services(&self) {
-        let behind = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
+        keep_streams(&self.inner);
+        let behind = Service::ALL
+            .into_iter()
+            .filter(|service| service.answers_on_bus());
         behind.for_each(|service| self.start(service, self.inner.clone()));
     }
 
@@ -96,13 +104,22 @@ impl Stack {
         loop {
             let heard = self.context.bus.discover(LISTEN).await?;
             let heard: BTreeSet<_> = heard.iter().map(|service| service.name.as_str()).collect();
-            let on_bus = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
-            let missing: Vec<_> = on_bus.map(Service::name).filter(|name| !heard.contains(name)).collect();
+            let on_bus = Service::ALL
+                .into_iter()
+                .filter(|service| service.answers_on_bus());
+            let missing: Vec<_> = on_bus
+                .map(Service::name)
+                .filter(|name| !heard.contains(name))
+                .collect();
             if missing.is_empty() {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!("no answer from {} within {} s: mesh logs says why", missing.join(", "), ANSWERING_DEADLINE.as_secs());
+                bail!(
+                    "no answer from {} within {} s: mesh logs says why",
+                    missing.join(", "),
+                    ANSWERING_DEADLINE.as_secs()
+                );
             }
         }
     }
@@ -117,8 +134,14 @@ impl Stack {
             }
             if Instant::now() >= deadline {
                 let failing = report.failing.iter();
-                let failing: Vec<_> = failing.map(|one| format!("{} ({}: {})", one.service, one.probe, one.reason)).collect();
-                bail!("not healthy within {} s: {}", ANSWERING_DEADLINE.as_secs(), failing.join(", "));
+                let failing: Vec<_> = failing
+                    .map(|one| format!("{} ({}: {})", one.service, one.probe, one.reason))
+                    .collect();
+                bail!(
+                    "not healthy within {} s: {}",
+                    ANSWERING_DEADLINE.as_secs(),
+                    failing.join(", ")
+                );
             }
             tokio::time::sleep(LISTEN).await;
         }
@@ -134,7 +157,19 @@ impl Stack {
 }
 
 pub(crate) fn lazy_sync(environment: &Environment) -> LazySync {
-    if environment.allows_lazy_sync { LazySync::Allow } else { LazySync::Refuse }
+    if environment.allows_lazy_sync {
+        LazySync::Allow
+    } else {
+        LazySync::Refuse
+    }
+}
+
+/// The server forgets its streams in memory at each restart: they are made again.
+pub(crate) fn keep_streams(context: &Context) {
+    let (bus, shutdown) = (context.bus.clone(), context.shutdown.clone());
+    context.tasks.spawn("keep-streams", async move {
+        bus.keep_topology(&topology::standard(), shutdown).await;
+    });
 }
 
 /// Refuses a server that may lose what it acknowledged; then creates or changes what the topology says.

@@ -15,15 +15,28 @@ pub(super) enum Stop {
     Down,
 }
 
-pub(super) fn print(state: &HomeState, home: &Path, since: Duration, stop: Stop, output: Output) -> anyhow::Result<()> {
+pub(super) fn print(
+    state: &HomeState,
+    home: &Path,
+    since: Duration,
+    stop: Stop,
+    output: Output,
+) -> anyhow::Result<()> {
     let value = json!({
         "pid": state.pid, "http": state.http, "nats": state.nats, "database": state.database, "home": home,
     });
     output.show(&value, || {
-        output.line(&output.bold(&format!("Agent Mesh is up in {} (process {})", took(since), state.pid)))?;
+        output.line(&output.bold(&format!(
+            "Agent Mesh is up in {} (process {})",
+            took(since),
+            state.pid
+        )))?;
         let mut table = Table::new(output, &["WHAT", "WHERE"]);
         table.row(["Web, API".to_owned(), state.http.clone()]);
-        table.row(["API, to read and try".to_owned(), format!("{}/docs", state.http)]);
+        table.row([
+            "API, to read and try".to_owned(),
+            format!("{}/docs", state.http),
+        ]);
         table.row(["NATS".to_owned(), state.nats.clone()]);
         table.row(["PostgreSQL".to_owned(), without_password(&state.database)]);
         table.row(["Data, log".to_owned(), home.display().to_string()]);
@@ -38,12 +51,17 @@ pub(super) fn print(state: &HomeState, home: &Path, since: Duration, stop: Stop,
 
 /// The address as it may be shown.
 pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     match authority.rsplit_once('@') {
         Some((user, host)) => {
             let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}{}", path.split('?').next().unwrap_or_default())
+            format!(
+                "{scheme}://{user}:***@{host}{}",
+                path.split('?').next().unwrap_or_default()
+            )
         }
         None => url.to_owned(),
     }
@@ -57,6 +75,9 @@ mod tests {
     fn a_password_is_not_shown() {
         let shown = without_password("postgres://mesh:p@ss@127.0.0.1:5433/mesh?password=x");
         assert_eq!(shown, "postgres://mesh:***@127.0.0.1:5433/mesh");
-        assert_eq!(without_password("postgres://127.0.0.1/mesh"), "postgres://127.0.0.1/mesh");
+        assert_eq!(
+            without_password("postgres://127.0.0.1/mesh"),
+            "postgres://127.0.0.1/mesh"
+        );
     }
 }

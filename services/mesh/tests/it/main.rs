@@ -1,1 +1,13 @@
-//! The built program.
+//! The built program, driven as a person does: help, errors, and whole meshes on free ports in homes of their own.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows only functions marked as tests, not their helpers"
+)]
+
+mod config;
+mod help;
+mod life;
+mod objects;
+mod serve;
+mod support;

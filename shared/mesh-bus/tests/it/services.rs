@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::client::RequestErrorKind;
 use bytes::Bytes;
 use futures::StreamExt;
 use mesh_bus::Headers;
@@ -69,10 +70,10 @@ async fn a_service_shows_itself_by_ping_info_and_stats() {
 
     drop(service);
     let is_gone = async || {
-        client
-            .request("$SRV.PING.tester", Bytes::new())
-            .await
-            .is_err()
+        // The last request may still reach the server's subscription and no answer.
+        let request = async_nats::Request::new().timeout(Some(Duration::from_millis(200)));
+        let asked = client.send_request("$SRV.PING.tester", request).await;
+        asked.is_err_and(|error| error.kind() == RequestErrorKind::NoResponders)
     };
     wait_until(SOON, is_gone).await;
 }

@@ -30,11 +30,20 @@ async fn an_agent_is_applied_read_invoked_looked_into_and_deleted() {
     let mesh = Mesh::shared().await;
     let (name, marker) = (unique("poet"), unique("said"));
     let first = apply(mesh, &name, "You rhyme.").await;
-    assert_eq!((&first["action"], &first["published"]["version"]), (&json!("created"), &json!(1)));
+    assert_eq!(
+        (&first["action"], &first["published"]["version"]),
+        (&json!("created"), &json!(1))
+    );
     let again = apply(mesh, &name, "You rhyme.").await;
-    assert_eq!((&again["action"], &again["published"]["version"]), (&json!("unchanged"), &json!(1)));
+    assert_eq!(
+        (&again["action"], &again["published"]["version"]),
+        (&json!("unchanged"), &json!(1))
+    );
     let changed = apply(mesh, &name, "You rhyme well.").await;
-    assert_eq!((&changed["action"], &changed["published"]["version"]), (&json!("updated"), &json!(2)));
+    assert_eq!(
+        (&changed["action"], &changed["published"]["version"]),
+        (&json!("updated"), &json!(2))
+    );
     let got = mesh.cli(&["get", "agents", &name, "--json"]).await.json();
     assert_eq!(got["spec"]["instructions"], "You rhyme well.", "{got}");
     let all = mesh.cli(&["get", "agents", "-o", "json"]).await.json();
@@ -43,25 +52,46 @@ async fn an_agent_is_applied_read_invoked_looked_into_and_deleted() {
     let ended = mesh.cli(&["invoke", &name, &marker, "--json"]).await.json();
     assert_eq!(ended["state"], "completed", "{ended}");
     assert_eq!(ended["version"], 2, "{ended}");
-    assert_eq!(ended["output"]["text"], format!("The model heard: {marker}"));
+    assert_eq!(
+        ended["output"]["text"],
+        format!("The model heard: {marker}")
+    );
     let id = ended["id"].as_str().unwrap();
     let streamed = mesh.cli(&["invoke", &name, &marker]).await;
     assert_eq!(streamed.code, Some(0), "{streamed:?}");
-    assert!(streamed.stdout.contains(&format!("The model heard: {marker}")), "{streamed:?}");
-    let listed = mesh.cli(&["invocations", "--agent", &name, "--json"]).await.json();
+    assert!(
+        streamed
+            .stdout
+            .contains(&format!("The model heard: {marker}")),
+        "{streamed:?}"
+    );
+    let listed = mesh
+        .cli(&["invocations", "--agent", &name, "--json"])
+        .await
+        .json();
     assert!(listed["items"].to_string().contains(id), "{listed}");
     let steps = mesh.cli(&["steps", id, "--json"]).await.json();
     let steps = steps["items"].as_array().expect("a list");
     assert_eq!(kinds(steps), ["context.memories", "model", "memory.store"]);
-    let described = mesh.cli(&["describe", "agent", &name, "--json"]).await.json();
-    assert_eq!(described["versions"].as_array().map(Vec::len), Some(2), "{described}");
+    let described = mesh
+        .cli(&["describe", "agent", &name, "--json"])
+        .await
+        .json();
+    assert_eq!(
+        described["versions"].as_array().map(Vec::len),
+        Some(2),
+        "{described}"
+    );
     let deleted = mesh.cli(&["delete", "agent", &name]).await;
     assert_eq!(deleted.code, Some(0), "{deleted:?}");
     let gone = mesh.cli(&["get", "agents", &name]).await;
     assert_eq!(gone.code, Some(1), "{gone:?}");
     let refused = mesh.cli(&["invoke", &name, "hello"]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("next: "), "an error names the next step: {refused:?}");
+    assert!(
+        refused.stderr.contains("next: "),
+        "an error names the next step: {refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -87,12 +117,19 @@ async fn what_the_command_line_prints_as_a_table_names_what_was_asked_for() {
 #[tokio::test]
 async fn wrong_use_ends_with_two_and_a_mesh_that_is_not_there_with_one() {
     let mesh = Mesh::shared().await;
-    for arguments in [vec!["nope"], vec!["get", "agents", "a b"], vec!["steps", "inv_1"], vec!["delete"]] {
+    for arguments in [
+        vec!["nope"],
+        vec!["get", "agents", "a b"],
+        vec!["steps", "inv_1"],
+        vec!["delete"],
+    ] {
         let ran = mesh.cli(&arguments).await;
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
     }
-    let ran = mesh.cli(&["get", "agents", "--url", "http://127.0.0.1:1"]).await;
+    let ran = mesh
+        .cli(&["get", "agents", "--url", "http://127.0.0.1:1"])
+        .await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("next: mesh up"), "{ran:?}");
 }

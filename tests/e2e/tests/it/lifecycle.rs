@@ -17,11 +17,24 @@ async fn a_second_up_says_that_one_runs_and_down_leaves_no_process() {
     assert_eq!(status["http"], mesh.http().base(), "{status}");
     for (field, scheme) in [("nats", "nats://127.0.0.1:"), ("database", "postgres://")] {
         let url = status[field].as_str();
-        assert!(url.is_some_and(|url| url.starts_with(scheme)), "{field}: {status}");
+        assert!(
+            url.is_some_and(|url| url.starts_with(scheme)),
+            "{field}: {status}"
+        );
     }
     let services = status["services"].as_array().expect("a list");
-    let names: Vec<&str> = services.iter().filter_map(|one| one["name"].as_str()).collect();
-    for name in ["registry", "execution", "messaging", "memory", "inference", "gateway"] {
+    let names: Vec<&str> = services
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    for name in [
+        "registry",
+        "execution",
+        "messaging",
+        "memory",
+        "inference",
+        "gateway",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
     for second in [mesh.cli(&["up"]).await, mesh.cli(&["up", "--detach"]).await] {
@@ -45,7 +58,10 @@ async fn health_says_what_the_contract_names() {
     assert_eq!(health["status"], "ok", "{health}");
     assert_eq!(health["nats_connected"], true, "{health}");
     assert_eq!(health["database_connected"], true, "{health}");
-    assert!(health["service"].is_string() && health["version"].is_string(), "{health}");
+    assert!(
+        health["service"].is_string() && health["version"].is_string(),
+        "{health}"
+    );
     for path in ["/livez", "/readyz"] {
         let answer = mesh.http().try_get(path).await.expect("an answer");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);

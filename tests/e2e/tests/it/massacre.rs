@@ -31,7 +31,10 @@ async fn a_kill_of_everything_in_the_middle_of_200_invocations_ends_each_exactly
     .await;
     mesh.kill_9();
     let before = mesh.model.calls(&run).len();
-    assert!(before < INVOCATIONS, "the kill came too late: {before} calls");
+    assert!(
+        before < INVOCATIONS,
+        "the kill came too late: {before} calls"
+    );
     mesh.start(&[]).await;
     let pool = mesh.database().await;
     until(120, "each accepted invocation has ended", || async {
@@ -78,7 +81,10 @@ async fn check_rows(pool: &PgPool) {
     .await
     .unwrap();
     assert!(broken.is_empty(), "journals that are not whole: {broken:?}");
-    let accepted: i64 = sqlx::query_scalar("SELECT count(*) FROM execution.invocation").fetch_one(pool).await.unwrap();
+    let accepted: i64 = sqlx::query_scalar("SELECT count(*) FROM execution.invocation")
+        .fetch_one(pool)
+        .await
+        .unwrap();
     assert_eq!(accepted, INVOCATIONS as i64);
 }
 
@@ -94,7 +100,10 @@ async fn check_calls(mesh: &Mesh, pool: &PgPool, run: &str, before: usize) {
     assert_eq!(times.len(), INVOCATIONS);
     assert!(by_text.values().all(|keys| keys.len() == 1), "{by_text:?}");
     let most = times.values().max();
-    assert!(most <= Some(&2), "a model step ran {most:?} times over one kill");
+    assert!(
+        most <= Some(&2),
+        "a model step ran {most:?} times over one kill"
+    );
     let recorded: Vec<String> = sqlx::query_scalar(
         "SELECT i.key FROM execution.record r JOIN execution.invocation i ON i.id = r.invocation \
          WHERE r.kind = 'done' AND r.step = 3 AND r.epoch = 1",
@@ -102,12 +111,22 @@ async fn check_calls(mesh: &Mesh, pool: &PgPool, run: &str, before: usize) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let later: BTreeSet<&str> = calls[before..].iter().map(|call| call.said.as_str()).collect();
+    let later: BTreeSet<&str> = calls[before..]
+        .iter()
+        .map(|call| call.said.as_str())
+        .collect();
     let crossed: Vec<String> = open_at_the_kill(pool).await;
-    println!("{} calls, {} invocations crossed the kill", calls.len(), crossed.len());
+    println!(
+        "{} calls, {} invocations crossed the kill",
+        calls.len(),
+        crossed.len()
+    );
     for key in recorded.iter().filter(|key| crossed.contains(key)) {
         let said = format!("{key}.");
-        assert!(!later.contains(said.as_str()), "{key}: its model step was recorded before the kill");
+        assert!(
+            !later.contains(said.as_str()),
+            "{key}: its model step was recorded before the kill"
+        );
     }
 }
 
@@ -128,7 +147,11 @@ async fn check_messages(pool: &PgPool, run: &str) {
     .fetch_one(pool)
     .await
     .unwrap();
-    assert_eq!(counts, (INVOCATIONS as i64, INVOCATIONS as i64), "one reply in each channel");
+    assert_eq!(
+        counts,
+        (INVOCATIONS as i64, INVOCATIONS as i64),
+        "one reply in each channel"
+    );
     let memories: i64 =
         sqlx::query_scalar("SELECT count(*) FROM memory.memory WHERE position($1 IN content) > 0")
             .bind(run)

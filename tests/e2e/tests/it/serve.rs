@@ -53,7 +53,10 @@ async fn services_in_processes_of_their_own_start_in_any_order_before_their_serv
     let launch = Launch::new(&[
         ("MESH_HTTP_PORT", http_port.to_string()),
         ("MESH_NATS_URL", format!("nats://127.0.0.1:{nats_port}")),
-        ("MESH_NATS_MONITOR_URL", format!("http://127.0.0.1:{monitor_port}")),
+        (
+            "MESH_NATS_MONITOR_URL",
+            format!("http://127.0.0.1:{monitor_port}"),
+        ),
         ("MESH_DATABASE_URL", postgres.url()),
         ("MESH_REGISTRY__AUTO_CREATE_TENANTS", "true".to_owned()),
         ("MESH_MESSAGING__AUTO_CREATE_CHANNELS", "true".to_owned()),
@@ -67,14 +70,20 @@ async fn services_in_processes_of_their_own_start_in_any_order_before_their_serv
     let http = Http::new(format!("http://127.0.0.1:{http_port}"));
     processes.serve(ORDER[0], &folder);
     processes.serve(ORDER[1], &folder);
-    let health = until(30, "the gateway answers without its servers", || http.try_get("/health")).await;
+    let health = until(30, "the gateway answers without its servers", || {
+        http.try_get("/health")
+    })
+    .await;
     assert_eq!(health.status, 503, "{}", health.text);
     let nats = start_nats(&folder, nats_port, monitor_port).await;
     processes.serve(ORDER[2], &folder);
     postgres.restart().unwrap();
     processes.serve(ORDER[3], &folder);
     let migrated = processes.launch.run(&["migrate", "--json"]).await.json();
-    assert!(migrated["schema"].is_number() || migrated["schema"].is_string(), "{migrated}");
+    assert!(
+        migrated["schema"].is_number() || migrated["schema"].is_string(),
+        "{migrated}"
+    );
     let name = unique("agent");
     let agent = json!({"metadata": {"name": name}, "spec": {"model": {"name": "gpt-4"}}});
     until(60, "the registry takes an agent", || async {
@@ -82,9 +91,12 @@ async fn services_in_processes_of_their_own_start_in_any_order_before_their_serv
         [201, 409].contains(&answer.status).then_some(())
     })
     .await;
-    http.post(&format!("/api/v1/agents/{name}/publish"), &json!({})).await.expect(200);
+    http.post(&format!("/api/v1/agents/{name}/publish"), &json!({}))
+        .await
+        .expect(200);
     let marker = unique("said");
-    let body = json!({"idempotency_key": marker, "payload": {"channel_id": marker, "text": marker}});
+    let body =
+        json!({"idempotency_key": marker, "payload": {"channel_id": marker, "text": marker}});
     let ended = until(60, "an invocation ends", || async {
         let answer = http.invoke(&name, "?wait=20", &body).await;
         (answer.status == 200).then_some(answer.body)
@@ -106,7 +118,10 @@ async fn start_postgres(folder: &ScratchDir, port: u16) -> Postgres {
         let tool = PostgresTool::resolve(&mut Quiet)?;
         Postgres::start(&tool, options)
     };
-    tokio::task::spawn_blocking(start).await.unwrap().expect("Postgres starts")
+    tokio::task::spawn_blocking(start)
+        .await
+        .unwrap()
+        .expect("Postgres starts")
 }
 
 async fn start_nats(folder: &ScratchDir, port: u16, monitor_port: u16) -> NatsServer {
@@ -119,5 +134,8 @@ async fn start_nats(folder: &ScratchDir, port: u16, monitor_port: u16) -> NatsSe
         let tool = NatsTool::resolve(&mut Quiet)?;
         NatsServer::start(&tool, options)
     };
-    tokio::task::spawn_blocking(start).await.unwrap().expect("nats-server starts")
+    tokio::task::spawn_blocking(start)
+        .await
+        .unwrap()
+        .expect("nats-server starts")
 }

@@ -46,7 +46,7 @@ impl Harness {
             slots: Slots::new(1_000),
             start: Box::new(move |start| starts.lock().unwrap().push(start)),
             relay: sender,
-            lost: Box::new(move |shard| losses.lock().unwrap().push(shard)),
+            lost: Box::new(move |shard, _epoch| losses.lock().unwrap().push(shard)),
             relayed: Arc::new(Marks::default()),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -84,9 +84,8 @@ impl Harness {
         waiter: Option<Waiter>,
     ) -> oneshot::Receiver<Result<Accepted, Problem>> {
         let (answer, answered) = oneshot::channel();
-        self.lane.handle.gauges.accepts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let spec = Arc::new(AgentSpec::default());
-        let accept = Accept { meta, spec, id_is_given: false, answer, waiter };
+        let accept = Accept { meta, spec, id_is_given: false, answer, waiter, place: None };
         self.lane.take(Command::Accept(Box::new(accept))).await;
         answered
     }

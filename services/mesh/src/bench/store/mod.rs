@@ -33,7 +33,10 @@ pub(super) fn connect_as_owner(url: &str) -> Result<PgPool, sqlx::Error> {
         .max_connections(2)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                connection.execute("SELECT set_config('mesh.tenant', 'bench-ceiling', false)").await.map(drop)
+                connection
+                    .execute("SELECT set_config('mesh.tenant', 'bench-ceiling', false)")
+                    .await
+                    .map(drop)
             })
         })
         .connect_lazy_with(options))
@@ -51,12 +54,16 @@ pub(super) async fn durability(lanes: &PgPool) -> Result<Settings, sqlx::Error> 
 /// Times that any process of Postgres synced the log; `None` before Postgres 18, which does not count them there.
 /// Each process reports at most once a second, after a commit.
 pub(super) async fn wal_fsyncs(owner: &PgPool) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT sum(fsyncs)::int8 FROM pg_stat_io WHERE object = 'wal'").fetch_one(owner).await
+    sqlx::query_scalar("SELECT sum(fsyncs)::int8 FROM pg_stat_io WHERE object = 'wal'")
+        .fetch_one(owner)
+        .await
 }
 
 /// Process id of this connection's server process, in the server's own view.
 pub(super) async fn backend_pid(owner: &PgPool) -> Result<i32, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(owner).await
+    sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(owner)
+        .await
 }
 
 /// Writes out what waits, so that no measurement pays for the one before it.
@@ -88,7 +95,11 @@ pub(super) async fn newest(lanes: &PgPool, tenant: &Tenant) -> Result<Uuid, sqlx
     let newest = sqlx::query_scalar(
         "SELECT invocation FROM execution.summary WHERE tenant = $1 ORDER BY invocation DESC LIMIT 1",
     );
-    Ok(newest.bind(tenant.as_str()).fetch_optional(lanes).await?.unwrap_or_default())
+    Ok(newest
+        .bind(tenant.as_str())
+        .fetch_optional(lanes)
+        .await?
+        .unwrap_or_default())
 }
 
 /// How many of an agent's invocations above an id are listed as completed.

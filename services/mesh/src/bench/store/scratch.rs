@@ -20,8 +20,10 @@ pub(in crate::bench) async fn lock(owner: &PgPool) -> Result<Option<Lock>, sqlx:
     let mut connection = owner.acquire().await?;
     // Nobody else may get a connection that holds it.
     connection.close_on_drop();
-    let is_free: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *connection).await?;
+    let is_free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+        .bind(LOCK)
+        .fetch_one(&mut *connection)
+        .await?;
     Ok(is_free.then_some(Lock(connection)))
 }
 
@@ -47,13 +49,17 @@ pub(in crate::bench) async fn create(owner: &PgPool) -> Result<(), sqlx::Error> 
             ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0)",
         )
         .await?;
-    owner.execute("GRANT SELECT, UPDATE ON execution.bench_ceiling_shard TO mesh_execution").await?;
-    sqlx::query("INSERT INTO execution.bench_ceiling_shard (id) SELECT generate_series($1::int4, $2::int4)")
-        .bind(i32::from(FIRST_SHARD))
-        .bind(i32::from(FIRST_SHARD + SHARDS - 1))
-        .execute(owner)
-        .await
-        .map(drop)
+    owner
+        .execute("GRANT SELECT, UPDATE ON execution.bench_ceiling_shard TO mesh_execution")
+        .await?;
+    sqlx::query(
+        "INSERT INTO execution.bench_ceiling_shard (id) SELECT generate_series($1::int4, $2::int4)",
+    )
+    .bind(i32::from(FIRST_SHARD))
+    .bind(i32::from(FIRST_SHARD + SHARDS - 1))
+    .execute(owner)
+    .await
+    .map(drop)
 }
 
 /// Removes the table of shards and every row of the ceiling, also what a killed measurement left.
@@ -67,7 +73,10 @@ pub(in crate::bench) async fn remove(owner: &PgPool) -> Result<(), sqlx::Error> 
         "DELETE FROM execution.summary WHERE tenant = $1",
         "DELETE FROM execution.invocation WHERE tenant = $1",
     ] {
-        sqlx::query(statement).bind(CEILING_TENANT).execute(&mut *tx).await?;
+        sqlx::query(statement)
+            .bind(CEILING_TENANT)
+            .execute(&mut *tx)
+            .await?;
     }
     sqlx::query("DELETE FROM execution.feed WHERE shard BETWEEN $1 AND $2")
         .bind(FIRST_SHARD)
@@ -90,5 +99,8 @@ async fn vacuum(owner: &PgPool) -> Result<(), sqlx::Error> {
 }
 
 async fn drop_shards(owner: &PgPool) -> Result<(), sqlx::Error> {
-    owner.execute("DROP TABLE IF EXISTS execution.bench_ceiling_shard").await.map(drop)
+    owner
+        .execute("DROP TABLE IF EXISTS execution.bench_ceiling_shard")
+        .await
+        .map(drop)
 }

@@ -50,7 +50,11 @@ fn record(seq: i32, kind: &str, body: &str) -> RecordRow {
 fn template() -> Template {
     let records = vec![
         record(1, "accepted", "{}"),
-        record(2, "claimed", r#"{"record":"claimed","holder":"hosted","incarnation":9}"#),
+        record(
+            2,
+            "claimed",
+            r#"{"record":"claimed","holder":"hosted","incarnation":9}"#,
+        ),
         record(3, "done", "{}"),
         record(4, "done", "{}"),
         record(5, "ended", "{}"),
@@ -59,8 +63,15 @@ fn template() -> Template {
 }
 
 async fn pools(database: &TestDatabase) -> (PgPool, PgPool) {
-    let options = StoreOptions { url: database.url().to_owned(), role: Role::Execution, connections_max: 3 };
-    (mesh_store::connect(&options).await.unwrap(), connect_as_owner(database.url()).unwrap())
+    let options = StoreOptions {
+        url: database.url().to_owned(),
+        role: Role::Execution,
+        connections_max: 3,
+    };
+    (
+        mesh_store::connect(&options).await.unwrap(),
+        connect_as_owner(database.url()).unwrap(),
+    )
 }
 
 async fn rows(lanes: &PgPool) -> i64 {
@@ -80,23 +91,55 @@ async fn the_ceiling_writes_the_rows_of_an_invocation_and_removes_them() {
     let (lanes, owner) = pools(&database).await;
     scratch::create(&owner).await.unwrap();
     let template = template();
-    assert_eq!(template.commits.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2]);
+    assert_eq!(
+        template.commits.iter().map(Vec::len).collect::<Vec<_>>(),
+        [2, 1, 2]
+    );
     let at: DateTime<Utc> = "2026-11-21T12:00:00Z".parse().unwrap();
     let id = Uuid::from_u128(u128::from(at.timestamp_millis().cast_unsigned()) << 80 | 5);
     let mut connection = lanes.acquire().await.unwrap();
     for commit in 0..template.commits.len() {
-        let entry = Entry { id, shard: FIRST_SHARD, commit };
-        let fence = Fence { shard: FIRST_SHARD, batch: i64::try_from(commit).unwrap(), feed: vec![1; 20] };
+        let entry = Entry {
+            id,
+            shard: FIRST_SHARD,
+            commit,
+        };
+        let fence = Fence {
+            shard: FIRST_SHARD,
+            batch: i64::try_from(commit).unwrap(),
+            feed: vec![1; 20],
+        };
         let fences = [fence];
-        assert_eq!(write(&mut connection, &template, &fences, &[entry], at).await.unwrap(), 1);
+        assert_eq!(
+            write(&mut connection, &template, &fences, &[entry], at)
+                .await
+                .unwrap(),
+            1
+        );
         // Its fence has moved on: the same batch writes nothing.
-        assert_eq!(write(&mut connection, &template, &fences, &[entry], at).await.unwrap(), 0);
+        assert_eq!(
+            write(&mut connection, &template, &fences, &[entry], at)
+                .await
+                .unwrap(),
+            0
+        );
     }
     assert_eq!(completed(&lanes, &[id]).await.unwrap(), 1);
-    let (tenant, agent) = (CEILING_TENANT.parse().unwrap(), "bench-noop-2".parse().unwrap());
+    let (tenant, agent) = (
+        CEILING_TENANT.parse().unwrap(),
+        "bench-noop-2".parse().unwrap(),
+    );
     assert_eq!(newest(&lanes, &tenant).await.unwrap(), id);
-    assert_eq!(completed_after(&lanes, &tenant, &agent, Uuid::nil()).await.unwrap(), 1);
-    assert_eq!(completed_after(&lanes, &tenant, &agent, id).await.unwrap(), 0);
+    assert_eq!(
+        completed_after(&lanes, &tenant, &agent, Uuid::nil())
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        completed_after(&lanes, &tenant, &agent, id).await.unwrap(),
+        0
+    );
     let again = read(&lanes, &tenant, &agent).await.unwrap().unwrap();
     assert_eq!(format!("{again:?}"), format!("{template:?}"));
     // invocation, 5 records, ended, summary, 3 batches of feed; what was open is closed.
@@ -104,10 +147,11 @@ async fn the_ceiling_writes_the_rows_of_an_invocation_and_removes_them() {
     drop(connection);
     scratch::remove(&owner).await.unwrap();
     assert_eq!(rows(&lanes).await, 0);
-    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('execution.bench_ceiling_shard')::text")
-        .fetch_one(&owner)
-        .await
-        .unwrap();
+    let table: Option<String> =
+        sqlx::query_scalar("SELECT to_regclass('execution.bench_ceiling_shard')::text")
+            .fetch_one(&owner)
+            .await
+            .unwrap();
     assert_eq!(table, None);
 }
 
@@ -115,9 +159,17 @@ async fn the_ceiling_writes_the_rows_of_an_invocation_and_removes_them() {
 async fn the_ceiling_is_the_best_of_its_batches_and_leaves_nothing() {
     let database = TestDatabase::create().await;
     let (lanes, owner) = pools(&database).await;
-    let bounds = Bounds { time: Duration::from_secs(30), count: 50 };
-    let ceiling = ceiling::measure(&lanes, &owner, &Arc::new(template()), 8, bounds).await.unwrap();
-    assert!(ceiling.per_second > 0.0 && ceiling.p50_ms > 0.0 && ceiling.p50_ms <= ceiling.p99_ms, "{ceiling:?}");
+    let bounds = Bounds {
+        time: Duration::from_secs(30),
+        count: 50,
+    };
+    let ceiling = ceiling::measure(&lanes, &owner, &Arc::new(template()), 8, bounds)
+        .await
+        .unwrap();
+    assert!(
+        ceiling.per_second > 0.0 && ceiling.p50_ms > 0.0 && ceiling.p50_ms <= ceiling.p99_ms,
+        "{ceiling:?}"
+    );
     // What was begun while it warmed up ends within the count.
     assert!((50..=58).contains(&ceiling.invocations), "{ceiling:?}");
     assert_eq!(rows(&lanes).await, 0);
@@ -138,11 +190,28 @@ async fn settings_and_counters_are_read() {
     let database = TestDatabase::create().await;
     let (lanes, owner) = pools(&database).await;
     let settings = durability(&lanes).await.unwrap();
-    assert_eq!((settings.synchronous_commit.as_str(), settings.version.is_empty()), ("on", false));
+    assert_eq!(
+        (
+            settings.synchronous_commit.as_str(),
+            settings.version.is_empty()
+        ),
+        ("on", false)
+    );
     assert!(["on", "off"].contains(&settings.fsync.as_str()));
-    assert!(wal_fsyncs(&owner).await.unwrap().is_some_and(|count| count >= 0));
+    assert!(
+        wal_fsyncs(&owner)
+            .await
+            .unwrap()
+            .is_some_and(|count| count >= 0)
+    );
     assert!(backend_pid(&owner).await.unwrap() > 0);
     checkpoint(&owner).await.unwrap();
-    let nothing = read(&lanes, &"bench".parse().unwrap(), &"bench-noop-3".parse().unwrap()).await.unwrap();
+    let nothing = read(
+        &lanes,
+        &"bench".parse().unwrap(),
+        &"bench-noop-3".parse().unwrap(),
+    )
+    .await
+    .unwrap();
     assert!(nothing.is_none());
 }

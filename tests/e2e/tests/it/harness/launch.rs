@@ -14,7 +14,9 @@ use nix::unistd::Pid;
 use super::unique;
 
 /// Everything a test starts carries this name with a value of its own in its environment.
-const MARK: &str = "AGENT_MESH_E2E";
+pub(super) const MARK: &str = "AGENT_MESH_E2E";
+/// Another `mesh` to test, such as a released one.
+const PROGRAM: &str = "AGENT_MESH_PROGRAM";
 /// Configuration of the person who runs the tests, which must not reach them. `MESH_CACHE` may.
 const PERSONAL: [&str; 9] = [
     "NATS_URL",
@@ -144,10 +146,16 @@ pub(crate) fn kill_9(pid: u32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
-/// `target/<profile>/mesh`, beside the folder of this test program.
+/// `target/<profile>/mesh`, beside the folder of this test program; another one where the variable names it.
 pub(crate) fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os(PROGRAM) {
+        return named.into();
+    }
     let test = std::env::current_exe().expect("this program has a file");
-    let folder = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .expect("it lies in target/<profile>/deps");
     let program = folder.join(format!("mesh{}", std::env::consts::EXE_SUFFIX));
     assert!(
         program.is_file(),

@@ -1,16 +1,16 @@
 //! A started mesh: its home and ports stay the same over kills and starts.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Client;
 use mesh_servers::{HomeState, ScratchDir};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use std::os::unix::process::CommandExt;
 
-use super::launch::program;
+use super::launch::{MARK, program};
 use super::{FakeModel, Http, Launch, Ran, until};
 
 /// A start with a fresh database on a machine that is busy with other tests.
@@ -23,7 +23,7 @@ pub(crate) struct Mesh {
     pub(crate) model: FakeModel,
     http_port: u16,
     running: Mutex<Option<Child>>,
-    _reaper: Option<Reaper>,
+    reaper: Option<Reaper>,
     // Last: whoever still runs must not lose its files first.
     home: ScratchDir,
 }
@@ -32,14 +32,7 @@ impl Mesh {
     /// The mesh of all tests that leave others alone, started by the first of them. It ends with this program.
     pub(crate) async fn shared() -> &'static Self {
         static SHARED: tokio::sync::OnceCell<Mesh> = tokio::sync::OnceCell::const_new();
-        SHARED
-            .get_or_init(|| async {
-                let mut mesh = Self::up().await;
-                // Nobody drops a static.
-                mesh._reaper = Some(Reaper::start(&mesh));
-                mesh
-            })
-            .await
+        SHARED.get_or_init(|| async { Self::up().await }).await
     }
 
     pub(crate) async fn up() -> Self {
@@ -69,11 +62,11 @@ impl Mesh {
         environment.extend_from_slice(extra);
         let launch = Launch::new(&environment);
         Self {
+            reaper: Some(Reaper::start(&launch)),
             launch,
             model,
             http_port,
             running: Mutex::new(None),
-            _reaper: None,
             home,
         }
     }
@@ -89,7 +82,9 @@ impl Mesh {
         let http = self.http();
         until(UP_SECONDS, "the mesh is healthy", || async {
             assert!(!self.has_ended(), "mesh up has ended:\n{}", self.log_tail());
-            http.try_get("/health").await.filter(|health| health.status == 200)
+            http.try_get("/health")
+                .await
+                .filter(|health| health.status == 200)
         })
         .await;
     }
@@ -105,9 +100,20 @@ impl Mesh {
         }
     }
 
+    /// SIGKILL for the mesh only; its servers live on until the next start.
+    pub(crate) fn kill_9_alone(&self) {
+        let child = self.running().take();
+        let mut child = child.expect("it was started");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it was killed");
+    }
+
     /// Waits until the mesh process has ended by itself; its servers may live.
     pub(crate) async fn until_dead(&self) {
-        until(30, "the mesh process dies", || async { self.has_ended().then_some(()) }).await;
+        until(30, "the mesh process dies", || async {
+            self.has_ended().then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -171,28 +177,44 @@ impl Drop for Mesh {
         self.kill_9();
         // Also what was started in the background.
         self.launch.kill_all();
+        drop(self.reaper.take());
     }
 }
 
-/// Stops a mesh when this test program ends, however it does: its pipe breaks then.
+/// Stops a mesh when this test program ends without dropping it: the one in a static, or all of them when it is
+/// killed. Its pipe breaks then.
 struct Reaper {
-    _pipe: ChildStdin,
+    shell: Child,
+    _pipe: Option<ChildStdin>,
 }
 
 impl Reaper {
-    fn start(mesh: &Mesh) -> Self {
-        let mut command: Command = mesh.launch.command("sh");
+    fn start(launch: &Launch) -> Self {
+        let mut command = launch.command("sh");
         command
-            .args(["-c", r#"cat >/dev/null; "$0" down >/dev/null 2>&1; rm -rf -- "$MESH_HOME""#])
+            .args([
+                "-c",
+                r#"cat >/dev/null; "$0" down >/dev/null 2>&1; rm -rf -- "$MESH_HOME""#,
+            ])
             .arg(program())
+            // It is not what it reaps.
+            .env_remove(MARK)
             // Ctrl-C must not reach it.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut child = command.spawn().expect("a shell starts");
-        let pipe = child.stdin.take().expect("it was asked for");
-        Self { _pipe: pipe }
+        let mut shell = command.spawn().expect("a shell starts");
+        let pipe = shell.stdin.take();
+        Self { shell, _pipe: pipe }
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        // Before its pipe breaks: there is nothing left to reap.
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
     }
 }
 

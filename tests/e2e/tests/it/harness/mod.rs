@@ -6,7 +6,7 @@ mod mesh;
 mod model;
 mod wait;
 
-pub(crate) use http::{Answer, Http, ended, items, kinds, send};
+pub(crate) use http::{Answer, Http, items, kinds, send};
 pub(crate) use launch::{Launch, Ran, kill_9};
 pub(crate) use mesh::{Mesh, free_port};
 pub(crate) use model::{FakeModel, Script};

@@ -101,7 +101,9 @@ async fn complete(
     Json(body): Json<Value>,
 ) -> Response {
     let said = last_user_text(&body);
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok());
     let script = {
         let mut kept = lock(&kept);
         kept.calls.push(Call {
@@ -139,7 +141,10 @@ fn events(text: &str) -> Vec<Bytes> {
 
 fn last_user_text(body: &Value) -> String {
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
-    let last = messages.iter().rev().find(|message| message["role"] == "user");
+    let last = messages
+        .iter()
+        .rev()
+        .find(|message| message["role"] == "user");
     match last.map(|message| &message["content"]) {
         Some(Value::String(text)) => text.clone(),
         Some(blocks) => blocks.to_string(),

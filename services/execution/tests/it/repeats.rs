@@ -1,0 +1,116 @@
+//! The same thing said twice is done once: by message, `Nats-Msg-Id`, key, id; also at once, also over shards.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mesh_api::execution::State;
+use mesh_types::{Code, InvocationId};
+use serde_json::json;
+
+use crate::mesh::{Mesh, SOON, request};
+
+/// Past the stream's own window for repeated ids, so that the second is really stored.
+const PAST_THE_WINDOW: Duration = Duration::from_millis(250);
+
+#[tokio::test]
+async fn the_same_message_delivered_twice_is_one_invocation() {
+    let (mesh, process) = Mesh::start().await;
+    mesh.publish("mesh.invoke.default.slow", r#"{"payload":{"text":"hi"}}"#).await;
+    mesh.held_models(1).await;
+    process.kill();
+    // Whoever follows gets what was not acknowledged again, and finds it accepted.
+    let client = async_nats::connect(mesh.nats.url()).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("INVOCATIONS").await.unwrap();
+    stream.delete_consumer("intake").await.unwrap();
+    let _process = mesh.process("one").await;
+    mesh.held_models(2).await;
+    mesh.world.let_go(2);
+    mesh.all_ended(1).await;
+    assert_eq!(mesh.check().await, 1);
+}
+
+#[tokio::test]
+async fn the_same_message_id_twice_is_one_invocation() {
+    let (mesh, _process) = Mesh::start().await;
+    let first = mesh.publish_as("mesh.invoke.default.noop", "order-7", r#"{"payload":{"n":7}}"#).await;
+    mesh.all_ended(1).await;
+    tokio::time::sleep(PAST_THE_WINDOW).await;
+    let second = mesh.publish_as("mesh.invoke.default.noop", "order-7", r#"{ "payload" : {"n":7} }"#).await;
+    assert_ne!(first.sequence, second.sequence, "the stream holds both");
+    mesh.publish("mesh.invoke.default.noop", "{}").await;
+    mesh.all_ended(2).await;
+    assert_eq!(mesh.check().await, 2);
+}
+
+#[tokio::test]
+async fn the_same_key_twice_is_the_first_answer_and_another_body_is_refused() {
+    let (mesh, _process) = Mesh::start().await;
+    let same = || request(json!({"payload": {"a": 1, "b": 2}, "idempotency_key": "k"}));
+    let first = mesh.accept("noop", same(), SOON).await.unwrap();
+    let second = mesh.accept("noop", same(), SOON).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(second.state, State::Completed);
+    let other = request(json!({"payload": {"a": 2}, "idempotency_key": "k"}));
+    let problem = mesh.accept("noop", other, SOON).await.unwrap_err();
+    assert_eq!((problem.is(Code::KeyReused), problem.status), (true, 422));
+    assert_eq!(problem.field.as_deref(), Some("idempotency_key"));
+    assert_eq!(mesh.check().await, 1);
+}
+
+#[tokio::test]
+async fn the_same_key_16_times_at_once_is_one_invocation() {
+    let (mesh, _process) = Mesh::start().await;
+    let all = join_all((0..16).map(|_| {
+        let same = request(json!({"payload": {"text": "hi"}, "idempotency_key": "k"}));
+        mesh.accept("noop", same, SOON)
+    }))
+    .await;
+    let ids: BTreeSet<_> = all.iter().map(|answer| answer.as_ref().unwrap().id).collect();
+    assert_eq!(ids.len(), 1);
+    assert!(all.iter().all(|answer| answer.as_ref().unwrap().state == State::Completed));
+    assert_eq!(mesh.check().await, 1);
+}
+
+#[tokio::test]
+async fn the_same_key_16_times_at_once_over_many_shards_is_one_invocation_and_15_refusals() {
+    let (mesh, _process) = Mesh::start().await;
+    // Another session is another shard, and another request.
+    let all = join_all((0..16).map(|n| {
+        let body = request(json!({"idempotency_key": "k", "session": format!("s{n}")}));
+        mesh.accept("noop", body, SOON)
+    }))
+    .await;
+    let accepted = all.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(accepted, 1, "{all:?}");
+    assert!(all.iter().filter_map(|answer| answer.as_ref().err()).all(|problem| problem.is(Code::KeyReused)), "{all:?}");
+    assert_eq!(mesh.check().await, 1);
+}
+
+#[tokio::test]
+async fn the_same_id_16_times_at_once_is_one_invocation() {
+    let (mesh, _process) = Mesh::start().await;
+    let id: InvocationId = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+    let all = join_all((0..16).map(|_| mesh.accept("noop", request(json!({"invocation_id": id})), SOON))).await;
+    assert!(all.iter().all(|answer| answer.as_ref().unwrap().id == id), "{all:?}");
+    // In another shard, too, where nobody knows of the first.
+    let elsewhere = join_all((0..8).map(|n| {
+        let body = request(json!({"invocation_id": id, "session": format!("s{n}")}));
+        mesh.accept("noop", body, SOON)
+    }))
+    .await;
+    assert!(elsewhere.iter().all(|answer| answer.as_ref().unwrap_err().is(Code::KeyReused)), "{elsewhere:?}");
+    assert_eq!(mesh.check().await, 1);
+}
+
+#[tokio::test]
+async fn a_repeated_call_waits_for_the_end_of_the_first() {
+    let (mesh, _process) = Mesh::start().await;
+    let same = || request(json!({"payload": {"text": "hi"}, "idempotency_key": "k"}));
+    let (first, second, ()) = tokio::join!(mesh.accept("slow", same(), SOON), mesh.accept("slow", same(), SOON), async {
+        mesh.held_models(1).await;
+        mesh.world.let_go(1);
+    });
+    assert_eq!(first.unwrap(), second.unwrap());
+    mesh.world.assert_each_completion_ran_once(1);
+}

@@ -1,0 +1,174 @@
+//! The neighbours: registry, inference, messaging, memory, as small as the tests need. They count what is asked of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
+use mesh_api::journal::Usage;
+use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, StoreRequest};
+use mesh_api::messaging::{ChannelHistory, History, Message, MessagePost, PostRequest};
+use mesh_api::registry::{AgentResolve, Artifact, ArtifactGet, Pointer, ResolveRequest};
+use mesh_bus::{Bus, ChunkSink, ServiceHandle};
+use mesh_types::{Code, Id, MemoryId, Problem, Timestamp};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+/// An agent whose model has this name is answered only when the test says so.
+pub(crate) const SLOW: &str = "slow";
+
+pub(crate) struct World {
+    pointers: Mutex<HashMap<(String, String), Pointer>>,
+    artifacts: Mutex<HashMap<String, String>>,
+    /// How often each step's model was called, by `<invocation>/<step>`.
+    pub(crate) completions: Mutex<BTreeMap<String, usize>>,
+    /// How often each message was posted, by its id.
+    pub(crate) posts: Mutex<BTreeMap<String, usize>>,
+    pub(crate) resolved: AtomicUsize,
+    /// Model calls that are held back now.
+    pub(crate) held: AtomicUsize,
+    /// Most model calls at the same time.
+    pub(crate) most: AtomicUsize,
+    running: AtomicUsize,
+    gate: Semaphore,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            pointers: Mutex::default(),
+            artifacts: Mutex::default(),
+            completions: Mutex::default(),
+            posts: Mutex::default(),
+            resolved: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+        }
+    }
+}
+
+impl World {
+    pub(crate) async fn serve(self: &Arc<Self>, bus: &Bus) -> Vec<ServiceHandle> {
+        let (resolve, artifact) = (Arc::clone(self), Arc::clone(self));
+        let registry = bus
+            .service("registry", "0.1.0")
+            .endpoint::<AgentResolve, _, _>(move |_, request| std::future::ready(resolve.resolve(&request)))
+            .endpoint::<ArtifactGet, _, _>(move |_, request| {
+                let bytes = artifact.artifacts.lock().unwrap().get(&request.hash).cloned();
+                let missing = || Problem::new(Code::ArtifactNotFound, "no such artifact");
+                std::future::ready(bytes.map(|bytes| Artifact { hash: request.hash, bytes }).ok_or_else(missing))
+            });
+        let model = Arc::clone(self);
+        let inference = bus.service("inference", "0.1.0").stream_endpoint::<Complete, _, _>(move |_, request, sink| {
+            let world = Arc::clone(&model);
+            async move { world.complete(request, sink).await }
+        });
+        let post = Arc::clone(self);
+        let messaging = bus
+            .service("messaging", "0.1.0")
+            .endpoint::<ChannelHistory, _, _>(|_, _| std::future::ready(Ok(History { items: Vec::new(), next: None })))
+            .endpoint::<MessagePost, _, _>(move |_, request| std::future::ready(Ok(post.post(request))));
+        let memory = bus
+            .service("memory", "0.1.0")
+            .endpoint::<MemoryQuery, _, _>(|_, _| std::future::ready(Ok(QueryReply { items: Vec::new() })))
+            .endpoint::<MemoryStore, _, _>(|_, request| std::future::ready(Ok(remembered(request))));
+        let mut handles = Vec::new();
+        for service in [registry, inference, messaging, memory] {
+            handles.push(service.start().await.unwrap());
+        }
+        handles
+    }
+
+    /// Publishes version 1 of an agent, as the registry would.
+    pub(crate) fn publish(&self, tenant: &str, agent: &str, spec: &Value) {
+        let bytes = spec.to_string();
+        let hash = hex::encode(Sha256::digest(&bytes));
+        self.artifacts.lock().unwrap().insert(hash.clone(), bytes);
+        let pointer = Pointer { tenant: tenant.parse().unwrap(), agent: agent.parse().unwrap(), version: 1, hash };
+        self.pointers.lock().unwrap().insert((tenant.to_owned(), agent.to_owned()), pointer);
+    }
+
+    /// Lets so many held model calls go on.
+    pub(crate) fn let_go(&self, calls: usize) {
+        self.gate.add_permits(calls);
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Every step's model was asked once.
+    pub(crate) fn assert_each_completion_ran_once(&self, count: usize) {
+        let completions = self.completions.lock().unwrap();
+        assert_eq!(completions.len(), count, "{completions:?}");
+        assert!(completions.values().all(|times| *times == 1), "{completions:?}");
+    }
+
+    fn resolve(&self, request: &ResolveRequest) -> Result<Pointer, Problem> {
+        self.resolved.fetch_add(1, Ordering::SeqCst);
+        let place = (request.tenant.to_string(), request.agent.to_string());
+        let missing = || Problem::new(Code::AgentNotFound, format!("no agent {}", request.agent)).next("mesh get agents");
+        self.pointers.lock().unwrap().get(&place).cloned().ok_or_else(missing)
+    }
+
+    async fn complete(&self, request: CompleteRequest, sink: ChunkSink<Chunk>) -> Result<Completion, Problem> {
+        let key = request.idempotency_key.clone().unwrap_or_default();
+        *self.completions.lock().unwrap().entry(key).or_default() += 1;
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        for chunk in [Chunk::Attempt(1), Chunk::Text("Hello".into()), Chunk::Text(", world".into())] {
+            let _ = sink.send(chunk).await;
+        }
+        if request.model == SLOW {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            let gate = self.gate.acquire().await.unwrap();
+            gate.forget();
+            self.held.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        Ok(Completion {
+            text: "Hello, world".into(),
+            model: request.model,
+            provider: "fake".into(),
+            usage: Usage { input_tokens: 3, output_tokens: 2, cost_usd: 0.5 },
+            usage_estimated: false,
+            failed: Vec::new(),
+            tool_calls: Vec::new(),
+            finish_reason: "stop".into(),
+            attempt: 1,
+        })
+    }
+
+    fn post(&self, request: PostRequest) -> Message {
+        let id = request.id.expect("the agent loop names its messages");
+        *self.posts.lock().unwrap().entry(id.to_string()).or_default() += 1;
+        Message {
+            id,
+            channel_id: request.channel,
+            author: request.author,
+            text: request.text,
+            content: request.content,
+            metadata: request.metadata,
+            created_at: Timestamp::EPOCH,
+        }
+    }
+}
+
+fn remembered(request: StoreRequest) -> Memory {
+    Memory {
+        id: request.id.unwrap_or_else(|| MemoryId::from_u128(1)),
+        agent: request.agent,
+        kind: request.kind,
+        content: request.content,
+        tags: request.tags,
+        importance: request.importance,
+        source: request.source,
+        metadata: request.metadata,
+        embedded: true,
+        created_at: Timestamp::EPOCH,
+        updated_at: Timestamp::EPOCH,
+    }
+}
