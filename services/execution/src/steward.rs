@@ -1,7 +1,7 @@
 //! Ownership: beats for our shards, takes over silent ones, takes and gives shares. Safety never rests on it: epochs
 //! checked inside each commit do that. It only decides how soon someone else goes on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,7 +56,8 @@ pub(crate) struct Steward {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// Epoch of each shard that we hold.
-    held: HashMap<ShardId, i64>,
+    /// In order: a statement over several shards locks their rows as the lanes' batches do.
+    held: BTreeMap<ShardId, i64>,
     /// Each foreign shard as last seen changing, and when by our own clock.
     seen: HashMap<ShardId, (ShardRow, Duration)>,
     stolen: Vec<Duration>,
@@ -333,7 +334,7 @@ pub(crate) fn hand_over_subject(instance: &str) -> Result<Subject, mesh_types::N
 fn plan_takeovers(
     instance: &str,
     rows: &[ShardRow],
-    held: &HashMap<ShardId, i64>,
+    held: &BTreeMap<ShardId, i64>,
     seen: &mut HashMap<ShardId, (ShardRow, Duration)>,
     now: Duration,
 ) -> Vec<ShardRow> {
@@ -389,11 +390,11 @@ mod tests {
         let mut table = rows(&["", "me", "dead", "alive"]);
         let at = Duration::from_secs;
         let ids = |rows: Vec<ShardRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
-        assert_eq!(ids(plan_takeovers("me", &table, &HashMap::new(), &mut seen, at(0))), [0, 1]);
+        assert_eq!(ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(0))), [0, 1]);
         table[3].beat += 1;
-        assert_eq!(ids(plan_takeovers("me", &table, &HashMap::new(), &mut seen, at(2))), [0, 1]);
-        assert_eq!(ids(plan_takeovers("me", &table, &HashMap::new(), &mut seen, at(3))), [0, 1, 2]);
-        let held = HashMap::from([(0, 2), (1, 2), (2, 2)]);
+        assert_eq!(ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(2))), [0, 1]);
+        assert_eq!(ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(3))), [0, 1, 2]);
+        let held = BTreeMap::from([(0, 2), (1, 2), (2, 2)]);
         assert_eq!(ids(plan_takeovers("me", &table, &held, &mut seen, at(5))), [3], "it fell silent at 2");
     }
 

@@ -24,9 +24,10 @@ async fn lists_are_filtered_and_read_page_by_page() {
         mesh.accept(agent, request(body), SOON).await.unwrap();
     }
     mesh.check().await;
-    let list = |filter: InvocationFilter, limit: u32, after: Option<String>| async {
+    let list = |filter: InvocationFilter, limit: u32, after: Option<String>| {
         let page = PageQuery { limit: Some(limit), after };
-        mesh.ask::<InvocationList>(ListRequest { filter, page }).await.unwrap()
+        let request = ListRequest { filter, page };
+        async { mesh.ask::<InvocationList>(request).await.unwrap() }
     };
     let first = list(InvocationFilter::default(), 4, None).await;
     let rest = list(InvocationFilter::default(), 4, first.next.clone()).await;
@@ -53,10 +54,10 @@ async fn steps_come_with_their_bodies_or_without_also_while_one_runs() {
     let (mesh, _process) = Mesh::start().await;
     let id = mesh.accept("slow", request(json!({"payload": {"text": "hi"}})), Duration::ZERO).await.unwrap().id;
     mesh.held_models(1).await;
-    let steps = |bodies| async move {
-        mesh.ask::<InvocationSteps>(StepsRequest { id, bodies, page: PageQuery::default() }).await.unwrap().items
+    let steps = |bodies| {
+        let request = StepsRequest { id, bodies, page: PageQuery::default() };
+        async { mesh.ask::<InvocationSteps>(request).await.unwrap().items }
     };
-    let steps = &steps;
     let running = steps(Bodies::Full).await;
     assert_eq!((running.len(), running[0].ended_at, running[0].output.is_none()), (1, None, true));
     assert!(running[0].input.is_some());

@@ -1,6 +1,8 @@
 //! The started mesh, from outside: the built `mesh` program with real servers, asked by HTTP, NATS and its own
 //! command line. The harness kills everything it started, also when a test panics.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod harness;
 
 mod bad_http;

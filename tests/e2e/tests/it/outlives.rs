@@ -4,12 +4,6 @@ use serde_json::json;
 
 use crate::harness::{Mesh, kill_9, unique, until};
 
-/// The server itself, not Postgres's processes of its own.
-fn server(mesh: &Mesh, program: &str) -> Option<u32> {
-    let found = mesh.launch.processes_of(program);
-    found.iter().map(|found| found.pid).min()
-}
-
 async fn an_invocation_works(mesh: &Mesh, after: &str) {
     let (http, marker) = (mesh.http(), unique("said"));
     let body = json!({"idempotency_key": marker, "payload": {"text": marker}});
@@ -39,13 +33,13 @@ async fn a_killed_nats_and_a_killed_postgres_are_started_again_and_the_next_invo
     let pid = mesh.pid();
     an_invocation_works(&mesh, "the start").await;
     for program in ["nats-server", "postgres"] {
-        let Some(before) = server(&mesh, program) else {
+        let Some(before) = mesh.launch.server(program) else {
             println!("not run: this system does not tell the environment of a process");
             return;
         };
         kill_9(before);
         until(60, &format!("{program} runs again"), || async {
-            server(&mesh, program).filter(|now| *now != before)
+            mesh.launch.server(program).filter(|now| *now != before)
         })
         .await;
         an_invocation_works(&mesh, &format!("a kill of {program}")).await;

@@ -116,12 +116,18 @@ impl Launch {
     }
 
     /// Those of them whose program has that name.
-    pub(crate) fn processes_of(&self, program: &str) -> Vec<Found> {
+    fn processes_of(&self, program: &str) -> Vec<Found> {
         let is_it = |found: &Found| {
             let first = found.arguments.first().map(PathBuf::from);
             first.is_some_and(|path| path.file_name() == Some(OsStr::new(program)))
         };
         self.processes().into_iter().filter(is_it).collect()
+    }
+
+    /// The first of that name: the server itself, not Postgres's processes of its own.
+    pub(crate) fn server(&self, program: &str) -> Option<u32> {
+        let found = self.processes_of(program);
+        found.iter().map(|found| found.pid).min()
     }
 
     /// SIGKILL for all of them, until none is left.
