@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mesh_api::registry::{AgentResolve, Artifact, ArtifactGet, ArtifactRequest, Pointer, ResolveRequest};
+use mesh_api::registry::{
+    AgentResolve, Artifact, ArtifactGet, ArtifactRequest, Pointer, ResolveRequest,
+};
 use mesh_bus::{Bucket, Bus, KvEntry};
 use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
@@ -37,23 +39,40 @@ struct Cache {
 
 impl Agents {
     pub(crate) fn new(context: Context) -> Arc<Self> {
-        Arc::new(Self { context, cache: Mutex::default() })
+        Arc::new(Self {
+            context,
+            cache: Mutex::default(),
+        })
     }
 
     /// The published version; asks the registry before it says "unknown".
-    pub(crate) async fn published(&self, tenant: &Tenant, agent: &AgentName) -> Result<Pinned, Problem> {
+    pub(crate) async fn published(
+        &self,
+        tenant: &Tenant,
+        agent: &AgentName,
+    ) -> Result<Pinned, Problem> {
         let place = (tenant.clone(), agent.clone());
         let hit = {
             let cache = self.cache();
-            cache.pointers.get(&place).map(|pointer| (pointer.clone(), cache.specs.get(&pointer.hash).cloned()))
+            cache
+                .pointers
+                .get(&place)
+                .map(|pointer| (pointer.clone(), cache.specs.get(&pointer.hash).cloned()))
         };
         let pointer = match hit {
             Some((pointer, Some(spec))) => {
-                return Ok(Pinned { version: pointer.version, hash: pointer.hash, spec });
+                return Ok(Pinned {
+                    version: pointer.version,
+                    hash: pointer.hash,
+                    spec,
+                });
             }
             Some((pointer, None)) => pointer,
             None => {
-                let request = ResolveRequest { tenant: tenant.clone(), agent: agent.clone() };
+                let request = ResolveRequest {
+                    tenant: tenant.clone(),
+                    agent: agent.clone(),
+                };
                 let caller = self.context.caller(tenant.clone());
                 let pointer = self.bus().call::<AgentResolve>(&caller, &request).await?;
                 self.cache().pointers.insert(place, pointer.clone());
@@ -61,16 +80,30 @@ impl Agents {
             }
         };
         let spec = self.artifact(tenant, &pointer.hash).await?;
-        Ok(Pinned { version: pointer.version, hash: pointer.hash, spec })
+        Ok(Pinned {
+            version: pointer.version,
+            hash: pointer.hash,
+            spec,
+        })
     }
 
     /// An artifact by its hash, checked against it.
-    pub(crate) async fn artifact(&self, tenant: &Tenant, hash: &str) -> Result<Arc<AgentSpec>, Problem> {
+    pub(crate) async fn artifact(
+        &self,
+        tenant: &Tenant,
+        hash: &str,
+    ) -> Result<Arc<AgentSpec>, Problem> {
         if let Some(spec) = self.cache().specs.get(hash) {
             return Ok(Arc::clone(spec));
         }
-        let request = ArtifactRequest { tenant: tenant.clone(), hash: hash.to_owned() };
-        let artifact = self.bus().call::<ArtifactGet>(&self.context.caller(tenant.clone()), &request).await?;
+        let request = ArtifactRequest {
+            tenant: tenant.clone(),
+            hash: hash.to_owned(),
+        };
+        let artifact = self
+            .bus()
+            .call::<ArtifactGet>(&self.context.caller(tenant.clone()), &request)
+            .await?;
         let spec = Arc::new(parse(&artifact, hash)?);
         let mut cache = self.cache();
         if cache.specs.len() >= ARTIFACTS_MAX {
@@ -104,9 +137,16 @@ impl Agents {
     }
 
     fn learn(&self, entry: &KvEntry) {
-        let Some((tenant, agent)) = entry.key.split_once('.') else { return };
-        let (Ok(tenant), Ok(agent)) = (tenant.parse::<Tenant>(), agent.parse::<AgentName>()) else { return };
-        let pointer = entry.value.as_ref().and_then(|value| serde_json::from_slice::<Pointer>(value).ok());
+        let Some((tenant, agent)) = entry.key.split_once('.') else {
+            return;
+        };
+        let (Ok(tenant), Ok(agent)) = (tenant.parse::<Tenant>(), agent.parse::<AgentName>()) else {
+            return;
+        };
+        let pointer = entry
+            .value
+            .as_ref()
+            .and_then(|value| serde_json::from_slice::<Pointer>(value).ok());
         let mut cache = self.cache();
         match pointer {
             Some(pointer) => cache.pointers.insert((tenant, agent), pointer),
@@ -124,9 +164,11 @@ impl Agents {
 }
 
 fn parse(artifact: &Artifact, hash: &str) -> Result<AgentSpec, Problem> {
-    let broken = |why: String| Problem::new(Code::ArtifactNotFound, format!("artifact {hash} {why}"));
+    let broken =
+        |why: String| Problem::new(Code::ArtifactNotFound, format!("artifact {hash} {why}"));
     if hex::encode(Sha256::digest(artifact.bytes.as_bytes())) != hash {
         return Err(broken("has other bytes than its hash says".into()));
     }
-    serde_json::from_str(&artifact.bytes).map_err(|error| broken(format!("cannot be read: {error}")))
+    serde_json::from_str(&artifact.bytes)
+        .map_err(|error| broken(format!("cannot be read: {error}")))
 }

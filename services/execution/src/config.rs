@@ -30,7 +30,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            database: DatabaseConfig { connections: 6, ..DatabaseConfig::default() },
+            database: DatabaseConfig {
+                connections: 6,
+                ..DatabaseConfig::default()
+            },
             instance: "execution".into(),
             lanes: 2,
             hosted_slots: 1_024,
@@ -52,7 +55,9 @@ impl Validate for Config {
             return Err("execution.hosted_slots must be at least 1".into());
         }
         if self.keys_kept_days == 0 || self.feed_kept_days == 0 {
-            return Err("execution.keys_kept_days and execution.feed_kept_days must be at least 1".into());
+            return Err(
+                "execution.keys_kept_days and execution.feed_kept_days must be at least 1".into(),
+            );
         }
         self.instance
             .parse::<mesh_types::Token>()

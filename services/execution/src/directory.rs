@@ -37,7 +37,10 @@ impl Directory {
     }
 
     pub(crate) fn owner(&self, shard: ShardId) -> Owner {
-        lock(&self.owners).get(usize::from(shard)).cloned().unwrap_or(Owner::Nobody)
+        lock(&self.owners)
+            .get(usize::from(shard))
+            .cloned()
+            .unwrap_or(Owner::Nobody)
     }
 
     /// Something is not where it was: look again soon.

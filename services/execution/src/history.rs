@@ -37,7 +37,10 @@ impl History {
     /// Judges the shards that are about to be taken.
     pub(crate) async fn judge(&self, rows: &[ShardRow]) -> Result<Verdict, sqlx::Error> {
         let feed_id = shards::feed_id(&self.pool).await?;
-        let asked = join_all(rows.iter().map(|row| self.seen(row.id.cast_unsigned(), &feed_id)));
+        let asked = join_all(
+            rows.iter()
+                .map(|row| self.seen(row.id.cast_unsigned(), &feed_id)),
+        );
         let marks = match tokio::time::timeout(MARK_DEADLINE, asked).await {
             Ok(marks) => marks,
             Err(_) => return Ok(Verdict::Unknown("no answer in time".into())),
@@ -60,8 +63,12 @@ impl History {
             let row = fresh.iter().find(|row| row.id == *id)?;
             (row.batch < *mark).then_some((*id, row.batch, *mark))
         });
-        let Some((shard, batch, mark)) = behind else { return Ok(Verdict::Serve(feed_id.into())) };
-        let found = format!("shard {shard} is at batch {batch}, but batch {mark} of it was committed and relayed");
+        let Some((shard, batch, mark)) = behind else {
+            return Ok(Verdict::Serve(feed_id.into()));
+        };
+        let found = format!(
+            "shard {shard} is at batch {batch}, but batch {mark} of it was committed and relayed"
+        );
         if self.accepts_older {
             let feed_id = shards::new_feed(&self.pool, &feed_id).await?;
             tracing::warn!(%found, %feed_id, "an older database is accepted, as execution.accept_older_database says; a new feed starts");
@@ -72,7 +79,10 @@ impl History {
 
     /// Highest batch of the shard that JOURNAL, or this very process, has seen of this feed; 0 for none.
     async fn seen(&self, shard: ShardId, feed_id: &str) -> Result<i64, BusError> {
-        let message = self.bus.last_message(StreamName::Journal, &Subject::JournalMark { shard }).await?;
+        let message = self
+            .bus
+            .last_message(StreamName::Journal, &Subject::JournalMark { shard })
+            .await?;
         let marked = message
             .filter(|message| message.headers.get(FEED) == Some(feed_id))
             .and_then(|message| message.headers.get(TO_BATCH)?.parse().ok())
@@ -82,7 +92,11 @@ impl History {
 }
 
 fn went_back(found: &str) -> Problem {
-    Problem::new(Code::DatabaseWentBack, format!("the database went back in time: {found}")).next(
+    Problem::new(
+        Code::DatabaseWentBack,
+        format!("the database went back in time: {found}"),
+    )
+    .next(
         "restore the newest backup or standby; to go on with this database, start with \
          MESH_EXECUTION__ACCEPT_OLDER_DATABASE=true once",
     )

@@ -50,9 +50,17 @@ impl Slots {
         let _ = self.lanes.set(lanes);
     }
 
-    pub(crate) fn take(self: &Arc<Self>, tenant: &Tenant, agent: &AgentName, limit: u32) -> Option<Slot> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        agent: &AgentName,
+        limit: u32,
+    ) -> Option<Slot> {
         let agent = (tenant.clone(), agent.clone());
-        let mut used = self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut used = self
+            .used
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let of_agent = used.agents.get(&agent).copied().unwrap_or(0);
         if used.total >= self.max || of_agent >= limit.max(1) {
             // Under the lock: whoever gives a slot back after this sees it.
@@ -63,7 +71,10 @@ impl Slots {
         self.total.store(used.total, Ordering::Relaxed);
         used.agents.insert(agent.clone(), of_agent + 1);
         drop(used);
-        Some(Slot { slots: Arc::clone(self), agent })
+        Some(Slot {
+            slots: Arc::clone(self),
+            agent,
+        })
     }
 
     pub(crate) fn in_use(&self) -> u32 {
@@ -73,7 +84,11 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut used = self.slots.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut used = self
+            .slots
+            .used
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         used.total = used.total.saturating_sub(1);
         self.slots.total.store(used.total, Ordering::Relaxed);
         if let Some(count) = used.agents.get_mut(&self.agent) {
@@ -104,9 +119,15 @@ mod tests {
         let (tenant, agent): (Tenant, AgentName) = (Tenant::default(), "a".parse().unwrap());
         let other: AgentName = "b".parse().unwrap();
         let first = slots.take(&tenant, &agent, 1).unwrap();
-        assert!(slots.take(&tenant, &agent, 1).is_none(), "the agent's limit");
+        assert!(
+            slots.take(&tenant, &agent, 1).is_none(),
+            "the agent's limit"
+        );
         let second = slots.take(&tenant, &other, 5).unwrap();
-        assert!(slots.take(&tenant, &other, 5).is_none(), "the process's bound");
+        assert!(
+            slots.take(&tenant, &other, 5).is_none(),
+            "the process's bound"
+        );
         drop(first);
         assert!(matches!(lane.try_recv(), Ok(Command::Ring)));
         drop(second);

@@ -8,7 +8,9 @@ use mesh_api::Caller;
 use mesh_api::execution::{InvokeRequest, RouterRequest};
 use mesh_bus::{BusError, Delivery, Headers, Puller, Settled};
 use mesh_runtime::Context;
-use mesh_types::{AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json};
+use mesh_types::{
+    AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json,
+};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
@@ -78,26 +80,48 @@ impl Intake {
     async fn take(&self, batch: Vec<Delivery>) {
         let parsed: Vec<_> = batch.iter().map(parse).collect();
         // All at once: one agent that must be asked for holds up nobody behind it for long.
-        let prepared = join_all(batch.iter().zip(&parsed).map(|(delivery, parsed)| async move {
-            match parsed {
-                Ok(parsed) => {
-                    let request = parsed.request.clone();
-                    self.router.prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(delivery))).await
-                }
-                Err((_, problem)) => Err(problem.clone()),
-            }
-        }))
+        let prepared = join_all(
+            batch
+                .iter()
+                .zip(&parsed)
+                .map(|(delivery, parsed)| async move {
+                    match parsed {
+                        Ok(parsed) => {
+                            let request = parsed.request.clone();
+                            self.router
+                                .prepare(
+                                    &parsed.caller,
+                                    &parsed.agent,
+                                    request,
+                                    Some(derived_id(delivery)),
+                                )
+                                .await
+                        }
+                        Err((_, problem)) => Err(problem.clone()),
+                    }
+                }),
+        )
         .await;
         let accepts = batch.into_iter().zip(parsed).zip(prepared);
         // Polled in order: each hands its accept to a lane before it waits for the first time.
-        join_all(accepts.map(|((delivery, parsed), prepared)| self.finish(delivery, parsed, prepared))).await;
+        join_all(
+            accepts.map(|((delivery, parsed), prepared)| self.finish(delivery, parsed, prepared)),
+        )
+        .await;
     }
 
-    async fn finish(&self, delivery: Delivery, parsed: Result<Parsed, (Tenant, Problem)>, prepared: Result<Prepared, Problem>) {
+    async fn finish(
+        &self,
+        delivery: Delivery,
+        parsed: Result<Parsed, (Tenant, Problem)>,
+        prepared: Result<Prepared, Problem>,
+    ) {
         let accepted = match (&parsed, prepared) {
-            (Ok(parsed), Ok(prepared)) => {
-                self.router.accept(&parsed.caller, prepared, Duration::ZERO).await.map(drop)
-            }
+            (Ok(parsed), Ok(prepared)) => self
+                .router
+                .accept(&parsed.caller, prepared, Duration::ZERO)
+                .await
+                .map(drop),
             (_, Err(problem)) => Err(problem),
             (Err((_, problem)), Ok(_)) => Err(problem.clone()),
         };
@@ -116,15 +140,28 @@ impl Intake {
     }
 
     /// Dead letter row, then the answer to `reply_to`, then DEAD_LETTERS and the ack by the bus.
-    async fn bury(&self, delivery: &Delivery, parsed: &Result<Parsed, (Tenant, Problem)>, problem: Problem) -> Settled {
+    async fn bury(
+        &self,
+        delivery: &Delivery,
+        parsed: &Result<Parsed, (Tenant, Problem)>,
+        problem: Problem,
+    ) -> Settled {
         let tenant = match parsed {
             Ok(parsed) => &parsed.caller.tenant,
             Err((tenant, _)) => tenant,
         };
         let id = DeadLetterId::from_u128(derived_id(delivery).as_u128());
         let at = delivery.published_at;
-        let written =
-            dead_letters::insert_poison(&self.pool, id, tenant, &problem, &delivery.subject, &delivery.payload, at).await;
+        let written = dead_letters::insert_poison(
+            &self.pool,
+            id,
+            tenant,
+            &problem,
+            &delivery.subject,
+            &delivery.payload,
+            at,
+        )
+        .await;
         if let Err(error) = written {
             tracing::warn!(%error, "a dead letter is not written; trying again");
             return Settled::RetryIn(RETRY_IN);
@@ -137,7 +174,12 @@ impl Intake {
             headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
             headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());
             let body = serde_json::to_vec(&problem).unwrap_or_default();
-            if let Err(error) = self.context.bus.publish_with(&subject, headers, body.into()).await {
+            if let Err(error) = self
+                .context
+                .bus
+                .publish_with(&subject, headers, body.into())
+                .await
+            {
                 tracing::warn!(%error, "an error could not be sent to reply_to");
             }
         }
@@ -166,30 +208,61 @@ struct Parsed {
 
 /// Subject and body to a request; an error keeps the tenant as far as it is known.
 fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
-    let subject: Subject = delivery
-        .subject
-        .parse()
-        .map_err(|error: mesh_types::subject::SubjectError| (Tenant::default(), Problem::new(Code::InvalidName, error.to_string())))?;
+    let subject: Subject =
+        delivery
+            .subject
+            .parse()
+            .map_err(|error: mesh_types::subject::SubjectError| {
+                (
+                    Tenant::default(),
+                    Problem::new(Code::InvalidName, error.to_string()),
+                )
+            })?;
     let (tenant, agent, mut request) = match subject {
         Subject::Invoke { tenant, agent } => {
-            let request = parse_body(&delivery.payload).map_err(|problem| (tenant.clone(), problem))?;
+            let request =
+                parse_body(&delivery.payload).map_err(|problem| (tenant.clone(), problem))?;
             (tenant, agent, request)
         }
         Subject::RouterInvoke => json::parse::<RouterRequest>(&delivery.payload)
             .and_then(RouterRequest::split)
             .map_err(|problem| (Tenant::default(), problem))?,
-        _ => return Err((Tenant::default(), Problem::new(Code::InvalidName, "not a subject of invocations"))),
+        _ => {
+            return Err((
+                Tenant::default(),
+                Problem::new(Code::InvalidName, "not a subject of invocations"),
+            ));
+        }
     };
     if request.idempotency_key.is_none() {
-        request.idempotency_key = delivery.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
+        request.idempotency_key = delivery
+            .headers
+            .get(Headers::NATS_MSG_ID)
+            .map(str::to_owned);
     }
-    let actor = delivery.headers.get(Headers::MESH_ACTOR).unwrap_or("nats").to_owned();
-    Ok(Parsed { caller: Caller { tenant, actor, request_id: None }, agent, request })
+    let actor = delivery
+        .headers
+        .get(Headers::MESH_ACTOR)
+        .unwrap_or("nats")
+        .to_owned();
+    Ok(Parsed {
+        caller: Caller {
+            tenant,
+            actor,
+            request_id: None,
+        },
+        agent,
+        request,
+    })
 }
 
 /// An empty body is an empty request.
 pub(crate) fn parse_body(payload: &[u8]) -> Result<InvokeRequest, Problem> {
-    if payload.is_empty() { Ok(InvokeRequest::default()) } else { json::parse(payload) }
+    if payload.is_empty() {
+        Ok(InvokeRequest::default())
+    } else {
+        json::parse(payload)
+    }
 }
 
 /// The same message is the same invocation, however often it is delivered.
@@ -203,7 +276,10 @@ fn derive(published_at_ns: i64, sequence: u64) -> InvocationId {
     hasher.update(published_at_ns.to_be_bytes());
     hasher.update(sequence.to_be_bytes());
     let hash: [u8; 32] = hasher.finalize().into();
-    let low = hash.iter().take(16).fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
+    let low = hash
+        .iter()
+        .take(16)
+        .fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
     InvocationId::new(Timestamp::from_micros(published_at_ns / 1_000), low)
 }
 

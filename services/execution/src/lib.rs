@@ -47,7 +47,7 @@ use crate::housekeeping::Keep;
 use crate::intake::Intake;
 use crate::lane::command::LaneHandle;
 use crate::lane::{Lane, LaneContext};
-use crate::relay::{Adopted, Committed, Marks, Relay};
+use crate::relay::{Adopted, Marks, Outbox, Relay};
 use crate::router::Router;
 use crate::state::State;
 use crate::steward::{HandOver, Held, Steward};
@@ -80,10 +80,17 @@ pub enum Error {
 /// Serves until `context.shutdown`; waits for the database and its schema first, for ever.
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     let lanes_max = u32::try_from(config.lanes).unwrap_or(2);
-    let pool = connect(&config, Role::Execution, config.database.connections + lanes_max).await?;
+    let pool = connect(
+        &config,
+        Role::Execution,
+        config.database.connections + lanes_max,
+    )
+    .await?;
     let readers = connect(&config, Role::ExecutionReader, config.database.connections).await?;
     let probe = mesh_store::probe(&readers);
-    context.health.register_with(health::DATABASE, move || probe());
+    context
+        .health
+        .register_with(health::DATABASE, move || probe());
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
@@ -94,7 +101,12 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
 
 async fn connect(config: &Config, role: Role, connections_max: u32) -> Result<PgPool, StoreError> {
     let url = config.database.url.expose().clone();
-    mesh_store::connect(&StoreOptions { url, role, connections_max }).await
+    mesh_store::connect(&StoreOptions {
+        url,
+        role,
+        connections_max,
+    })
+    .await
 }
 
 /// Everything wired together, before it runs.
@@ -115,8 +127,9 @@ struct Parts {
 impl Parts {
     fn new(config: Config, context: &Context, pool: PgPool, readers: PgPool) -> Self {
         let instance: Arc<str> = config.instance.as_str().into();
-        let (handles, receivers): (Vec<_>, Vec<_>) = (0..config.lanes).map(|_| LaneHandle::new()).unzip();
-        let (relay_sender, committed) = mpsc::channel::<Committed>(relay::QUEUE_BATCHES);
+        let (handles, receivers): (Vec<_>, Vec<_>) =
+            (0..config.lanes).map(|_| LaneHandle::new()).unzip();
+        let (outbox, committed, queued) = Outbox::new();
         let (adopted_sender, adopted) = mpsc::unbounded_channel::<Adopted>();
         let (hand_overs, asked) = mpsc::unbounded_channel::<HandOver>();
         let (tokens_sender, tokens) = mpsc::channel(TOKENS_QUEUED_MAX);
@@ -145,10 +158,13 @@ impl Parts {
                 let context = LaneContext {
                     pool: pool.clone(),
                     clock: Arc::clone(&context.clock),
-                    holder: Holder { node: Arc::clone(&instance), incarnation },
+                    holder: Holder {
+                        node: Arc::clone(&instance),
+                        incarnation,
+                    },
                     slots: Arc::clone(&slots),
                     start: Box::new(move |start| hosted.start(start)),
-                    relay: relay_sender.clone(),
+                    relay: outbox.clone(),
                     lost: Box::new(move |shard, epoch| directory.lost(shard, epoch)),
                     relayed: Arc::clone(&marks),
                     draining: draining.clone(),
@@ -190,10 +206,12 @@ impl Parts {
             pool: pool.clone(),
             marks: Arc::clone(&marks),
             committed,
+            queued,
             adopted,
             stop: stop_relay.clone(),
             feeds: HashMap::new(),
             marked: HashMap::new(),
+            deferred: relay::Deferred::default(),
         };
         let state = Arc::new(State {
             config,
@@ -207,11 +225,35 @@ impl Parts {
             readers,
             hand_overs,
         });
-        Self { state, steward, relay, lanes, tokens, agents, draining, closing, stop_lanes, stop_relay, stop_steward }
+        Self {
+            state,
+            steward,
+            relay,
+            lanes,
+            tokens,
+            agents,
+            draining,
+            closing,
+            stop_lanes,
+            stop_relay,
+            stop_steward,
+        }
     }
 
     async fn serve(self, context: Context) -> Result<(), Error> {
-        let Self { state, steward, relay, lanes, tokens, agents, draining, closing, stop_lanes, stop_relay, stop_steward } = self;
+        let Self {
+            state,
+            steward,
+            relay,
+            lanes,
+            tokens,
+            agents,
+            draining,
+            closing,
+            stop_lanes,
+            stop_relay,
+            stop_steward,
+        } = self;
         watch_feed(&context, &state.directory);
         let tasks = &context.tasks;
         // Cancelled when one of those that nothing works without has ended.
@@ -229,11 +271,24 @@ impl Parts {
             }
         });
         tasks.spawn("steward", guarded(core_ended.clone(), stewarding));
-        tasks.spawn("tokens", worker::publish_tokens(context.bus.clone(), tokens));
+        tasks.spawn(
+            "tokens",
+            worker::publish_tokens(context.bus.clone(), tokens),
+        );
         tasks.spawn("agents", agents.follow());
-        let keep = Keep { keys: DAY * state.config.keys_kept_days, feed: DAY * state.config.feed_kept_days };
-        tasks.spawn("housekeeping", housekeeping::keep_house(context.clone(), state.pool.clone(), keep));
-        let intake = Intake { context: context.clone(), router: Arc::clone(&state.router), pool: state.pool.clone() };
+        let keep = Keep {
+            keys: DAY * state.config.keys_kept_days,
+            feed: DAY * state.config.feed_kept_days,
+        };
+        tasks.spawn(
+            "housekeeping",
+            housekeeping::keep_house(context.clone(), state.pool.clone(), keep),
+        );
+        let intake = Intake {
+            context: context.clone(),
+            router: Arc::clone(&state.router),
+            pool: state.pool.clone(),
+        };
         tasks.spawn("intake", intake.run());
         let ended = match start(&context, &state).await {
             Err(error) => Err(error),
@@ -270,7 +325,10 @@ impl Parts {
 }
 
 async fn start(context: &Context, state: &Arc<State>) -> Result<ServiceHandle, Error> {
-    let service = context.bus.service("execution", env!("CARGO_PKG_VERSION")).concurrency(CALLS_MAX);
+    let service = context
+        .bus
+        .service("execution", env!("CARGO_PKG_VERSION"))
+        .concurrency(CALLS_MAX);
     Ok(bus::serve(service, state)?.start().await?)
 }
 
@@ -284,7 +342,10 @@ fn watch_feed(context: &Context, directory: &Arc<Directory>) {
 }
 
 /// Tells of the end of `work`, also when it panics or is dropped.
-fn guarded(ended: CancellationToken, work: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
+fn guarded(
+    ended: CancellationToken,
+    work: impl Future<Output = ()> + Send,
+) -> impl Future<Output = ()> + Send {
     let ended = ended.drop_guard();
     async move {
         let _ended = ended;
@@ -298,7 +359,13 @@ async fn drain(state: &State) {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(state.config.drain_seconds), drained).await.is_err() {
-        tracing::warn!(running = state.running(), "invocations still run; their next owner goes on with them");
+    if tokio::time::timeout(Duration::from_secs(state.config.drain_seconds), drained)
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            running = state.running(),
+            "invocations still run; their next owner goes on with them"
+        );
     }
 }

@@ -33,8 +33,13 @@ pub(crate) struct Prepared {
 
 /// Limits that the wire type cannot say; the problem names the field.
 pub(crate) fn check(request: &InvokeRequest, tenant: &Tenant) -> Result<(), Problem> {
-    let invalid = |field: &str, rule: &str| Err(Problem::new(Code::InvalidRequest, format!("{field} {rule}")).field(field));
-    if request.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
+    let invalid = |field: &str, rule: &str| {
+        Err(Problem::new(Code::InvalidRequest, format!("{field} {rule}")).field(field))
+    };
+    if request
+        .priority
+        .is_some_and(|priority| priority > PRIORITY_MAX)
+    {
         return invalid("priority", "must lie between 0 and 9");
     }
     for (field, text) in [
@@ -47,7 +52,10 @@ pub(crate) fn check(request: &InvokeRequest, tenant: &Tenant) -> Result<(), Prob
             return invalid(field, "must have 1 to 256 bytes and no U+0000");
         }
     }
-    for (field, ms) in [("delay_ms", request.delay_ms), ("deadline_ms", request.deadline_ms)] {
+    for (field, ms) in [
+        ("delay_ms", request.delay_ms),
+        ("deadline_ms", request.deadline_ms),
+    ] {
         if ms.is_some_and(|ms| ms > DELAY_MAX_MS) {
             return invalid(field, "must be at most a year, in milliseconds");
         }
@@ -55,7 +63,10 @@ pub(crate) fn check(request: &InvokeRequest, tenant: &Tenant) -> Result<(), Prob
     if let Some(reply_to) = &request.reply_to
         && parse_reply_to(reply_to, tenant).is_err()
     {
-        return invalid("reply_to", "must be a subject under _INBOX. or mesh.reply.<your tenant>.");
+        return invalid(
+            "reply_to",
+            "must be a subject under _INBOX. or mesh.reply.<your tenant>.",
+        );
     }
     Ok(())
 }
@@ -75,13 +86,22 @@ pub(crate) fn prepare(
     let after = |ms: Option<u64>| ms.map(|ms| now.plus(Duration::from_millis(ms)));
     let meta = Meta {
         id,
-        shard: shard_of(&caller.tenant, agent, session.as_deref(), key.as_deref(), id),
+        shard: shard_of(
+            &caller.tenant,
+            agent,
+            session.as_deref(),
+            key.as_deref(),
+            id,
+        ),
         tenant: caller.tenant.clone(),
         agent: agent.clone(),
         version: pinned.version,
         artifact: pinned.hash,
         concurrency: pinned.spec.limits.concurrency,
-        entrypoint: request.entrypoint.clone().unwrap_or_else(|| "invoke".to_owned()),
+        entrypoint: request
+            .entrypoint
+            .clone()
+            .unwrap_or_else(|| "invoke".to_owned()),
         session,
         key,
         priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
@@ -97,7 +117,12 @@ pub(crate) fn prepare(
             metadata: request.metadata.clone(),
         },
     };
-    Prepared { meta, spec: pinned.spec, id_is_given: minted_is_given || request.invocation_id.is_some(), request }
+    Prepared {
+        meta,
+        spec: pinned.spec,
+        id_is_given: minted_is_given || request.invocation_id.is_some(),
+        request,
+    }
 }
 
 /// Of the parsed request: spaces and the order of keys do not matter, nor where the answer goes, nor its key or id.
@@ -144,8 +169,16 @@ mod tests {
         let (tenant, agent) = (Tenant::default(), "a".parse().unwrap());
         let of = |json: &str| hash(&tenant, &agent, &request(json));
         let first = of(r#"{"payload":{"a":1,"b":2},"idempotency_key":"k"}"#);
-        assert_eq!(first, of(r#"{ "idempotency_key":"other", "payload": {"b":2, "a":1}, "reply_to":"_INBOX.x" }"#));
-        assert_ne!(first, of(r#"{"payload":{"a":1,"b":3},"idempotency_key":"k"}"#));
+        assert_eq!(
+            first,
+            of(
+                r#"{ "idempotency_key":"other", "payload": {"b":2, "a":1}, "reply_to":"_INBOX.x" }"#
+            )
+        );
+        assert_ne!(
+            first,
+            of(r#"{"payload":{"a":1,"b":3},"idempotency_key":"k"}"#)
+        );
         assert_ne!(first, of(r#"{"payload":{"a":1,"b":2},"session":"s"}"#));
     }
 
@@ -160,8 +193,18 @@ mod tests {
             (r#"{"reply_to":"$JS.API.x"}"#, "reply_to"),
             (r#"{"reply_to":"mesh.reply.other.x"}"#, "reply_to"),
         ] {
-            assert_eq!(check(&request(json), &tenant).unwrap_err().field.as_deref(), Some(field), "{json}");
+            assert_eq!(
+                check(&request(json), &tenant).unwrap_err().field.as_deref(),
+                Some(field),
+                "{json}"
+            );
         }
-        assert!(check(&request(r#"{"priority":9,"session":"s","reply_to":"_INBOX.a"}"#), &tenant).is_ok());
+        assert!(
+            check(
+                &request(r#"{"priority":9,"session":"s","reply_to":"_INBOX.a"}"#),
+                &tenant
+            )
+            .is_ok()
+        );
     }
 }

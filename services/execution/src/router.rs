@@ -74,11 +74,24 @@ impl Router {
         let pinned = self.agents.published(&caller.tenant, agent).await?;
         let minted = derived_id.unwrap_or_else(|| self.context.ids.next());
         let now = self.context.clock.now();
-        Ok(request::prepare(caller, agent, request, pinned, minted, derived_id.is_some(), now))
+        Ok(request::prepare(
+            caller,
+            agent,
+            request,
+            pinned,
+            minted,
+            derived_id.is_some(),
+            now,
+        ))
     }
 
     /// Looks for the owner as long as a takeover lasts.
-    pub(crate) async fn accept(&self, caller: &Caller, mut prepared: Prepared, wait: Duration) -> Result<Invocation, Problem> {
+    pub(crate) async fn accept(
+        &self,
+        caller: &Caller,
+        mut prepared: Prepared,
+        wait: Duration,
+    ) -> Result<Invocation, Problem> {
         let wait = wait.min(WAIT_MAX);
         let mut last = None;
         for _ in 0..MOVED_TRIES {
@@ -87,14 +100,16 @@ impl Router {
                     Ok(submitted) => return Ok(self.wait_for_end(submitted, wait).await),
                     Err(problem) => (problem, false),
                 },
-                Owner::There(instance) => match self.forward(caller, &prepared, &instance, wait).await {
-                    Ok(invocation) => return Ok(invocation),
-                    // Nobody listens there: the owner is gone and will be followed.
-                    Err(problem) => {
-                        let is_gone = problem.is(Code::Unavailable);
-                        (problem, is_gone)
+                Owner::There(instance) => {
+                    match self.forward(caller, &prepared, &instance, wait).await {
+                        Ok(invocation) => return Ok(invocation),
+                        // Nobody listens there: the owner is gone and will be followed.
+                        Err(problem) => {
+                            let is_gone = problem.is(Code::Unavailable);
+                            (problem, is_gone)
+                        }
                     }
-                },
+                }
                 Owner::Nobody => match self.directory.refusal() {
                     Some(refusal) => return Err(refusal),
                     None => (moved(), false),
@@ -129,7 +144,11 @@ impl Router {
     }
 
     /// Hands it to a lane of this process and waits until it is durable.
-    pub(crate) async fn accept_here(&self, prepared: &Prepared, waits: bool) -> Result<Submitted, Problem> {
+    pub(crate) async fn accept_here(
+        &self,
+        prepared: &Prepared,
+        waits: bool,
+    ) -> Result<Submitted, Problem> {
         let (answer, answered) = oneshot::channel();
         let (waiter, ended) = oneshot::channel();
         self.lane(prepared.meta.shard).accept(Box::new(Accept {
@@ -142,9 +161,11 @@ impl Router {
         }))?;
         let accepted = tokio::time::timeout(ACCEPT_DEADLINE, answered).await;
         match accepted {
-            Ok(Ok(Ok(Accepted::New(invocation)))) => {
-                Ok(Submitted { invocation: *invocation, shard: prepared.meta.shard, ended: waits.then_some(ended) })
-            }
+            Ok(Ok(Ok(Accepted::New(invocation)))) => Ok(Submitted {
+                invocation: *invocation,
+                shard: prepared.meta.shard,
+                ended: waits.then_some(ended),
+            }),
             Ok(Ok(Ok(Accepted::Known(id)))) => self.known(prepared, id, waits).await,
             Ok(Ok(Err(problem))) => Err(problem),
             Ok(Err(_)) => Err(moved()),
@@ -153,20 +174,37 @@ impl Router {
     }
 
     /// The first answer of a repeated request, as the invocation is now.
-    async fn known(&self, prepared: &Prepared, id: InvocationId, waits: bool) -> Result<Submitted, Problem> {
+    async fn known(
+        &self,
+        prepared: &Prepared,
+        id: InvocationId,
+        waits: bool,
+    ) -> Result<Submitted, Problem> {
         let (waiter, ended) = oneshot::channel();
         if waits {
             // Before the read: an end between the two is seen by one of them.
-            self.lane(prepared.meta.shard).send(Command::Await { id, waiter })?;
+            self.lane(prepared.meta.shard)
+                .send(Command::Await { id, waiter })?;
         }
         let found = self.read(&prepared.meta.tenant, id).await?;
-        let invocation = found.ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
-        Ok(Submitted { invocation, shard: prepared.meta.shard, ended: waits.then_some(ended) })
+        let invocation = found
+            .ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
+        Ok(Submitted {
+            invocation,
+            shard: prepared.meta.shard,
+            ended: waits.then_some(ended),
+        })
     }
 
     async fn wait_for_end(&self, submitted: Submitted, wait: Duration) -> Invocation {
-        let Submitted { invocation, shard, ended } = submitted;
-        let Some(mut ended) = ended.filter(|_| !invocation.state.is_ended()) else { return invocation };
+        let Submitted {
+            invocation,
+            shard,
+            ended,
+        } = submitted;
+        let Some(mut ended) = ended.filter(|_| !invocation.state.is_ended()) else {
+            return invocation;
+        };
         let until = Instant::now() + wait;
         loop {
             let told = tokio::select! {
@@ -189,7 +227,10 @@ impl Router {
             }
             let (waiter, next) = oneshot::channel();
             // Without its lane the waiter is dropped, and it is looked for again.
-            let _ = self.lane(shard).send(Command::Await { id: invocation.id, waiter });
+            let _ = self.lane(shard).send(Command::Await {
+                id: invocation.id,
+                waiter,
+            });
             ended = next;
         }
         // Not ended in time: as far as it is.
@@ -212,7 +253,8 @@ impl Router {
             let mut tx = mesh_store::tenant_tx(&self.readers, tenant).await?;
             read::invocation(&mut *tx, id).await
         };
-        read.await.map_err(|error| mesh_store::to_problem(error, "read an invocation"))
+        read.await
+            .map_err(|error| mesh_store::to_problem(error, "read an invocation"))
     }
 
     async fn forward(
@@ -222,11 +264,17 @@ impl Router {
         instance: &str,
         wait: Duration,
     ) -> Result<Invocation, Problem> {
-        let subject = Subject::Execution { instance: instance.parse()?, command: "accept".parse()? };
+        let subject = Subject::Execution {
+            instance: instance.parse()?,
+            command: "accept".parse()?,
+        };
         let request = AcceptRequest {
             agent: prepared.meta.agent.clone(),
             // The id goes along, so that a repeat after a lost answer finds the first.
-            request: InvokeRequest { invocation_id: Some(prepared.meta.id), ..prepared.request.clone() },
+            request: InvokeRequest {
+                invocation_id: Some(prepared.meta.id),
+                ..prepared.request.clone()
+            },
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         };
         self.context
@@ -237,6 +285,12 @@ impl Router {
 }
 
 fn unknown(prepared: &Prepared) -> Problem {
-    Problem::new(Code::Timeout, "not known to be durable yet; it may still be accepted")
-        .next(format!("send it again with invocation_id {} : it will be accepted once", prepared.meta.id))
+    Problem::new(
+        Code::Timeout,
+        "not known to be durable yet; it may still be accepted",
+    )
+    .next(format!(
+        "send it again with invocation_id {} : it will be accepted once",
+        prepared.meta.id
+    ))
 }

@@ -143,7 +143,11 @@ impl Steward {
         let relayed: Vec<i64> = held.keys().map(|shard| self.marks.get(*shard)).collect();
         let ours = shards::beat(&self.pool, &self.instance, &ids, &epochs, &relayed).await?;
         let is_lost = |shard: &ShardId| !ours.contains(&shard.cast_signed());
-        let lost: Vec<_> = held.iter().map(|(shard, epoch)| (*shard, *epoch)).filter(|(shard, _)| is_lost(shard)).collect();
+        let lost: Vec<_> = held
+            .iter()
+            .map(|(shard, epoch)| (*shard, *epoch))
+            .filter(|(shard, _)| is_lost(shard))
+            .collect();
         for (shard, _) in &lost {
             tracing::warn!(shard, "the shard belongs to another process now");
             self.memory.held.remove(shard);
@@ -157,13 +161,19 @@ impl Steward {
     /// Our name owns a shard at an epoch that we did not take.
     fn notice_theft(&mut self, lost: &[(ShardId, i64)], rows: &[ShardRow], now: Duration) -> bool {
         let is_stolen = |(shard, epoch): &(ShardId, i64)| {
-            rows.iter().any(|row| row.id.cast_unsigned() == *shard && *row.owner == *self.instance && row.epoch > *epoch)
+            rows.iter().any(|row| {
+                row.id.cast_unsigned() == *shard
+                    && *row.owner == *self.instance
+                    && row.epoch > *epoch
+            })
         };
         let memory = &mut self.memory;
         if lost.iter().any(is_stolen) {
             memory.stolen.push(now);
         }
-        memory.stolen.retain(|at| now.saturating_sub(*at) < NAMESAKE_WINDOW);
+        memory
+            .stolen
+            .retain(|at| now.saturating_sub(*at) < NAMESAKE_WINDOW);
         memory.stolen.len() >= 2
     }
 
@@ -200,7 +210,12 @@ impl Steward {
         self.memory.held.insert(shard, row.epoch);
         self.memory.seen.remove(&shard);
         // The relay first: it must know where to go on before the lane commits anything. Neither is gone before us.
-        let adopted = Adopted { shard, relayed: row.relayed_batch, batch: row.batch, feed_id: Arc::clone(feed_id) };
+        let adopted = Adopted {
+            shard,
+            relayed: row.relayed_batch,
+            batch: row.batch,
+            feed_id: Arc::clone(feed_id),
+        };
         let _ = self.adopted.send(adopted);
         let _ = self.lane(shard).send(Command::Adopt(row));
     }
@@ -221,17 +236,28 @@ impl Steward {
 
     /// With less than its share, asks the owner of most for one; in a task, as our beats must not wait for it.
     fn ask_for_share(&self, rows: &[ShardRow]) {
-        let Some(from) = plan_ask(&self.instance, rows) else { return };
-        let Ok(subject) = hand_over_subject(&from) else { return };
+        let Some(from) = plan_ask(&self.instance, rows) else {
+            return;
+        };
+        let Ok(subject) = hand_over_subject(&from) else {
+            return;
+        };
         let asking = Arc::clone(&self.memory.asking);
         if asking.swap(true, Ordering::AcqRel) {
             return;
         }
         let (context, directory) = (self.context.clone(), Arc::clone(&self.directory));
-        let request = crate::bus::HandOverRequest { to: self.instance.to_string() };
+        let request = crate::bus::HandOverRequest {
+            to: self.instance.to_string(),
+        };
         self.context.tasks.spawn("ask", async move {
             let caller = context.caller(mesh_types::Tenant::default());
-            let asked = context.bus.call_at::<crate::bus::HandOverShard>(&subject, &caller, &request, RELEASE_DEADLINE);
+            let asked = context.bus.call_at::<crate::bus::HandOverShard>(
+                &subject,
+                &caller,
+                &request,
+                RELEASE_DEADLINE,
+            );
             let answered = asked.await;
             asking.store(false, Ordering::Release);
             match answered {
@@ -282,10 +308,16 @@ impl Steward {
             };
             // What is not relayed by then, the next owner relays.
             let _ = tokio::time::timeout(RELAY_WAIT, relayed).await;
-            shards.iter().map(|shard| marks.get(*shard)).collect::<Vec<i64>>()
+            shards
+                .iter()
+                .map(|shard| marks.get(*shard))
+                .collect::<Vec<i64>>()
         };
         let Some(relayed) = self.beating(settled).await else {
-            tracing::warn!(?ids, "the lanes have not settled in time; whoever follows fences them out");
+            tracing::warn!(
+                ?ids,
+                "the lanes have not settled in time; whoever follows fences them out"
+            );
             return false;
         };
         match shards::hand_over(&self.pool, &ids, &epochs, &relayed, to).await {
@@ -327,7 +359,10 @@ impl Steward {
 }
 
 pub(crate) fn hand_over_subject(instance: &str) -> Result<Subject, mesh_types::NameError> {
-    Ok(Subject::Execution { instance: instance.parse()?, command: "hand-over".parse()? })
+    Ok(Subject::Execution {
+        instance: instance.parse()?,
+        command: "hand-over".parse()?,
+    })
 }
 
 /// Shards to take now: free ones, those of an earlier start of our own name, and silent ones. Pure but for `seen`.
@@ -344,7 +379,9 @@ fn plan_takeovers(
             if row.owner.is_empty() || row.owner == instance {
                 return true;
             }
-            let (last, since) = seen.entry(row.id.cast_unsigned()).or_insert_with(|| ((*row).clone(), now));
+            let (last, since) = seen
+                .entry(row.id.cast_unsigned())
+                .or_insert_with(|| ((*row).clone(), now));
             if (last.epoch, last.batch, last.beat) != (row.epoch, row.batch, row.beat) {
                 (*last, *since) = ((*row).clone(), now);
             }
@@ -361,7 +398,9 @@ fn plan_ask(instance: &str, rows: &[ShardRow]) -> Option<String> {
         *counts.entry(row.owner.as_str()).or_default() += 1;
     }
     let share = rows.len() / counts.len();
-    let (most, count) = counts.iter().max_by_key(|(name, count)| (**count, **name))?;
+    let (most, count) = counts
+        .iter()
+        .max_by_key(|(name, count)| (**count, **name))?;
     (counts[instance] < share && *count > share && *most != instance).then(|| (*most).to_owned())
 }
 
@@ -390,19 +429,56 @@ mod tests {
         let mut table = rows(&["", "me", "dead", "alive"]);
         let at = Duration::from_secs;
         let ids = |rows: Vec<ShardRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
-        assert_eq!(ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(0))), [0, 1]);
+        assert_eq!(
+            ids(plan_takeovers(
+                "me",
+                &table,
+                &BTreeMap::new(),
+                &mut seen,
+                at(0)
+            )),
+            [0, 1]
+        );
         table[3].beat += 1;
-        assert_eq!(ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(2))), [0, 1]);
-        assert_eq!(ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(3))), [0, 1, 2]);
+        assert_eq!(
+            ids(plan_takeovers(
+                "me",
+                &table,
+                &BTreeMap::new(),
+                &mut seen,
+                at(2)
+            )),
+            [0, 1]
+        );
+        assert_eq!(
+            ids(plan_takeovers(
+                "me",
+                &table,
+                &BTreeMap::new(),
+                &mut seen,
+                at(3)
+            )),
+            [0, 1, 2]
+        );
         let held = BTreeMap::from([(0, 2), (1, 2), (2, 2)]);
-        assert_eq!(ids(plan_takeovers("me", &table, &held, &mut seen, at(5))), [3], "it fell silent at 2");
+        assert_eq!(
+            ids(plan_takeovers("me", &table, &held, &mut seen, at(5))),
+            [3],
+            "it fell silent at 2"
+        );
     }
 
     #[test]
     fn shares_even_out_and_then_rest() {
-        assert_eq!(plan_ask("b", &rows(&["a", "a", "a", "a"])), Some("a".into()));
+        assert_eq!(
+            plan_ask("b", &rows(&["a", "a", "a", "a"])),
+            Some("a".into())
+        );
         assert_eq!(plan_ask("b", &rows(&["a", "a", "b", "b"])), None);
-        assert_eq!(plan_ask("c", &rows(&["a", "a", "b", "b"])), Some("b".into()));
+        assert_eq!(
+            plan_ask("c", &rows(&["a", "a", "b", "b"])),
+            Some("b".into())
+        );
         assert_eq!(plan_ask("a", &rows(&["a", "a", "a", "a"])), None);
     }
 }

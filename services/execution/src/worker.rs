@@ -13,7 +13,10 @@ use mesh_bus::Bus;
 use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{ChannelId, Clock, Code, Problem, Subject};
-use mesh_worker::{AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model, Then, Tokens};
+use mesh_worker::{
+    AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model,
+    Then, Tokens,
+};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,12 +44,19 @@ pub(crate) struct Hosted {
 impl Hosted {
     pub(crate) fn start(self: &Arc<Self>, start: Start) {
         let hosted = Arc::clone(self);
-        self.context.tasks.spawn("invocation", async move { hosted.run(start).await });
+        self.context
+            .tasks
+            .spawn("invocation", async move { hosted.run(start).await });
     }
 
     async fn run(self: Arc<Self>, start: Start) {
         let lane = self.lanes[usize::from(start.meta.shard) % self.lanes.len()].clone();
-        let guard = HolderGuard { lane: lane.clone(), meta: Arc::clone(&start.meta), epoch: start.epoch, is_ended: false };
+        let guard = HolderGuard {
+            lane: lane.clone(),
+            meta: Arc::clone(&start.meta),
+            epoch: start.epoch,
+            is_ended: false,
+        };
         let cancel = start.cancel.clone();
         let meta = &start.meta;
         let effects = HostedEffects {
@@ -97,8 +107,12 @@ impl Hosted {
             None => loop {
                 match self.agents.artifact(&meta.tenant, &meta.artifact).await {
                     Ok(spec) => break spec,
-                    Err(problem) if !problem.is_transient() && problem.status < 500 => return Err(problem),
-                    Err(problem) => tracing::warn!(invocation = %meta.id, %problem, "its artifact cannot be read; waiting"),
+                    Err(problem) if !problem.is_transient() && problem.status < 500 => {
+                        return Err(problem);
+                    }
+                    Err(problem) => {
+                        tracing::warn!(invocation = %meta.id, %problem, "its artifact cannot be read; waiting")
+                    }
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_PAUSE_MAX);
@@ -114,8 +128,12 @@ impl Hosted {
             };
             match read.await {
                 Ok(journal) => return Ok((spec, journal)),
-                Err(error @ sqlx::Error::Decode(_)) => return Err(Problem::new(Code::Internal, error.to_string())),
-                Err(error) => tracing::warn!(invocation = %meta.id, %error, "its journal cannot be read; waiting"),
+                Err(error @ sqlx::Error::Decode(_)) => {
+                    return Err(Problem::new(Code::Internal, error.to_string()));
+                }
+                Err(error) => {
+                    tracing::warn!(invocation = %meta.id, %error, "its journal cannot be read; waiting")
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
@@ -135,7 +153,10 @@ impl Drop for HolderGuard {
     fn drop(&mut self) {
         if !self.is_ended {
             // No lane, no memory to correct.
-            let _ = self.lane.send(Command::HolderGone { id: self.meta.id, epoch: self.epoch });
+            let _ = self.lane.send(Command::HolderGone {
+                id: self.meta.id,
+                epoch: self.epoch,
+            });
         }
     }
 }
@@ -162,7 +183,10 @@ impl HostedEffects {
             Finished::Refused(problem) => {
                 // Even its end was refused: end it with the plain reason, which any database takes.
                 let ended = without_output(Outcome::Failed, "record_refused", *problem);
-                guard.is_ended = self.append(Vec::new(), Then::End(Box::new(ended))).await.is_ok();
+                guard.is_ended = self
+                    .append(Vec::new(), Then::End(Box::new(ended)))
+                    .await
+                    .is_ok();
             }
         }
     }
@@ -171,7 +195,10 @@ impl HostedEffects {
     async fn end_dead(&self, problem: Problem, mut guard: HolderGuard) {
         tracing::error!(invocation = %self.meta.id, %problem, "it cannot be run");
         let ended = without_output(Outcome::Dead, "not_runnable", problem);
-        guard.is_ended = self.append(Vec::new(), Then::End(Box::new(ended))).await.is_ok();
+        guard.is_ended = self
+            .append(Vec::new(), Then::End(Box::new(ended)))
+            .await
+            .is_ok();
     }
 }
 
@@ -199,7 +226,9 @@ impl Journal for HostedEffects {
             facts,
             answer,
         };
-        self.lane.send(Command::Append(append)).map_err(|_| AppendError::Stale)?;
+        self.lane
+            .send(Command::Append(append))
+            .map_err(|_| AppendError::Stale)?;
         match answered.await {
             Ok(Ok(seq)) => {
                 self.seq.store(seq, Ordering::Relaxed);
@@ -213,8 +242,16 @@ impl Journal for HostedEffects {
 
 impl Channels for HostedEffects {
     async fn history(&self, channel: &ChannelId, limit: u32) -> Result<Vec<Message>, Problem> {
-        let request = HistoryRequest { channel: channel.clone(), limit, before: None };
-        Ok(self.bus().call::<ChannelHistory>(&self.caller, &request).await?.items)
+        let request = HistoryRequest {
+            channel: channel.clone(),
+            limit,
+            before: None,
+        };
+        Ok(self
+            .bus()
+            .call::<ChannelHistory>(&self.caller, &request)
+            .await?
+            .items)
     }
 
     async fn post(&self, request: PostRequest) -> Result<Message, Problem> {
@@ -238,13 +275,18 @@ impl Model for HostedEffects {
         request: CompleteRequest,
         on_chunk: impl FnMut(Chunk) + Send,
     ) -> Result<Completion, Problem> {
-        self.bus().call_stream::<Complete>(&self.caller, &request, on_chunk).await
+        self.bus()
+            .call_stream::<Complete>(&self.caller, &request, on_chunk)
+            .await
     }
 }
 
 impl Tokens for HostedEffects {
     fn chunk(&self, chunk: TokenChunk) {
-        let subject = Subject::Tokens { tenant: self.meta.tenant.clone(), invocation: self.meta.id };
+        let subject = Subject::Tokens {
+            tenant: self.meta.tenant.clone(),
+            invocation: self.meta.id,
+        };
         let _ = self.hosted.tokens.try_send((subject, chunk));
     }
 }

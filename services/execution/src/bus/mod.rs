@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use mesh_api::endpoint::Access;
 use mesh_api::execution::{
-    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept, InvocationCancel,
-    InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
+    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept,
+    InvocationCancel, InvocationCounts, InvocationFeed, InvocationGet, InvocationList,
+    InvocationSteps,
 };
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::ServiceBuilder;
@@ -42,7 +43,10 @@ impl Endpoint for HandOverShard {
 }
 
 /// Every endpoint with its handler.
-pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<ServiceBuilder, Problem> {
+pub(crate) fn serve(
+    service: ServiceBuilder,
+    state: &Arc<State>,
+) -> Result<ServiceBuilder, Problem> {
     macro_rules! handler {
         ($handler:path) => {{
             let state = Arc::clone(state);
@@ -77,5 +81,8 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
 /// `mesh.execution.<instance>.<command>`: this very process.
 fn at(state: &State, command: &str) -> Result<Subject, Problem> {
     let command: Token = command.parse()?;
-    Ok(Subject::Execution { instance: state.config.instance.parse()?, command })
+    Ok(Subject::Execution {
+        instance: state.config.instance.parse()?,
+        command,
+    })
 }

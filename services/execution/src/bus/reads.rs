@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use mesh_api::Caller;
 use mesh_api::execution::{
-    Bodies, Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty, ExecutionStatusView, FeedRequest,
-    Invocation, InvocationFilter, InvocationRequest, ListRequest, ShardView, Step, StepsRequest,
+    Bodies, Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty,
+    ExecutionStatusView, FeedRequest, Invocation, InvocationFilter, InvocationRequest, ListRequest,
+    ShardView, Step, StepsRequest,
 };
 use mesh_api::journal::{Fact, JournalPage, Record, Usage};
 use mesh_api::page::Page;
@@ -15,67 +16,116 @@ use mesh_types::{Code, InvocationId, Problem};
 use crate::state::State;
 use crate::store::{dead_letters, load, shards, summary};
 
-/// Records of one feed page; a page is also bounded by the bytes a message may have.
+/// Records of one feed page.
 const FEED_PAGE: i64 = 200;
-const FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
-const STEPS_RECORDS_MAX: i64 = 100_000;
+/// Below what a message may have.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-pub(super) async fn get(state: &Arc<State>, caller: Caller, request: InvocationRequest) -> Result<Invocation, Problem> {
-    state.router.read(&caller.tenant, request.id).await?.ok_or_else(|| not_found(request.id))
+pub(super) async fn get(
+    state: &Arc<State>,
+    caller: Caller,
+    request: InvocationRequest,
+) -> Result<Invocation, Problem> {
+    state
+        .router
+        .read(&caller.tenant, request.id)
+        .await?
+        .ok_or_else(|| not_found(request.id))
 }
 
-pub(super) async fn list(state: &Arc<State>, caller: Caller, request: ListRequest) -> Result<Page<Invocation>, Problem> {
+pub(super) async fn list(
+    state: &Arc<State>,
+    caller: Caller,
+    request: ListRequest,
+) -> Result<Page<Invocation>, Problem> {
     let after = cursor(request.page.after.as_deref())?;
     let limit = request.page.limit();
     let read = async {
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         summary::list(&mut *tx, &request.filter, after, limit).await
     };
-    let items = read.await.map_err(|error| mesh_store::to_problem(error, "list invocations"))?;
-    Ok(Page::cut(items, limit, |invocation| invocation.id.to_string()))
+    let items = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "list invocations"))?;
+    Ok(Page::cut(items, limit, |invocation| {
+        invocation.id.to_string()
+    }))
 }
 
-pub(super) async fn counts(state: &Arc<State>, caller: Caller, filter: InvocationFilter) -> Result<Counts, Problem> {
+pub(super) async fn counts(
+    state: &Arc<State>,
+    caller: Caller,
+    filter: InvocationFilter,
+) -> Result<Counts, Problem> {
     let read = async {
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         summary::counts(&mut *tx, &filter).await
     };
-    read.await.map_err(|error| mesh_store::to_problem(error, "count invocations"))
+    read.await
+        .map_err(|error| mesh_store::to_problem(error, "count invocations"))
 }
 
-pub(super) async fn steps(state: &Arc<State>, caller: Caller, request: StepsRequest) -> Result<Page<Step>, Problem> {
+pub(super) async fn steps(
+    state: &Arc<State>,
+    caller: Caller,
+    request: StepsRequest,
+) -> Result<Page<Step>, Problem> {
     let after: u32 = match request.page.after.as_deref() {
         None => 0,
         Some(text) => text.parse().map_err(|_| bad_cursor(text))?,
     };
-    let records = records(state, &caller, request.id, 0, STEPS_RECORDS_MAX).await?;
-    let mut steps = fold_steps(records);
-    steps.retain(|step| step.number > after);
+    let limit = request.page.limit();
+    let read = async {
+        let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
+        // A step has two records, begun and done; one more step tells whether there are more.
+        let records = load::steps(&mut tx, request.id, after, i64::from(limit + 1) * 2).await?;
+        let exists =
+            !records.is_empty() || shards::of_invocation(&mut *tx, request.id).await?.is_some();
+        Ok(exists.then_some(records))
+    };
+    let records = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read the steps"))?;
+    let mut steps = fold_steps(records.ok_or_else(|| not_found(request.id))?);
     if request.bodies == Bodies::None {
         for step in &mut steps {
             (step.input, step.output) = (None, None);
         }
     }
-    steps.truncate(request.page.limit() as usize + 1);
-    Ok(Page::cut(steps, request.page.limit(), |step| step.number.to_string()))
+    steps.truncate(limit as usize + 1);
+    // Cut where the answer would not fit; whoever reads on gets the rest.
+    let fit = fitting(&steps).min(limit as usize);
+    Ok(Page::cut(
+        steps,
+        u32::try_from(fit).unwrap_or(limit),
+        |step| step.number.to_string(),
+    ))
 }
 
-pub(super) async fn feed(state: &Arc<State>, caller: Caller, request: FeedRequest) -> Result<JournalPage, Problem> {
-    let mut records = records(state, &caller, request.invocation, request.after_seq, FEED_PAGE + 1).await?;
+pub(super) async fn feed(
+    state: &Arc<State>,
+    caller: Caller,
+    request: FeedRequest,
+) -> Result<JournalPage, Problem> {
+    let mut records = records(
+        state,
+        &caller,
+        request.invocation,
+        request.after_seq,
+        FEED_PAGE + 1,
+    )
+    .await?;
     let mut more = records.len() > usize::try_from(FEED_PAGE).unwrap_or(usize::MAX);
     records.truncate(usize::try_from(FEED_PAGE).unwrap_or(usize::MAX));
-    let mut bytes = 0;
-    let fit = records
-        .iter()
-        .take_while(|record| {
-            bytes += serde_json::to_vec(record).map_or(0, |json| json.len());
-            bytes <= FEED_BYTES_MAX
-        })
-        .count()
-        .max(1);
+    let fit = fitting(&records);
     more |= fit < records.len();
     records.truncate(fit);
-    Ok(JournalPage { tenant: caller.tenant, invocation: request.invocation, records, more })
+    Ok(JournalPage {
+        tenant: caller.tenant,
+        invocation: request.invocation,
+        records,
+        more,
+    })
 }
 
 async fn records(
@@ -89,17 +139,32 @@ async fn records(
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         load::journal(&mut tx, id, after, limit).await
     };
-    let records = read.await.map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
+    let records = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
     if records.is_empty() && after == 0 {
         return Err(not_found(id));
     }
     Ok(records)
 }
 
+/// How many of them one answer holds, at least one.
+fn fitting<T: serde::Serialize>(items: &[T]) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&T| {
+        bytes += serde_json::to_vec(item).map_or(0, |json| json.len());
+        bytes <= ANSWER_BYTES_MAX
+    };
+    items.iter().take_while(fits).count().max(1)
+}
+
 /// Steps as people see them: what was begun, replaced by what was done.
 fn fold_steps(records: Vec<Record>) -> Vec<Step> {
     let mut steps: BTreeMap<u32, Step> = BTreeMap::new();
-    for Record { epoch, at, fact, .. } in records {
+    for Record {
+        epoch, at, fact, ..
+    } in records
+    {
         match fact {
             Fact::Begun(begun) => {
                 let step = Step {
@@ -119,7 +184,9 @@ fn fold_steps(records: Vec<Record>) -> Vec<Step> {
                 steps.insert(step.number, step);
             }
             Fact::Done(done) => {
-                let input = done.input.or_else(|| steps.get_mut(&done.step).and_then(|step| step.input.take()));
+                let input = done
+                    .input
+                    .or_else(|| steps.get_mut(&done.step).and_then(|step| step.input.take()));
                 let step = Step {
                     number: done.step,
                     kind: done.kind,
@@ -153,7 +220,9 @@ pub(super) async fn dead_letters(
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         dead_letters::list(&mut *tx, after, request.all, limit).await
     };
-    let items = read.await.map_err(|error| mesh_store::to_problem(error, "list dead letters"))?;
+    let items = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "list dead letters"))?;
     Ok(Page::cut(items, limit, |dead| dead.id.to_string()))
 }
 
@@ -166,23 +235,40 @@ pub(super) async fn dead_letter(
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         dead_letters::get(&mut *tx, request.id).await
     };
-    let found = read.await.map_err(|error| mesh_store::to_problem(error, "read a dead letter"))?;
-    found.ok_or_else(|| Problem::new(Code::DeadLetterNotFound, format!("no dead letter {}", request.id)))
+    let found = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read a dead letter"))?;
+    found.ok_or_else(|| {
+        Problem::new(
+            Code::DeadLetterNotFound,
+            format!("no dead letter {}", request.id),
+        )
+    })
 }
 
-pub(super) async fn status(state: &Arc<State>, _caller: Caller, _request: Empty) -> Result<ExecutionStatusView, Problem> {
+pub(super) async fn status(
+    state: &Arc<State>,
+    _caller: Caller,
+    _request: Empty,
+) -> Result<ExecutionStatusView, Problem> {
     let read = async {
         let feed_id = shards::feed_id(&state.readers).await?;
         let rows = shards::all(&state.readers).await?;
         Ok::<_, sqlx::Error>((feed_id, rows))
     };
-    let (feed_id, rows) = read.await.map_err(|error| mesh_store::to_problem(error, "read the shards"))?;
+    let (feed_id, rows) = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read the shards"))?;
     let shards: Vec<ShardView> = rows
         .iter()
         .map(|row| {
             let shard = row.id.cast_unsigned();
             let is_ours = row.owner == state.config.instance;
-            let relayed = if is_ours { state.marks.get(shard) } else { row.relayed_batch };
+            let relayed = if is_ours {
+                state.marks.get(shard)
+            } else {
+                row.relayed_batch
+            };
             ShardView {
                 shard,
                 owner: row.owner.clone(),
@@ -195,7 +281,9 @@ pub(super) async fn status(state: &Arc<State>, _caller: Caller, _request: Empty)
     Ok(ExecutionStatusView {
         instance: state.config.instance.clone(),
         feed_id,
-        relayed: shards.iter().all(|shard| shard.relayed_batch >= shard.batch),
+        relayed: shards
+            .iter()
+            .all(|shard| shard.relayed_batch >= shard.batch),
         shards,
         open: state.open(),
         waiting_commands: state.waiting(),
@@ -203,17 +291,24 @@ pub(super) async fn status(state: &Arc<State>, _caller: Caller, _request: Empty)
 }
 
 fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse().map_err(|_| bad_cursor(text))).transpose()
+    text.map(|text| text.parse().map_err(|_| bad_cursor(text)))
+        .transpose()
 }
 
 fn bad_cursor(text: &str) -> Problem {
     let text: String = text.chars().take(64).collect();
-    Problem::new(Code::InvalidRequest, format!("`{text}` is no cursor of this list"))
-        .field("after")
-        .next("pass `next` of the page before, or leave it out")
+    Problem::new(
+        Code::InvalidRequest,
+        format!("`{text}` is no cursor of this list"),
+    )
+    .field("after")
+    .next("pass `next` of the page before, or leave it out")
 }
 
 pub(super) fn not_found(id: InvocationId) -> Problem {
-    Problem::new(Code::InvocationNotFound, format!("no invocation {id} in this tenant"))
-        .next("`mesh invocations` lists them; check --tenant")
+    Problem::new(
+        Code::InvocationNotFound,
+        format!("no invocation {id} in this tenant"),
+    )
+    .next("`mesh invocations` lists them; check --tenant")
 }

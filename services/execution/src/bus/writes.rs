@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::Caller;
-use mesh_api::execution::{AcceptRequest, CancelRequest, DeadLetter, DeadLetterRequest, Invocation};
+use mesh_api::execution::{
+    AcceptRequest, CancelRequest, DeadLetter, DeadLetterRequest, Invocation,
+};
 use mesh_types::{Code, Problem, Subject};
 use tokio::sync::oneshot;
 
@@ -23,9 +25,16 @@ const CANCEL_TRIES: u32 = 25;
 const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 const REASON_MAX: usize = 500;
 
-pub(super) async fn accept(state: &Arc<State>, caller: Caller, request: AcceptRequest) -> Result<Invocation, Problem> {
+pub(super) async fn accept(
+    state: &Arc<State>,
+    caller: Caller,
+    request: AcceptRequest,
+) -> Result<Invocation, Problem> {
     let wait = Duration::from_millis(request.wait_ms);
-    state.router.invoke(&caller, &request.agent, request.request, wait).await
+    state
+        .router
+        .invoke(&caller, &request.agent, request.request, wait)
+        .await
 }
 
 /// Asked of this very process, which the directory of another names as the owner.
@@ -35,13 +44,27 @@ pub(super) async fn accept_here(
     request: AcceptRequest,
 ) -> Result<Invocation, Problem> {
     let wait = Duration::from_millis(request.wait_ms);
-    state.router.accept_as_owner(&caller, &request.agent, request.request, wait).await
+    state
+        .router
+        .accept_as_owner(&caller, &request.agent, request.request, wait)
+        .await
 }
 
-pub(super) async fn cancel(state: &Arc<State>, caller: Caller, request: CancelRequest) -> Result<Invocation, Problem> {
-    let now = state.router.read(&caller.tenant, request.id).await?.ok_or_else(|| not_found(request.id))?;
+pub(super) async fn cancel(
+    state: &Arc<State>,
+    caller: Caller,
+    request: CancelRequest,
+) -> Result<Invocation, Problem> {
+    let now = state
+        .router
+        .read(&caller.tenant, request.id)
+        .await?
+        .ok_or_else(|| not_found(request.id))?;
     if now.state.is_ended() {
-        return Err(Problem::new(Code::InvocationEnded, format!("{} is {} already", now.id, now.state.as_str())));
+        return Err(Problem::new(
+            Code::InvocationEnded,
+            format!("{} is {} already", now.id, now.state.as_str()),
+        ));
     }
     let shard = shard_of_row(state, &caller, &request).await?;
     let mut tries = 0;
@@ -51,7 +74,8 @@ pub(super) async fn cancel(state: &Arc<State>, caller: Caller, request: CancelRe
                 Err(problem) => (problem, false),
                 ended => return ended,
             },
-            Owner::There(instance) => match cancel_there(state, &instance, &caller, &request).await {
+            Owner::There(instance) => match cancel_there(state, &instance, &caller, &request).await
+            {
                 Err(problem) => {
                     let is_gone = problem.is(Code::Unavailable);
                     (problem, is_gone)
@@ -75,9 +99,13 @@ async fn cancel_there(
     caller: &Caller,
     request: &CancelRequest,
 ) -> Result<Invocation, Problem> {
-    let subject = Subject::Execution { instance: instance.parse()?, command: "cancel".parse()? };
+    let subject = Subject::Execution {
+        instance: instance.parse()?,
+        command: "cancel".parse()?,
+    };
     let bus = &state.context.bus;
-    bus.call_at::<mesh_api::execution::InvocationCancel>(&subject, caller, request, CANCEL_DEADLINE).await
+    bus.call_at::<mesh_api::execution::InvocationCancel>(&subject, caller, request, CANCEL_DEADLINE)
+        .await
 }
 
 pub(super) async fn cancel_here(
@@ -102,28 +130,46 @@ async fn cancel_in(
         shard,
         tenant: caller.tenant.clone(),
         actor: caller.actor.clone(),
-        reason: reason.chars().filter(|c| *c != '\0').take(REASON_MAX).collect(),
+        reason: reason
+            .chars()
+            .filter(|c| *c != '\0')
+            .take(REASON_MAX)
+            .collect(),
         answer,
     }))?;
     match tokio::time::timeout(CANCEL_DEADLINE, answered).await {
         Ok(Ok(Ok(Some(ended)))) => Ok(ended),
         // It ended meanwhile: the end that won is the answer.
-        Ok(Ok(Ok(None))) => {
-            state.router.read(&caller.tenant, request.id).await?.ok_or_else(|| not_found(request.id))
-        }
+        Ok(Ok(Ok(None))) => state
+            .router
+            .read(&caller.tenant, request.id)
+            .await?
+            .ok_or_else(|| not_found(request.id)),
         Ok(Ok(Err(problem))) => Err(problem),
         Ok(Err(_)) => Err(moved()),
-        Err(_) => Err(Problem::new(Code::Timeout, "the cancellation is not known to be durable yet").next("cancel it again")),
+        Err(_) => Err(Problem::new(
+            Code::Timeout,
+            "the cancellation is not known to be durable yet",
+        )
+        .next("cancel it again")),
     }
 }
 
-async fn shard_of_row(state: &Arc<State>, caller: &Caller, request: &CancelRequest) -> Result<ShardId, Problem> {
+async fn shard_of_row(
+    state: &Arc<State>,
+    caller: &Caller,
+    request: &CancelRequest,
+) -> Result<ShardId, Problem> {
     let read = async {
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         shards::of_invocation(&mut *tx, request.id).await
     };
-    let shard = read.await.map_err(|error| mesh_store::to_problem(error, "find an invocation"))?;
-    shard.map(i16::cast_unsigned).ok_or_else(|| not_found(request.id))
+    let shard = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "find an invocation"))?;
+    shard
+        .map(i16::cast_unsigned)
+        .ok_or_else(|| not_found(request.id))
 }
 
 pub(super) async fn discard(
@@ -138,7 +184,10 @@ pub(super) async fn discard(
     let now = dead_letter(state, caller, request).await?;
     if !settled {
         let how = now.settled.as_deref().unwrap_or("settled");
-        return Err(Problem::new(Code::DeadLetterSettled, format!("{id} is {how} already")));
+        return Err(Problem::new(
+            Code::DeadLetterSettled,
+            format!("{id} is {how} already"),
+        ));
     }
     Ok(now)
 }
@@ -150,9 +199,14 @@ pub(super) async fn hand_over(
 ) -> Result<HandOverReply, Problem> {
     let to: mesh_types::Token = request.to.parse()?;
     let (answer, answered) = oneshot::channel();
-    let asked = HandOver { to: to.as_str().into(), answer };
+    let asked = HandOver {
+        to: to.as_str().into(),
+        answer,
+    };
     let stopped = || Problem::new(Code::Unavailable, "execution is shutting down");
     state.hand_overs.send(asked).map_err(|_| stopped())?;
     state.directory.ring();
-    Ok(HandOverReply { done: answered.await.map_err(|_| stopped())? })
+    Ok(HandOverReply {
+        done: answered.await.map_err(|_| stopped())?,
+    })
 }

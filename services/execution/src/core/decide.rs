@@ -34,14 +34,28 @@ pub(crate) fn accept(meta: Arc<Meta>, claimed_by: Option<&Holder>, now: Timestam
         version: meta.version,
         actor: meta.actor.clone(),
     };
-    let mut records = vec![Record { seq: 1, epoch: 0, at: now, fact: Fact::Accepted(accepted) }];
-    let mut row = OpenRow { state: RunState::Queued, epoch: 0, seq: 1, started_at: None };
+    let mut records = vec![Record {
+        seq: 1,
+        epoch: 0,
+        at: now,
+        fact: Fact::Accepted(accepted),
+    }];
+    let mut row = OpenRow {
+        state: RunState::Queued,
+        epoch: 0,
+        seq: 1,
+        started_at: None,
+    };
     if let Some(holder) = claimed_by {
         let (record, claimed) = claim_row(&row, holder, now);
         records.push(record);
         row = claimed;
     }
-    Decision { meta, records, after: After::Opened(row) }
+    Decision {
+        meta,
+        records,
+        after: After::Opened(row),
+    }
 }
 
 /// Given to a worker: the epoch rises, so that whoever held it before is fenced out.
@@ -50,13 +64,25 @@ pub(crate) fn claim(meta: &Arc<Meta>, row: &OpenRow, holder: &Holder, now: Times
         return give_up(meta, row, now);
     }
     let (record, row) = claim_row(row, holder, now);
-    Decision { meta: Arc::clone(meta), records: vec![record], after: After::Changed(row) }
+    Decision {
+        meta: Arc::clone(meta),
+        records: vec![record],
+        after: After::Changed(row),
+    }
 }
 
 fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow) {
     let epoch = row.epoch + 1;
-    let claimed = Claimed { holder: holder.node.to_string(), incarnation: holder.incarnation };
-    let record = Record { seq: row.seq + 1, epoch, at: now, fact: Fact::Claimed(claimed) };
+    let claimed = Claimed {
+        holder: holder.node.to_string(),
+        incarnation: holder.incarnation,
+    };
+    let record = Record {
+        seq: row.seq + 1,
+        epoch,
+        at: now,
+        fact: Fact::Claimed(claimed),
+    };
     let row = OpenRow {
         state: RunState::Running(holder.clone()),
         epoch,
@@ -89,13 +115,22 @@ pub(crate) fn append(
         if let Fact::Ended(ended) = &fact {
             end = Some(end_row(row, ended, epoch, seq, now));
         }
-        records.push(Record { seq, epoch, at: now, fact });
+        records.push(Record {
+            seq,
+            epoch,
+            at: now,
+            fact,
+        });
         if end.is_some() {
             break;
         }
     }
     let after = end.map_or(After::Grew { seq }, |end| After::Ended(Box::new(end)));
-    Ok(Decision { meta: Arc::clone(meta), records, after })
+    Ok(Decision {
+        meta: Arc::clone(meta),
+        records,
+        after,
+    })
 }
 
 /// Ends it from outside the worker, with an epoch that no worker holds: what it still does is fenced out.
@@ -106,32 +141,68 @@ pub(crate) fn end(meta: &Arc<Meta>, row: &OpenRow, ended: Ended, now: Timestamp)
     };
     let seq = row.seq + 1;
     let after = After::Ended(Box::new(end_row(row, &ended, epoch, seq, now)));
-    let record = Record { seq, epoch, at: now, fact: Fact::Ended(Box::new(ended)) };
-    Decision { meta: Arc::clone(meta), records: vec![record], after }
+    let record = Record {
+        seq,
+        epoch,
+        at: now,
+        fact: Fact::Ended(Box::new(ended)),
+    };
+    Decision {
+        meta: Arc::clone(meta),
+        records: vec![record],
+        after,
+    }
 }
 
 /// A person stopped it.
-pub(crate) fn cancel(meta: &Arc<Meta>, row: &OpenRow, actor: &str, reason: &str, now: Timestamp) -> Decision {
+pub(crate) fn cancel(
+    meta: &Arc<Meta>,
+    row: &OpenRow,
+    actor: &str,
+    reason: &str,
+    now: Timestamp,
+) -> Decision {
     let problem = Problem::new(Code::Cancelled, format!("cancelled by {actor}: {reason}"));
-    end(meta, row, ended_without_output(Outcome::Cancelled, reason, problem), now)
+    end(
+        meta,
+        row,
+        ended_without_output(Outcome::Cancelled, reason, problem),
+        now,
+    )
 }
 
 /// Its deadline passed.
 pub(crate) fn expire(meta: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
     let deadline = meta.deadline_at.unwrap_or(now);
-    let problem = Problem::new(Code::DeadlineExceeded, format!("deadline_ms: the deadline {deadline} passed"))
-        .next("invoke it again with a later deadline_ms");
-    end(meta, row, ended_without_output(Outcome::Failed, "deadline_exceeded", problem), now)
+    let problem = Problem::new(
+        Code::DeadlineExceeded,
+        format!("deadline_ms: the deadline {deadline} passed"),
+    )
+    .next("invoke it again with a later deadline_ms");
+    end(
+        meta,
+        row,
+        ended_without_output(Outcome::Failed, "deadline_exceeded", problem),
+        now,
+    )
 }
 
 /// It lost its worker too often: a dead letter, not an endless loop.
 fn give_up(meta: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
     let problem = Problem::new(
         Code::AttemptsExhausted,
-        format!("its worker was lost {} times, at most {CLAIMS_MAX} claims are made", row.epoch),
+        format!(
+            "its worker was lost {} times, at most {CLAIMS_MAX} claims are made",
+            row.epoch
+        ),
     )
     .next("look at its last step, then requeue the dead letter");
-    end(meta, row, ended_without_output(Outcome::Dead, "attempts_exhausted", problem), now)
+    end(
+        meta,
+        row,
+        ended_without_output(Outcome::Dead, "attempts_exhausted", problem),
+        now,
+    )
 }
 
 fn ended_without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {

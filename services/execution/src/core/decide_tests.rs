@@ -60,7 +60,12 @@ fn completed() -> Fact {
 #[derive(Debug, Clone)]
 enum Op {
     Claim,
-    Append { epoch_off: u32, seq_off: u32, steps: u32, end: bool },
+    Append {
+        epoch_off: u32,
+        seq_off: u32,
+        steps: u32,
+        end: bool,
+    },
     Cancel,
     Expire,
 }
@@ -128,7 +133,10 @@ proptest! {
 
 #[test]
 fn a_worker_that_keeps_dying_ends_dead() {
-    let holder = Holder { node: "n".into(), incarnation: 1 };
+    let holder = Holder {
+        node: "n".into(),
+        incarnation: 1,
+    };
     let row = OpenRow {
         state: RunState::Running(holder.clone()),
         epoch: CLAIMS_MAX,
@@ -136,7 +144,13 @@ fn a_worker_that_keeps_dying_ends_dead() {
         started_at: None,
     };
     let decision = claim(&meta(), &row, &holder, Timestamp::EPOCH);
-    let After::Ended(end) = decision.after else { panic!("it ends") };
+    let After::Ended(end) = decision.after else {
+        panic!("it ends")
+    };
     assert_eq!(end.outcome, Outcome::Dead);
-    assert_eq!(end.epoch, CLAIMS_MAX + 1, "what the lost worker still sends is fenced out");
+    assert_eq!(
+        end.epoch,
+        CLAIMS_MAX + 1,
+        "what the lost worker still sends is fenced out"
+    );
 }

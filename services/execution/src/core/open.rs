@@ -99,7 +99,9 @@ pub(crate) enum After {
     /// Accepted: a new open invocation.
     Opened(OpenRow),
     /// Records only; nothing else of the open row is written.
-    Grew { seq: u32 },
+    Grew {
+        seq: u32,
+    },
     /// The open row changed.
     Changed(OpenRow),
     Ended(Box<EndRow>),

@@ -20,16 +20,22 @@ struct Turns<K, V> {
 
 impl<K, V> Default for Turns<K, V> {
     fn default() -> Self {
-        Self { ring: VecDeque::new() }
+        Self {
+            ring: VecDeque::new(),
+        }
     }
 }
 
 impl<K: PartialEq + Clone, V: Default> Turns<K, V> {
     fn entry(&mut self, key: &K) -> &mut V {
-        let place = self.ring.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
-            self.ring.push_back((key.clone(), V::default()));
-            self.ring.len() - 1
-        });
+        let place = self
+            .ring
+            .iter()
+            .position(|(k, _)| k == key)
+            .unwrap_or_else(|| {
+                self.ring.push_back((key.clone(), V::default()));
+                self.ring.len() - 1
+            });
         &mut self.ring[place].1
     }
 }
@@ -45,9 +51,20 @@ impl Ready {
         self.length == 0
     }
 
-    pub(crate) fn push(&mut self, priority: u8, tenant: &Tenant, agent: &AgentName, id: InvocationId) {
+    pub(crate) fn push(
+        &mut self,
+        priority: u8,
+        tenant: &Tenant,
+        agent: &AgentName,
+        id: InvocationId,
+    ) {
         let level = PRIORITY_MAX.saturating_sub(priority);
-        let queue = self.levels.entry(level).or_default().entry(tenant).entry(agent);
+        let queue = self
+            .levels
+            .entry(level)
+            .or_default()
+            .entry(tenant)
+            .entry(agent);
         queue.push_back(id);
         self.length += 1;
     }
@@ -55,15 +72,22 @@ impl Ready {
     /// Whether something of this agent waits: a newcomer must not pass it.
     pub(crate) fn holds(&self, tenant: &Tenant, agent: &AgentName) -> bool {
         self.levels.values().any(|tenants| {
-            tenants
-                .ring
-                .iter()
-                .any(|(t, agents)| t == tenant && agents.ring.iter().any(|(a, queue)| a == agent && !queue.is_empty()))
+            tenants.ring.iter().any(|(t, agents)| {
+                t == tenant
+                    && agents
+                        .ring
+                        .iter()
+                        .any(|(a, queue)| a == agent && !queue.is_empty())
+            })
         })
     }
 
     /// Takes at most `limit` that may run. `take` claims a slot for the invocation or says that its agent has none.
-    pub(crate) fn take(&mut self, limit: usize, mut take: impl FnMut(InvocationId) -> Take) -> usize {
+    pub(crate) fn take(
+        &mut self,
+        limit: usize,
+        mut take: impl FnMut(InvocationId) -> Take,
+    ) -> usize {
         let mut taken = 0;
         let mut gone = 0;
         let mut full: HashSet<(Tenant, AgentName)> = HashSet::new();
@@ -75,7 +99,9 @@ impl Ready {
                     if taken == limit {
                         break;
                     }
-                    let Some((tenant, mut agents)) = tenants.ring.pop_front() else { break };
+                    let Some((tenant, mut agents)) = tenants.ring.pop_front() else {
+                        break;
+                    };
                     match serve_one(&tenant, &mut agents, &mut full, &mut gone, &mut take) {
                         Served::One => {
                             taken += 1;
@@ -121,7 +147,9 @@ fn serve_one(
     take: &mut impl FnMut(InvocationId) -> Take,
 ) -> Served {
     for _ in 0..agents.ring.len() {
-        let Some((agent, mut queue)) = agents.ring.pop_front() else { break };
+        let Some((agent, mut queue)) = agents.ring.pop_front() else {
+            break;
+        };
         let is_full = full.contains(&(tenant.clone(), agent.clone()));
         while let Some(&id) = queue.front().filter(|_| !is_full) {
             match take(id) {
@@ -146,7 +174,11 @@ fn serve_one(
             agents.ring.push_back((agent, queue));
         }
     }
-    if agents.ring.is_empty() { Served::Empty } else { Served::Blocked }
+    if agents.ring.is_empty() {
+        Served::Empty
+    } else {
+        Served::Blocked
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +191,10 @@ mod tests {
     use super::*;
 
     fn names(n: u8) -> (Tenant, AgentName) {
-        (format!("t{}", n / 4).parse().unwrap(), format!("a{}", n % 4).parse().unwrap())
+        (
+            format!("t{}", n / 4).parse().unwrap(),
+            format!("a{}", n % 4).parse().unwrap(),
+        )
     }
 
     #[test]

@@ -46,7 +46,11 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
 }
 
 pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
-    let output = row.output.as_ref().map(short_text).filter(|text| !text.is_empty());
+    let output = row
+        .output
+        .as_ref()
+        .map(short_text)
+        .filter(|text| !text.is_empty());
     Summary {
         state: row.outcome.into(),
         attempt: row.epoch,
@@ -55,7 +59,10 @@ pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
         usage: row.usage,
         provider: row.provider.clone(),
         short_text: output.unwrap_or_else(|| short_text(&meta.input.payload)),
-        error: row.error.as_ref().map(|problem| shorten(&format!("{}: {}", problem.kind, problem.detail))),
+        error: row
+            .error
+            .as_ref()
+            .map(|problem| shorten(&format!("{}: {}", problem.kind, problem.detail))),
     }
 }
 
@@ -72,7 +79,11 @@ fn short_text(body: &Value) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(SHORT_TEXT_MAX).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+    let mut short: String = text
+        .chars()
+        .take(SHORT_TEXT_MAX)
+        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
+        .collect();
     if text.chars().nth(SHORT_TEXT_MAX).is_some() {
         short.push('…');
     }
@@ -85,8 +96,14 @@ mod tests {
 
     #[test]
     fn a_list_shows_text_that_postgres_takes() {
-        assert_eq!(short_text(&serde_json::json!({"text": "a\0b"})), "a\u{fffd}b");
+        assert_eq!(
+            short_text(&serde_json::json!({"text": "a\0b"})),
+            "a\u{fffd}b"
+        );
         assert_eq!(short_text(&serde_json::json!({"x": 1})), r#"{"x":1}"#);
-        assert_eq!(short_text(&Value::String("ї".repeat(500))).chars().count(), SHORT_TEXT_MAX + 1);
+        assert_eq!(
+            short_text(&Value::String("ї".repeat(500))).chars().count(),
+            SHORT_TEXT_MAX + 1
+        );
     }
 }

@@ -24,7 +24,13 @@ impl Lane {
         let now = self.context.clock.now();
         // A second takeover of the same shard starts from nothing.
         self.memory.forget(shard);
-        self.shards.insert(shard, Owned { epoch: row.epoch, batch: row.batch });
+        self.shards.insert(
+            shard,
+            Owned {
+                epoch: row.epoch,
+                batch: row.batch,
+            },
+        );
         let count = loaded.len();
         for (meta, open_row) in loaded {
             let id = meta.id;
@@ -43,7 +49,13 @@ impl Lane {
             });
             self.memory.enqueue(id, now);
         }
-        tracing::info!(shard, epoch = row.epoch, batch = row.batch, open = count, "owns the shard");
+        tracing::info!(
+            shard,
+            epoch = row.epoch,
+            batch = row.batch,
+            open = count,
+            "owns the shard"
+        );
         Ok(())
     }
 }

@@ -33,11 +33,18 @@ impl Lane {
                 && let Some(owned) = self.shards.get_mut(&shard)
             {
                 owned.batch += 1;
-                committed.push(Committed { shard, batch: owned.batch, invocations: Vec::new() });
+                committed.push(Committed {
+                    shard,
+                    batch: owned.batch,
+                    bytes: 0,
+                    invocations: Vec::new(),
+                });
             }
             self.abort_if_asked(&planned.decision);
+            let bytes = planned.bytes;
             let relayed = self.apply_one(planned);
             if let Some(batch) = committed.iter_mut().find(|batch| batch.shard == shard) {
+                batch.bytes += bytes;
                 batch.invocations.push(relayed);
             }
         }
@@ -47,18 +54,22 @@ impl Lane {
         }
         for batch in committed {
             // Full: the relay finds the gap and reads the feed.
-            let _ = self.context.relay.try_send(batch);
+            self.context.relay.offer(batch);
         }
     }
 
     fn apply_one(&mut self, planned: Planned) -> CommittedInvocation {
-        let Planned { decision, then } = planned;
+        let Planned { decision, then, .. } = planned;
         let ended = ended_view(&decision);
         let summary = summary::of(&decision.meta, &decision.after);
         let id = decision.id();
         match (&decision.after, then) {
-            (After::Opened(row), Then::Accept { accept, slot }) => self.open(&decision, row.clone(), *accept, slot),
-            (After::Changed(row), Then::Claim { slot }) => self.claimed(&decision, row.clone(), slot),
+            (After::Opened(row), Then::Accept { accept, slot }) => {
+                self.open(&decision, row.clone(), *accept, slot)
+            }
+            (After::Changed(row), Then::Claim { slot }) => {
+                self.claimed(&decision, row.clone(), slot)
+            }
             (After::Grew { seq }, Then::Append { answer }) => {
                 if let Some(open) = self.memory.open.get_mut(&id) {
                     open.row.seq = *seq;
@@ -74,13 +85,23 @@ impl Lane {
                 }
             }
             // `decide` pairs each command with its kind of change.
-            (after, then) => tracing::error!(invocation = %id, ?after, ?then, "a decision of the wrong kind"),
+            (after, then) => {
+                tracing::error!(invocation = %id, ?after, ?then, "a decision of the wrong kind")
+            }
         }
-        CommittedInvocation { meta: decision.meta, records: decision.records, summary }
+        CommittedInvocation {
+            meta: decision.meta,
+            records: decision.records,
+            summary,
+        }
     }
 
     fn open(&mut self, decision: &Decision, row: OpenRow, accept: AcceptRest, slot: Option<Slot>) {
-        let AcceptRest { spec, answer, waiter } = accept;
+        let AcceptRest {
+            spec,
+            answer,
+            waiter,
+        } = accept;
         let id = decision.id();
         let _ = answer.send(Ok(Accepted::New(Box::new(view_open(&decision.meta, &row)))));
         let is_queued = row.state == RunState::Queued;
@@ -102,7 +123,9 @@ impl Lane {
     }
 
     fn claimed(&mut self, decision: &Decision, row: OpenRow, slot: Slot) {
-        let Some(mut open) = self.memory.open.remove(&decision.id()) else { return };
+        let Some(mut open) = self.memory.open.remove(&decision.id()) else {
+            return;
+        };
         if !open.journal.is_empty() {
             open.journal.extend(decision.records.iter().cloned());
         }
@@ -122,11 +145,16 @@ impl Lane {
             journal: std::mem::take(&mut open.journal),
             cancel: cancel.clone(),
         });
-        open.worker = Some(Worker { cancel, _slot: slot });
+        open.worker = Some(Worker {
+            cancel,
+            _slot: slot,
+        });
     }
 
     fn close(&mut self, decision: &Decision, ended: Option<&mesh_api::execution::Invocation>) {
-        let Some(open) = self.memory.remove(decision.id()) else { return };
+        let Some(open) = self.memory.remove(decision.id()) else {
+            return;
+        };
         // Its own end, or one from outside: either way no effect starts any more.
         if let Some(worker) = open.worker {
             worker.cancel.cancel();
@@ -140,21 +168,31 @@ impl Lane {
 
     /// A decision that the database refuses for itself: its caller hears why, the others go on.
     pub(super) fn refuse(&mut self, group: Vec<Planned>, error: &sqlx::Error) {
-        for Planned { decision, then } in group {
-            let detail = error.as_database_error().map_or_else(|| error.to_string(), |e| e.message().to_owned());
+        for Planned { decision, then, .. } in group {
+            let detail = error
+                .as_database_error()
+                .map_or_else(|| error.to_string(), |e| e.message().to_owned());
             tracing::warn!(invocation = %decision.id(), %detail, "a record is refused");
-            let problem = Problem::new(Code::RecordRefused, detail).next("remove what the message names and send it again");
+            let problem = Problem::new(Code::RecordRefused, detail)
+                .next("remove what the message names and send it again");
             match then {
                 Then::Accept { accept, .. } => {
-                    let unique = error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+                    let unique = error
+                        .as_database_error()
+                        .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
                     // Its key or id was taken meanwhile through another shard: sent again, it finds the first answer.
-                    let _ = accept.answer.send(Err(if unique { moved() } else { problem }));
+                    let _ = accept
+                        .answer
+                        .send(Err(if unique { moved() } else { problem }));
                 }
-                Then::Append { answer } => drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem))))),
+                Then::Append { answer } => {
+                    drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem)))))
+                }
                 Then::Cancel { answer } => drop(answer.send(Err(problem))),
                 Then::Claim { .. } | Then::Expire => {
                     tracing::error!(invocation = %decision.id(), "a decision of our own is refused; trying again");
-                    self.memory.wake(decision.id(), self.context.clock.now().plus(REFUSED_PAUSE));
+                    self.memory
+                        .wake(decision.id(), self.context.clock.now().plus(REFUSED_PAUSE));
                 }
             }
         }

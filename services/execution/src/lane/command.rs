@@ -22,13 +22,22 @@ pub(crate) enum Command {
     Append(Append),
     Cancel(Cancel),
     /// Tells the waiter of the end; dropped at once if the invocation is not open here.
-    Await { id: InvocationId, waiter: Waiter },
+    Await {
+        id: InvocationId,
+        waiter: Waiter,
+    },
     /// A hosted worker let go of an invocation that is still open.
-    HolderGone { id: InvocationId, epoch: u32 },
+    HolderGone {
+        id: InvocationId,
+        epoch: u32,
+    },
     /// The shard is ours since a committed takeover: load it.
     Adopt(ShardRow),
     /// Settle and forget the shard; answers its last batch, or `None` if it is not held.
-    Release { shard: ShardId, settled: oneshot::Sender<Option<i64>> },
+    Release {
+        shard: ShardId,
+        settled: oneshot::Sender<Option<i64>>,
+    },
     /// A slot became free.
     Ring,
 }
@@ -116,13 +125,21 @@ pub(crate) struct Gauges {
 impl LaneHandle {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
-        (Self { commands, gauges: Arc::default() }, receiver)
+        (
+            Self {
+                commands,
+                gauges: Arc::default(),
+            },
+            receiver,
+        )
     }
 
     /// Bounded: past the bound the caller is told to come back, and what was accepted goes on.
     pub(crate) fn accept(&self, mut accept: Box<Accept>) -> Result<(), Problem> {
         let place = Place::take(&self.gauges);
-        if place.is_past(ACCEPTS_WAITING_MAX) || self.gauges.open.load(Ordering::Relaxed) >= OPEN_MAX {
+        if place.is_past(ACCEPTS_WAITING_MAX)
+            || self.gauges.open.load(Ordering::Relaxed) >= OPEN_MAX
+        {
             return Err(busy());
         }
         accept.place = Some(place);
@@ -131,7 +148,9 @@ impl LaneHandle {
 
     /// Unbounded on purpose: everything else is bounded by what is open, and completion must never starve.
     pub(crate) fn send(&self, command: Command) -> Result<(), Problem> {
-        self.commands.send(command).map_err(|_| Problem::new(Code::Unavailable, "execution is shutting down"))
+        self.commands
+            .send(command)
+            .map_err(|_| Problem::new(Code::Unavailable, "execution is shutting down"))
     }
 }
 
@@ -157,7 +176,8 @@ impl Drop for Place {
 }
 
 pub(crate) fn busy() -> Problem {
-    Problem::new(Code::Busy, "more work waits than can be committed soon").next("send it again after a second")
+    Problem::new(Code::Busy, "more work waits than can be committed soon")
+        .next("send it again after a second")
 }
 
 pub(crate) fn moved() -> Problem {

@@ -59,7 +59,10 @@ const TIMERS_SPARE: usize = 1_024;
 impl Memory {
     pub(crate) fn insert(&mut self, open: Open) {
         let id = open.meta.id;
-        for at in [open.meta.wake_at, open.meta.deadline_at].into_iter().flatten() {
+        for at in [open.meta.wake_at, open.meta.deadline_at]
+            .into_iter()
+            .flatten()
+        {
             self.timers.push(Reverse((at, id)));
         }
         self.open.insert(id, open);
@@ -71,7 +74,9 @@ impl Memory {
         if self.timers.len() > TIMERS_SPARE + 2 * TIMERS_EACH * self.open.len() {
             // Mostly of ended ones, whose deadlines may lie far ahead: once in a while only the others are kept.
             let timers = std::mem::take(&mut self.timers).into_iter();
-            let mut kept: Vec<_> = timers.filter(|Reverse((_, id))| self.open.contains_key(id)).collect();
+            let mut kept: Vec<_> = timers
+                .filter(|Reverse((_, id))| self.open.contains_key(id))
+                .collect();
             kept.sort_unstable();
             kept.dedup();
             self.timers = kept.into();
@@ -86,10 +91,13 @@ impl Memory {
 
     /// Puts it into the queue if nothing keeps it from running.
     pub(crate) fn enqueue(&mut self, id: InvocationId, now: Timestamp) {
-        let Some(open) = self.open.get(&id) else { return };
+        let Some(open) = self.open.get(&id) else {
+            return;
+        };
         let is_awake = open.meta.wake_at.is_none_or(|at| at <= now);
         if is_awake && open.worker.is_none() {
-            self.ready.push(open.meta.priority, &open.meta.tenant, &open.meta.agent, id);
+            self.ready
+                .push(open.meta.priority, &open.meta.tenant, &open.meta.agent, id);
         }
     }
 
@@ -102,9 +110,17 @@ impl Memory {
 
     /// A worker stopped without an end: it is runnable again after a pause.
     pub(crate) fn holder_gone(&mut self, id: InvocationId, epoch: u32, now: Timestamp) {
-        let Some(open) = self.open.get_mut(&id).filter(|open| open.row.epoch == epoch) else { return };
+        let Some(open) = self
+            .open
+            .get_mut(&id)
+            .filter(|open| open.row.epoch == epoch)
+        else {
+            return;
+        };
         open.worker = None;
-        let step = (epoch as usize).saturating_sub(1).min(RECLAIM_PAUSE_MS.len() - 1);
+        let step = (epoch as usize)
+            .saturating_sub(1)
+            .min(RECLAIM_PAUSE_MS.len() - 1);
         let at = Timestamp::from_micros(now.as_micros() + RECLAIM_PAUSE_MS[step] * 1_000);
         self.timers.push(Reverse((at, id)));
     }
@@ -121,8 +137,14 @@ impl Memory {
                 break;
             }
             self.timers.pop();
-            let Some(open) = self.open.get(&id) else { continue };
-            if open.meta.deadline_at.is_some_and(|deadline| deadline <= now) {
+            let Some(open) = self.open.get(&id) else {
+                continue;
+            };
+            if open
+                .meta
+                .deadline_at
+                .is_some_and(|deadline| deadline <= now)
+            {
                 expired.push(id);
             } else {
                 self.enqueue(id, now);
@@ -141,6 +163,11 @@ impl Memory {
             open.meta.shard != shard
         });
         // Entries of `ready` and `timers` are dropped when their turn comes: they name nothing open.
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.len()
     }
 
     /// Committed state of a shard, in order, to compare with a reload.

@@ -24,7 +24,7 @@ use crate::core::Holder;
 use crate::hosted::Slots;
 use crate::lane::command::{Accept, Append, Cancel, Command, LaneHandle, Start, moved};
 use crate::lane::memory::{Memory, Owned};
-use crate::relay::Committed;
+use crate::relay::Outbox;
 use crate::shards::ShardId;
 use crate::store::shards::ShardRow;
 
@@ -38,7 +38,7 @@ pub(crate) struct LaneContext {
     /// Starts a hosted worker; must not block.
     pub(crate) start: Box<dyn Fn(Start) + Send + Sync>,
     /// Committed batches; full means the relay reads the feed instead.
-    pub(crate) relay: mpsc::Sender<Committed>,
+    pub(crate) relay: Outbox,
     /// A shard, held in that epoch, turned out not to be ours, or was given back.
     pub(crate) lost: Box<dyn Fn(ShardId, i64) + Send + Sync>,
     /// Highest batch relayed, by shard.
@@ -69,7 +69,11 @@ pub(crate) struct Lane {
 const ADOPT_RETRY: Duration = Duration::from_millis(200);
 
 impl Lane {
-    pub(crate) fn new(context: LaneContext, handle: LaneHandle, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+    pub(crate) fn new(
+        context: LaneContext,
+        handle: LaneHandle,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
         Self {
             context,
             handle,
@@ -142,7 +146,9 @@ impl Lane {
             }
             Command::Cancel(cancel) => self.cancels.push_back(cancel),
             Command::Await { id, waiter } => self.memory.wait_for(id, waiter),
-            Command::HolderGone { id, epoch } => self.memory.holder_gone(id, epoch, self.context.clock.now()),
+            Command::HolderGone { id, epoch } => {
+                self.memory.holder_gone(id, epoch, self.context.clock.now())
+            }
             Command::Adopt(row) => self.adopting.push(row),
             Command::Release { shard, settled } => self.release(shard, settled).await,
             Command::Ring => {}
@@ -150,7 +156,11 @@ impl Lane {
     }
 
     /// Settles what waits, then forgets the shard.
-    async fn release(&mut self, shard: ShardId, settled: tokio::sync::oneshot::Sender<Option<i64>>) {
+    async fn release(
+        &mut self,
+        shard: ShardId,
+        settled: tokio::sync::oneshot::Sender<Option<i64>>,
+    ) {
         let planned = self.plan().await;
         if !planned.is_empty() {
             self.commit(planned).await;
@@ -167,7 +177,9 @@ impl Lane {
     fn forget(&mut self, shard: ShardId) {
         let owned = self.shards.remove(&shard);
         self.memory.forget(shard);
-        let (gone, kept) = std::mem::take(&mut self.accepts).into_iter().partition(|a: &Box<Accept>| a.meta.shard == shard);
+        let (gone, kept) = std::mem::take(&mut self.accepts)
+            .into_iter()
+            .partition(|a: &Box<Accept>| a.meta.shard == shard);
         self.accepts = kept;
         let gone: VecDeque<Box<Accept>> = gone;
         for accept in gone {
@@ -181,6 +193,8 @@ impl Lane {
     fn publish_gauges(&self) {
         let gauges = &self.handle.gauges;
         gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
-        gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
+        gauges
+            .ready
+            .store(self.memory.ready.len(), Ordering::Relaxed);
     }
 }

@@ -28,14 +28,25 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) struct Planned {
     pub(crate) decision: Decision,
     pub(crate) then: Then,
+    /// About what it takes, on the wire and in memory.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
 pub(crate) enum Then {
-    Accept { accept: Box<AcceptRest>, slot: Option<Slot> },
-    Claim { slot: Slot },
-    Append { answer: oneshot::Sender<Result<u32, AppendAnswer>> },
-    Cancel { answer: oneshot::Sender<Result<Option<mesh_api::execution::Invocation>, Problem>> },
+    Accept {
+        accept: Box<AcceptRest>,
+        slot: Option<Slot>,
+    },
+    Claim {
+        slot: Slot,
+    },
+    Append {
+        answer: oneshot::Sender<Result<u32, AppendAnswer>>,
+    },
+    Cancel {
+        answer: oneshot::Sender<Result<Option<mesh_api::execution::Invocation>, Problem>>,
+    },
     Expire,
 }
 
@@ -64,8 +75,13 @@ impl Batch {
     fn push(&mut self, decision: Decision, then: Then) {
         self.touched.insert(decision.id());
         self.records += decision.records.len();
-        self.bytes += estimate(&decision);
-        self.planned.push(Planned { decision, then });
+        let bytes = estimate(&decision);
+        self.bytes += bytes;
+        self.planned.push(Planned {
+            decision,
+            then,
+            bytes,
+        });
     }
 }
 
@@ -75,7 +91,9 @@ fn estimate(decision: &Decision) -> usize {
     for record in &decision.records {
         columns += match &record.fact {
             Fact::Begun(begun) => size(&begun.input),
-            Fact::Done(done) => done.input.as_ref().map_or(0, size) + done.output.as_ref().map_or(0, size),
+            Fact::Done(done) => {
+                done.input.as_ref().map_or(0, size) + done.output.as_ref().map_or(0, size)
+            }
             Fact::Ended(ended) => 2 * ended.output.as_ref().map_or(0, size),
             _ => 0,
         } + 256;
@@ -91,7 +109,10 @@ fn size(value: &serde_json::Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(size).sum::<usize>() + items.len(),
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() + size(value) + 6).sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| key.len() + size(value) + 6)
+            .sum(),
         _ => 8,
     }
 }
@@ -130,7 +151,13 @@ impl Lane {
     }
 
     async fn plan_append(&mut self, batch: &mut Batch, append: Append, now: Timestamp) {
-        let Append { id, epoch, after_seq, facts, answer } = append;
+        let Append {
+            id,
+            epoch,
+            after_seq,
+            facts,
+            answer,
+        } = append;
         let Some(open) = self.memory.open.get(&id) else {
             // Not open here: ended, or the shard moved. Both stop the worker.
             let _ = answer.send(Err(AppendAnswer::Stale));
@@ -161,7 +188,15 @@ impl Lane {
         facts: &[Fact],
     ) -> Result<u32, AppendAnswer> {
         let committed = match self.connection().await {
-            Ok(connection) => in_time(load::journal(connection, id, after_seq, i64::from(seq - after_seq))).await,
+            Ok(connection) => {
+                in_time(load::journal(
+                    connection,
+                    id,
+                    after_seq,
+                    i64::from(seq - after_seq),
+                ))
+                .await
+            }
             Err(error) => Err(error),
         };
         match committed {
@@ -189,14 +224,23 @@ impl Lane {
         if self.memory.ready.is_empty() || self.context.draining.is_cancelled() {
             return;
         }
-        let Self { memory, context, .. } = self;
+        let Self {
+            memory, context, ..
+        } = self;
         let room = BATCH_RECORDS_MAX.saturating_sub(batch.records);
         let open = &memory.open;
         memory.ready.take(room, |id| {
-            let Some(found) = open.get(&id).filter(|open| open.is_runnable(now) && !batch.touched.contains(&id)) else {
+            let Some(found) = open
+                .get(&id)
+                .filter(|open| open.is_runnable(now) && !batch.touched.contains(&id))
+            else {
                 return Take::Gone;
             };
-            let Some(slot) = context.slots.take(&found.meta.tenant, &found.meta.agent, found.concurrency()) else {
+            let Some(slot) =
+                context
+                    .slots
+                    .take(&found.meta.tenant, &found.meta.agent, found.concurrency())
+            else {
                 return Take::NoSlot;
             };
             let decision = decide::claim(&found.meta, &found.row, &context.holder, now);
@@ -207,31 +251,52 @@ impl Lane {
 
     fn plan_cancels(&mut self, batch: &mut Batch, now: Timestamp) {
         for _ in 0..self.cancels.len() {
-            let Some(cancel) = self.cancels.pop_front() else { break };
+            let Some(cancel) = self.cancels.pop_front() else {
+                break;
+            };
             if batch.touched.contains(&cancel.id) || batch.is_full() {
                 self.cancels.push_back(cancel);
                 continue;
             }
-            let Cancel { id, shard, tenant, actor, reason, answer } = cancel;
+            let Cancel {
+                id,
+                shard,
+                tenant,
+                actor,
+                reason,
+                answer,
+            } = cancel;
             if !self.shards.contains_key(&shard) {
                 let _ = answer.send(Err(moved()));
                 continue;
             }
-            match self.memory.open.get(&id).filter(|open| open.meta.tenant == tenant) {
-                Some(open) => batch.push(decide::cancel(&open.meta, &open.row, &actor, &reason, now), Then::Cancel { answer }),
+            match self
+                .memory
+                .open
+                .get(&id)
+                .filter(|open| open.meta.tenant == tenant)
+            {
+                Some(open) => batch.push(
+                    decide::cancel(&open.meta, &open.row, &actor, &reason, now),
+                    Then::Cancel { answer },
+                ),
                 None => drop(answer.send(Ok(None))),
             }
         }
     }
 
     async fn plan_accepts(&mut self, batch: &mut Batch, now: Timestamp) {
-        let Some(mut known) = self.known_keys().await else { return };
+        let Some(mut known) = self.known_keys().await else {
+            return;
+        };
         // No further than what was looked up.
         for _ in 0..BATCH_RECORDS_MAX {
             if batch.is_full() {
                 break;
             }
-            let Some(accept) = self.accepts.pop_front() else { break };
+            let Some(accept) = self.accepts.pop_front() else {
+                break;
+            };
             let accept = *accept;
             if accept.answer.is_closed() {
                 // Whoever asked gave up, and was never told that it is accepted.
@@ -254,21 +319,53 @@ impl Lane {
     }
 
     fn plan_accept(&mut self, batch: &mut Batch, accept: Accept, now: Timestamp) {
-        let Accept { meta, spec, answer, waiter, .. } = accept;
+        let Accept {
+            meta,
+            spec,
+            answer,
+            waiter,
+            ..
+        } = accept;
         let is_awake = meta.wake_at.is_none_or(|at| at <= now);
         let may_run = is_awake
             && !self.context.draining.is_cancelled()
-            && (self.memory.ready.is_empty() || !self.memory.ready.holds(&meta.tenant, &meta.agent));
-        let slot = may_run.then(|| self.context.slots.take(&meta.tenant, &meta.agent, meta.concurrency)).flatten();
-        let decision = decide::accept(Arc::new(meta), slot.as_ref().map(|_| &self.context.holder), now);
-        let rest = AcceptRest { spec, answer, waiter };
-        batch.push(decision, Then::Accept { accept: Box::new(rest), slot });
+            && (self.memory.ready.is_empty()
+                || !self.memory.ready.holds(&meta.tenant, &meta.agent));
+        let slot = may_run
+            .then(|| {
+                self.context
+                    .slots
+                    .take(&meta.tenant, &meta.agent, meta.concurrency)
+            })
+            .flatten();
+        let decision = decide::accept(
+            Arc::new(meta),
+            slot.as_ref().map(|_| &self.context.holder),
+            now,
+        );
+        let rest = AcceptRest {
+            spec,
+            answer,
+            waiter,
+        };
+        batch.push(
+            decision,
+            Then::Accept {
+                accept: Box::new(rest),
+                slot,
+            },
+        );
     }
 
     /// One look-up for all keys and given ids that wait; `None` if the database cannot be asked now.
     async fn known_keys(&mut self) -> Option<KnownKeys> {
         let (mut tenants, mut keys, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-        for accept in self.accepts.iter().take(BATCH_RECORDS_MAX).filter(|accept| is_keyed(accept)) {
+        for accept in self
+            .accepts
+            .iter()
+            .take(BATCH_RECORDS_MAX)
+            .filter(|accept| is_keyed(accept))
+        {
             if let Some(key) = &accept.meta.key {
                 tenants.push(accept.meta.tenant.to_string());
                 keys.push(key.clone());
@@ -297,10 +394,15 @@ impl Lane {
     async fn key_lookup_failed(&mut self, error: &sqlx::Error) {
         if super::write::is_data_error(error) {
             self.accepts.retain_mut(|accept| {
-                let bad = accept.meta.key.as_ref().is_some_and(|key| key.contains('\0'));
+                let bad = accept
+                    .meta
+                    .key
+                    .as_ref()
+                    .is_some_and(|key| key.contains('\0'));
                 if bad {
                     let (closed, _) = oneshot::channel();
-                    let problem = Problem::new(Code::RecordRefused, "idempotency_key holds U+0000").field("idempotency_key");
+                    let problem = Problem::new(Code::RecordRefused, "idempotency_key holds U+0000")
+                        .field("idempotency_key");
                     let _ = std::mem::replace(&mut accept.answer, closed).send(Err(problem));
                 }
                 !bad
@@ -343,12 +445,16 @@ impl KnownKeys {
     }
 
     fn pending(&self, accept: &Accept) -> bool {
-        accept.meta.key.as_ref().is_some_and(|key| self.pending.contains(&(accept.meta.tenant.clone(), key.clone())))
+        accept.meta.key.as_ref().is_some_and(|key| {
+            self.pending
+                .contains(&(accept.meta.tenant.clone(), key.clone()))
+        })
     }
 
     fn add_pending(&mut self, accept: &Accept) {
         if let Some(key) = &accept.meta.key {
-            self.pending.insert((accept.meta.tenant.clone(), key.clone()));
+            self.pending
+                .insert((accept.meta.tenant.clone(), key.clone()));
         }
     }
 }
@@ -356,11 +462,18 @@ impl KnownKeys {
 /// The first answer, where key or id was used before; 422 where it was used with another request.
 fn first_of(accept: &Accept, known: &KnownKeys) -> Option<Result<Accepted, Problem>> {
     let meta = &accept.meta;
-    let by_key = meta.key.as_ref().and_then(|key| known.keys.get(&(meta.tenant.clone(), key.clone())));
+    let by_key = meta
+        .key
+        .as_ref()
+        .and_then(|key| known.keys.get(&(meta.tenant.clone(), key.clone())));
     let by_id = known.ids.get(&meta.id).filter(|_| accept.id_is_given);
     let first = by_key.or(by_id)?;
     let is_same = first.request_hash == meta.request_hash && first.tenant == meta.tenant.as_str();
-    Some(if is_same { Ok(Accepted::Known(first.id)) } else { Err(key_reused(meta)) })
+    Some(if is_same {
+        Ok(Accepted::Known(first.id))
+    } else {
+        Err(key_reused(meta))
+    })
 }
 
 fn key_reused(meta: &crate::core::Meta) -> Problem {
@@ -369,9 +482,12 @@ fn key_reused(meta: &crate::core::Meta) -> Problem {
         None => ("invocation_id", meta.id.to_string()),
     };
     let value: String = value.chars().take(80).collect();
-    Problem::new(Code::KeyReused, format!("{field} `{value}` was used with another request"))
-        .field(field)
-        .next("use a new key for a new request")
+    Problem::new(
+        Code::KeyReused,
+        format!("{field} `{value}` was used with another request"),
+    )
+    .field(field)
+    .next("use a new key for a new request")
 }
 
 /// Kept here so that `apply` need not know the view.

@@ -76,7 +76,9 @@ impl Lane {
                     Err(error) => tracing::warn!(%error, "shards cannot be read; asking again"),
                 },
                 Err((Failure::Refused, error)) => return Written::Refused(error),
-                Err((Failure::Aborted, error)) => tracing::warn!(%error, "a batch was aborted; sending it again"),
+                Err((Failure::Aborted, error)) => {
+                    tracing::warn!(%error, "a batch was aborted; sending it again")
+                }
                 Err((Failure::Unknown, error)) => {
                     unknown = true;
                     tracing::warn!(%error, "the outcome of a batch is unknown; sending it again");
@@ -94,17 +96,20 @@ impl Lane {
         let mut fences: Vec<Fence> = Vec::new();
         for planned in group {
             let shard = planned.decision.meta.shard;
-            let place = fences.iter().position(|fence| fence.shard == shard.cast_signed()).unwrap_or_else(|| {
-                let owned = self.shards.get(&shard).copied().unwrap_or_default();
-                fences.push(Fence {
-                    shard: shard.cast_signed(),
-                    epoch: owned.epoch,
-                    batch: owned.batch,
-                    relayed: self.context.relayed.get(shard),
-                    feed: Vec::new(),
+            let place = fences
+                .iter()
+                .position(|fence| fence.shard == shard.cast_signed())
+                .unwrap_or_else(|| {
+                    let owned = self.shards.get(&shard).copied().unwrap_or_default();
+                    fences.push(Fence {
+                        shard: shard.cast_signed(),
+                        epoch: owned.epoch,
+                        batch: owned.batch,
+                        relayed: self.context.relayed.get(shard),
+                        feed: Vec::new(),
+                    });
+                    fences.len() - 1
                 });
-                fences.len() - 1
-            });
             for record in &planned.decision.records {
                 feed::pack(&mut fences[place].feed, planned.decision.id(), record.seq);
             }
@@ -121,8 +126,12 @@ impl Lane {
         at: chrono::DateTime<chrono::Utc>,
     ) -> Result<Vec<i16>, (Failure, sqlx::Error)> {
         // No connection: surely nothing was sent.
-        let connection = self.connection().await.map_err(|error| (Failure::Aborted, error))?;
-        match tokio::time::timeout(STATEMENT_DEADLINE, write(connection, fences, columns, at)).await {
+        let connection = self
+            .connection()
+            .await
+            .map_err(|error| (Failure::Aborted, error))?;
+        match tokio::time::timeout(STATEMENT_DEADLINE, write(connection, fences, columns, at)).await
+        {
             Ok(Ok(standing)) => Ok(standing),
             Ok(Err(error)) => Err((failure(&error), error)),
             Err(_) => Err((Failure::Unknown, sqlx::Error::PoolTimedOut)),
@@ -130,8 +139,16 @@ impl Lane {
     }
 
     /// The shards that are lost. One that was not returned is done if an earlier try of this very batch wrote it.
-    async fn missing(&mut self, fences: &[Fence], standing: &[i16], unknown: bool) -> Result<Vec<ShardId>, sqlx::Error> {
-        let missing: Vec<&Fence> = fences.iter().filter(|fence| !standing.contains(&fence.shard)).collect();
+    async fn missing(
+        &mut self,
+        fences: &[Fence],
+        standing: &[i16],
+        unknown: bool,
+    ) -> Result<Vec<ShardId>, sqlx::Error> {
+        let missing: Vec<&Fence> = fences
+            .iter()
+            .filter(|fence| !standing.contains(&fence.shard))
+            .collect();
         if missing.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,8 +171,9 @@ impl Lane {
 
     /// Splits off what belongs to shards that are gone; its callers hear that it moved.
     fn drop_lost(&mut self, group: Vec<Planned>) -> Vec<Planned> {
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|planned| self.shards.contains_key(&planned.decision.meta.shard));
+        let (kept, gone): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .partition(|planned| self.shards.contains_key(&planned.decision.meta.shard));
         for planned in gone {
             super::apply::answer_moved(planned.then);
         }
@@ -164,8 +182,12 @@ impl Lane {
 }
 
 /// A read on the lane's connection; without an answer the connection is to be dropped.
-pub(super) async fn in_time<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(STATEMENT_DEADLINE, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+pub(super) async fn in_time<T>(
+    read: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(STATEMENT_DEADLINE, read)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Our own batch, committed by a try whose answer was lost.
@@ -183,7 +205,9 @@ fn failure(error: &sqlx::Error) -> Failure {
             _ => Failure::Unknown,
         },
         // Ours, before anything was sent.
-        sqlx::Error::Encode(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::Aborted,
+        sqlx::Error::Encode(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            Failure::Aborted
+        }
         _ => Failure::Unknown,
     }
 }
@@ -191,9 +215,9 @@ fn failure(error: &sqlx::Error) -> Failure {
 /// Data exceptions (class 22) and violated constraints (class 23): the same statement would fail again.
 pub(super) fn is_data_error(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(database) => {
-            database.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
-        }
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| code.starts_with("22") || code.starts_with("23")),
         _ => false,
     }
 }

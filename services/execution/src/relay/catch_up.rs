@@ -45,8 +45,17 @@ impl Relay {
 
     async fn read_batches(&self, shard: ShardId, to: i64) -> Result<Vec<Committed>, sqlx::Error> {
         let after = self.marks.get(shard);
-        let rows = feed::batches(&self.pool, shard.cast_signed(), after, BATCHES.min(to - after)).await?;
-        let entries: Vec<_> = rows.iter().flat_map(|(_, entries)| entries.iter().copied()).collect();
+        let rows = feed::batches(
+            &self.pool,
+            shard.cast_signed(),
+            after,
+            BATCHES.min(to - after),
+        )
+        .await?;
+        let entries: Vec<_> = rows
+            .iter()
+            .flat_map(|(_, entries)| entries.iter().copied())
+            .collect();
         let mut ids: Vec<_> = entries.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -68,8 +77,12 @@ impl Relay {
             .map(|(batch, entries)| {
                 let mut committed: Vec<CommittedInvocation> = Vec::new();
                 for (id, seq) in entries {
-                    let Some((meta, summary)) = invocations.get(&id) else { continue };
-                    let record = records.get(&id).and_then(|list| list.iter().find(|record| record.seq == seq));
+                    let Some((meta, summary)) = invocations.get(&id) else {
+                        continue;
+                    };
+                    let record = records
+                        .get(&id)
+                        .and_then(|list| list.iter().find(|record| record.seq == seq));
                     match committed.iter_mut().find(|known| known.meta.id == id) {
                         Some(known) => known.records.extend(record.cloned()),
                         None => committed.push(CommittedInvocation {
@@ -79,7 +92,12 @@ impl Relay {
                         }),
                     }
                 }
-                Committed { shard, batch, invocations: committed }
+                Committed {
+                    shard,
+                    batch,
+                    bytes: 0,
+                    invocations: committed,
+                }
             })
             .collect())
     }

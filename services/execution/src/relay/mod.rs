@@ -3,12 +3,14 @@
 
 mod catch_up;
 mod publish;
+mod summarise;
 
 pub(crate) use publish::{FEED, TO_BATCH};
+pub(crate) use summarise::Deferred;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh_api::journal::Record;
@@ -21,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::core::Meta;
 use crate::core::summary::Summary;
 use crate::shards::{SHARDS, ShardId};
-use crate::store::summary::{SummaryWrite, upsert};
 
 /// Least time between two passes: many small batches become few messages and one statement.
 const PASS_INTERVAL: Duration = Duration::from_millis(20);
@@ -30,7 +31,8 @@ const PASS_BATCHES_MAX: usize = 512;
 /// Invocations of one pass, as they are written in one statement.
 const PASS_INVOCATIONS_MAX: usize = 8_192;
 /// Batches that wait in memory; past it the feed table is read.
-pub(crate) const QUEUE_BATCHES: usize = 4_096;
+const QUEUE_BATCHES: usize = 4_096;
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// One committed batch of one shard, in order of the commit.
@@ -38,6 +40,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Committed {
     pub(crate) shard: ShardId,
     pub(crate) batch: i64,
+    /// About what it holds in memory.
+    pub(crate) bytes: usize,
     pub(crate) invocations: Vec<CommittedInvocation>,
 }
 
@@ -47,6 +51,40 @@ pub(crate) struct CommittedInvocation {
     pub(crate) records: Vec<Record>,
     /// `None`: nothing that a list shows has changed.
     pub(crate) summary: Option<Summary>,
+}
+
+/// The way from the lanes to the relay, bounded in batches and bytes: what does not fit is read from the feed.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    sender: mpsc::Sender<Committed>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Outbox {
+    /// With the end for [`Relay`], and the bytes that wait between the two.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Committed>, Arc<AtomicUsize>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+        let bytes: Arc<AtomicUsize> = Arc::default();
+        (
+            Self {
+                sender,
+                bytes: Arc::clone(&bytes),
+            },
+            receiver,
+            bytes,
+        )
+    }
+
+    pub(crate) fn offer(&self, batch: Committed) {
+        let bytes = batch.bytes;
+        if self.bytes.load(Ordering::Relaxed) >= QUEUE_BYTES {
+            return;
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.sender.try_send(batch).is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// How far each shard is committed here and relayed.
@@ -84,12 +122,16 @@ pub(crate) struct Relay {
     pub(crate) pool: PgPool,
     pub(crate) marks: Arc<Marks>,
     pub(crate) committed: mpsc::Receiver<Committed>,
+    /// Of all that waits in `committed`.
+    pub(crate) queued: Arc<AtomicUsize>,
     pub(crate) adopted: mpsc::UnboundedReceiver<Adopted>,
     pub(crate) stop: CancellationToken,
     /// Feed of each shard, as of its adoption.
     pub(crate) feeds: HashMap<ShardId, Arc<str>>,
     /// When each shard's mark was last published.
     pub(crate) marked: HashMap<ShardId, tokio::time::Instant>,
+    /// Summaries of open invocations that are not written yet.
+    pub(crate) deferred: Deferred,
 }
 
 /// What one pass tells of one invocation.
@@ -107,15 +149,23 @@ impl Relay {
     /// Ends once it is stopped and has relayed what is queued.
     pub(crate) async fn run(mut self) {
         loop {
+            let due = self.deferred.due();
             let first = tokio::select! {
                 biased;
                 adopted = self.adopted.recv() => match adopted {
                     Some(adopted) => { self.adopt(adopted).await; continue; }
                     None => self.committed.recv().await,
                 },
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await }, if due.is_some() => {
+                    self.write_deferred().await;
+                    continue;
+                }
                 committed = self.committed.recv() => committed,
             };
-            let Some(first) = first else { return };
+            let Some(first) = first else {
+                self.write_deferred().await;
+                return;
+            };
             let next_pass = tokio::time::Instant::now() + PASS_INTERVAL;
             // A takeover that was committed before this batch comes first.
             while let Ok(adopted) = self.adopted.try_recv() {
@@ -130,6 +180,8 @@ impl Relay {
                 told += batch.invocations.len();
                 batches.push(batch);
             }
+            let bytes = batches.iter().map(|batch| batch.bytes).sum();
+            self.queued.fetch_sub(bytes, Ordering::Relaxed);
             self.pass(batches).await;
             if !self.stop.is_cancelled() {
                 tokio::time::sleep_until(next_pass).await;
@@ -141,16 +193,25 @@ impl Relay {
         self.marks.set(adopted.shard, adopted.relayed);
         self.feeds.insert(adopted.shard, adopted.feed_id);
         if adopted.batch > adopted.relayed {
-            tracing::info!(shard = adopted.shard, from = adopted.relayed, to = adopted.batch, "relaying what the last owner left");
+            tracing::info!(
+                shard = adopted.shard,
+                from = adopted.relayed,
+                to = adopted.batch,
+                "relaying what the last owner left"
+            );
             self.catch_up(adopted.shard, adopted.batch).await;
         }
+        self.summarise_open(adopted.shard, adopted.batch).await;
     }
 
     async fn pass(&mut self, batches: Vec<Committed>) {
         let mut contiguous: Vec<Committed> = Vec::with_capacity(batches.len());
         let mut reached: HashMap<ShardId, i64> = HashMap::new();
         for batch in batches {
-            let last = reached.get(&batch.shard).copied().unwrap_or_else(|| self.marks.get(batch.shard));
+            let last = reached
+                .get(&batch.shard)
+                .copied()
+                .unwrap_or_else(|| self.marks.get(batch.shard));
             if batch.batch <= last {
                 continue;
             }
@@ -206,43 +267,6 @@ impl Relay {
         for (shard, batch) in reached {
             self.marks.set(shard, batch);
             self.publish_mark(shard, batch).await;
-        }
-    }
-
-    /// Tried until it is written: a list that forgets would be noticed by nobody. `false`: stopped before.
-    async fn summarise(&self, told: &[Told]) -> bool {
-        let rows: Vec<SummaryWrite<'_>> = told
-            .iter()
-            .filter_map(|told| {
-                let summary = told.summary.as_ref()?;
-                Some(SummaryWrite { meta: &told.meta, summary, batch: told.to, ordinal: told.ordinal })
-            })
-            .collect();
-        if rows.is_empty() {
-            return true;
-        }
-        while let Err(error) = upsert(&self.pool, &rows).await {
-            if !mesh_store::is_transient(&error) {
-                // A row that Postgres refuses would stop all lists: leave it out and say so.
-                tracing::error!(%error, rows = rows.len(), "summaries are refused; writing them one by one");
-                self.summarise_each(&rows).await;
-                return true;
-            }
-            tracing::warn!(%error, "summaries cannot be written; trying again");
-            if self.stop.is_cancelled() {
-                return false;
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        true
-    }
-
-    async fn summarise_each(&self, rows: &[SummaryWrite<'_>]) {
-        for row in rows {
-            let alone = SummaryWrite { meta: row.meta, summary: row.summary, batch: row.batch, ordinal: row.ordinal };
-            if let Err(error) = upsert(&self.pool, &[alone]).await {
-                tracing::error!(%error, invocation = %row.meta.id, "its summary is refused; it is missing in lists");
-            }
         }
     }
 }

@@ -70,19 +70,31 @@ impl Relay {
         headers.insert(SHARD, meta.shard.to_string());
         headers.insert(FROM_BATCH, told.from.to_string());
         headers.insert(TO_BATCH, told.to.to_string());
-        let subject = Subject::Journal { tenant: meta.tenant.clone(), invocation: meta.id };
+        let subject = Subject::Journal {
+            tenant: meta.tenant.clone(),
+            invocation: meta.id,
+        };
         let payload = serde_json::to_vec(&page).unwrap_or_default();
-        if let Err(error) = self.bus.publish_with(&subject, headers, payload.into()).await {
+        if let Err(error) = self
+            .bus
+            .publish_with(&subject, headers, payload.into())
+            .await
+        {
             tracing::warn!(%error, invocation = %meta.id, "its records are not in JOURNAL; readers take them from the feed");
         }
     }
 
     /// Sends the result where the caller asked for it, and a dead end to the dead letters.
     async fn publish_end(&self, told: &Told) -> bool {
-        let Some((ended, record)) = told.records.iter().rev().find_map(|record| match &record.fact {
-            Fact::Ended(ended) => Some((ended, record)),
-            _ => None,
-        }) else {
+        let Some((ended, record)) =
+            told.records
+                .iter()
+                .rev()
+                .find_map(|record| match &record.fact {
+                    Fact::Ended(ended) => Some((ended, record)),
+                    _ => None,
+                })
+        else {
             return false;
         };
         let meta = &told.meta;
@@ -101,7 +113,9 @@ impl Relay {
         if ended.outcome == Outcome::Dead {
             self.publish_dead(meta, &row).await;
         }
-        let Some(reply_to) = &meta.reply_to else { return false };
+        let Some(reply_to) = &meta.reply_to else {
+            return false;
+        };
         match mesh_types::subject::parse_reply_to(reply_to, &meta.tenant) {
             Ok(subject) => {
                 let payload = serde_json::to_vec(&view_ended(meta, &row)).unwrap_or_default();
@@ -110,7 +124,11 @@ impl Relay {
                     headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
                     headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());
                 }
-                if let Err(error) = self.bus.publish_with(&subject, headers, payload.into()).await {
+                if let Err(error) = self
+                    .bus
+                    .publish_with(&subject, headers, payload.into())
+                    .await
+                {
                     tracing::warn!(%error, invocation = %meta.id, "its result could not be sent to reply_to");
                 }
             }
@@ -121,18 +139,31 @@ impl Relay {
     }
 
     async fn publish_dead(&self, meta: &Meta, row: &EndRow) {
-        let Ok(origin) = "invocation".parse::<Token>() else { return };
-        let subject = Subject::Dead { tenant: meta.tenant.clone(), origin };
+        let Ok(origin) = "invocation".parse::<Token>() else {
+            return;
+        };
+        let subject = Subject::Dead {
+            tenant: meta.tenant.clone(),
+            origin,
+        };
         let payload = serde_json::to_vec(&view_ended(meta, row)).unwrap_or_default();
         let id = meta.id.to_string();
-        if let Err(error) = self.bus.publish_durable(&subject, &id, Headers::new(), payload.into()).await {
+        if let Err(error) = self
+            .bus
+            .publish_durable(&subject, &id, Headers::new(), payload.into())
+            .await
+        {
             tracing::error!(%error, invocation = %meta.id, "not in DEAD_LETTERS; it stands in the table");
         }
     }
 
     pub(super) async fn publish_mark(&mut self, shard: ShardId, batch: i64) {
         let now = tokio::time::Instant::now();
-        if self.marked.get(&shard).is_some_and(|last| now.duration_since(*last) < MARK_EVERY) {
+        if self
+            .marked
+            .get(&shard)
+            .is_some_and(|last| now.duration_since(*last) < MARK_EVERY)
+        {
             return;
         }
         self.marked.insert(shard, now);
@@ -143,6 +174,13 @@ impl Relay {
             headers.insert(FEED, feed_id);
         }
         // Lost marks only make the check of a takeover weaker for a second.
-        let _ = self.bus.publish_with(&Subject::JournalMark { shard }, headers, bytes::Bytes::new()).await;
+        let _ = self
+            .bus
+            .publish_with(
+                &Subject::JournalMark { shard },
+                headers,
+                bytes::Bytes::new(),
+            )
+            .await;
     }
 }

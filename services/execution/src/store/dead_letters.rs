@@ -45,7 +45,12 @@ pub(crate) async fn insert_poison(
     .map(drop)
 }
 
-/// Newest first; one more than `limit`.
+/// What a list shows of a message: many of them must fit into one answer.
+const LIST_MESSAGE_BYTES: i32 = 4 * 1024;
+/// What one dead letter shows of it; escaped or in hexadecimal it still fits into an answer.
+const MESSAGE_BYTES: i32 = 1024 * 1024 + 1024;
+
+/// Newest first; of long messages the beginning. One more than `limit`.
 pub(crate) async fn list(
     db: impl PgExecutor<'_>,
     after: Option<DeadLetterId>,
@@ -53,7 +58,8 @@ pub(crate) async fn list(
     limit: u32,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
     let rows: Vec<DeadRow> = sqlx::query_as(
-        "SELECT id, tenant, origin, reason, invocation, subject, message, created_at, settled
+        "SELECT id, tenant, origin, reason, invocation, subject, substring(message FROM 1 FOR $4) AS message, created_at,
+             settled
          FROM execution.dead_letter
          WHERE tenant = current_setting('mesh.tenant', true) AND ($1::uuid IS NULL OR id < $1)
              AND ($2 OR settled IS NULL)
@@ -62,17 +68,23 @@ pub(crate) async fn list(
     .bind(after.map(IdExt::to_uuid))
     .bind(all)
     .bind(i64::from(limit) + 1)
+    .bind(LIST_MESSAGE_BYTES)
     .fetch_all(db)
     .await?;
     rows.into_iter().map(DeadRow::parse).collect()
 }
 
-pub(crate) async fn get(db: impl PgExecutor<'_>, id: DeadLetterId) -> Result<Option<DeadLetter>, sqlx::Error> {
+pub(crate) async fn get(
+    db: impl PgExecutor<'_>,
+    id: DeadLetterId,
+) -> Result<Option<DeadLetter>, sqlx::Error> {
     let row: Option<DeadRow> = sqlx::query_as(
-        "SELECT id, tenant, origin, reason, invocation, subject, message, created_at, settled
+        "SELECT id, tenant, origin, reason, invocation, subject, substring(message FROM 1 FOR $2) AS message, created_at,
+             settled
          FROM execution.dead_letter WHERE id = $1",
     )
     .bind(id.to_uuid())
+    .bind(MESSAGE_BYTES)
     .fetch_optional(db)
     .await?;
     row.map(DeadRow::parse).transpose()
@@ -98,7 +110,8 @@ pub(crate) async fn settle(
 
 impl DeadRow {
     fn parse(self) -> Result<DeadLetter, sqlx::Error> {
-        let bad = |what: &str| sqlx::Error::Decode(format!("dead letter {}: {what}", self.id).into());
+        let bad =
+            |what: &str| sqlx::Error::Decode(format!("dead letter {}: {what}", self.id).into());
         Ok(DeadLetter {
             id: DeadLetterId::from_uuid(self.id),
             tenant: self.tenant.parse().map_err(|_| bad("tenant"))?,
@@ -113,10 +126,13 @@ impl DeadRow {
     }
 }
 
-/// Text where it is UTF-8, else `hex:` and its bytes.
+/// Text where it is UTF-8 (as far as it was cut), else `hex:` and its bytes.
 fn readable(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
+        Err(error) if error.error_len().is_none() => {
+            String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned()
+        }
         Err(_) => format!("hex:{}", hex::encode(bytes)),
     }
 }

@@ -24,7 +24,10 @@ pub(crate) fn unpack(entries: &[u8]) -> Vec<(InvocationId, u32)> {
         .map(|entry| {
             let (id, seq) = entry.split_at(16);
             let id = u128::from_be_bytes(id.try_into().unwrap_or_default());
-            (InvocationId::from_u128(id), u32::from_be_bytes(seq.try_into().unwrap_or_default()))
+            (
+                InvocationId::from_u128(id),
+                u32::from_be_bytes(seq.try_into().unwrap_or_default()),
+            )
         })
         .collect()
 }
@@ -44,7 +47,10 @@ pub(crate) async fn batches(
     .bind(limit)
     .fetch_all(pool)
     .await?;
-    Ok(rows.into_iter().map(|(batch, entries)| (batch, unpack(&entries))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(batch, entries)| (batch, unpack(&entries)))
+        .collect())
 }
 
 /// The named records, by invocation, each list in order of seq.
@@ -53,7 +59,10 @@ pub(crate) async fn records(
     entries: &[(InvocationId, u32)],
 ) -> Result<BTreeMap<InvocationId, Vec<Record>>, sqlx::Error> {
     let ids: Vec<_> = entries.iter().map(|(id, _)| id.to_uuid()).collect();
-    let seqs: Vec<_> = entries.iter().map(|(_, seq)| i32::try_from(*seq).unwrap_or(i32::MAX)).collect();
+    let seqs: Vec<_> = entries
+        .iter()
+        .map(|(_, seq)| i32::try_from(*seq).unwrap_or(i32::MAX))
+        .collect();
     let rows: Vec<body::RecordRow> = sqlx::query_as(
         "SELECT r.invocation, r.seq, r.epoch, r.at, r.body, r.body_hash
          FROM unnest($1::uuid[], $2::int4[]) AS e(id, seq)
@@ -79,7 +88,10 @@ mod tests {
 
     #[test]
     fn entries_survive_packing() {
-        let list = vec![(InvocationId::from_u128(7), 1), (InvocationId::from_u128(u128::MAX), u32::MAX)];
+        let list = vec![
+            (InvocationId::from_u128(7), 1),
+            (InvocationId::from_u128(u128::MAX), u32::MAX),
+        ];
         let mut bytes = vec![];
         for (id, seq) in &list {
             pack(&mut bytes, *id, *seq);

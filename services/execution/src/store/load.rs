@@ -12,17 +12,23 @@ use crate::core::{Meta, OpenRow};
 
 /// The open invocations of a shard, oldest first. One that cannot be read is left out with an error in the log: it must
 /// not keep the others from running.
-pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
-    let rows: Vec<InvocationRow> =
-        sqlx::query_as(AssertSqlSafe(format!("{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.invocation")))
-            .bind(shard)
-            .fetch_all(connection)
-            .await?;
+pub(crate) async fn open(
+    connection: &mut PgConnection,
+    shard: i16,
+) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
+    let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!(
+        "{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.invocation"
+    )))
+    .bind(shard)
+    .fetch_all(connection)
+    .await?;
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         match row.parse() {
             Ok((meta, Phase::Open(row))) => open.push((meta, row)),
-            Ok((meta, Phase::Ended(_))) => tracing::error!(invocation = %meta.id, "it is open and ended"),
+            Ok((meta, Phase::Ended(_))) => {
+                tracing::error!(invocation = %meta.id, "it is open and ended")
+            }
             Err(error) => tracing::error!(%error, shard, "an open invocation cannot be run"),
         }
     }
@@ -39,6 +45,29 @@ pub(crate) async fn journal(
     let rows: Vec<RecordRow> = sqlx::query_as(
         "SELECT invocation, seq, epoch, at, body, body_hash FROM execution.record
          WHERE invocation = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+    )
+    .bind(id.to_uuid())
+    .bind(i32::try_from(after).unwrap_or(i32::MAX))
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        records.push(body::to_record(connection, row).await?);
+    }
+    Ok(records)
+}
+
+/// Records of the steps above `after`, at most `limit`, in order of seq.
+pub(crate) async fn steps(
+    connection: &mut PgConnection,
+    id: InvocationId,
+    after: u32,
+    limit: i64,
+) -> Result<Vec<Record>, sqlx::Error> {
+    let rows: Vec<RecordRow> = sqlx::query_as(
+        "SELECT invocation, seq, epoch, at, body, body_hash FROM execution.record
+         WHERE invocation = $1 AND step > $2 ORDER BY seq LIMIT $3",
     )
     .bind(id.to_uuid())
     .bind(i32::try_from(after).unwrap_or(i32::MAX))

@@ -74,15 +74,23 @@ pub(crate) async fn invocations(
     ids: &[InvocationId],
 ) -> Result<Vec<(Meta, Phase)>, sqlx::Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.to_uuid()).collect();
-    let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!("{SELECT_INVOCATION} WHERE i.id = ANY($1)")))
-        .bind(ids)
-        .fetch_all(db)
-        .await?;
+    let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!(
+        "{SELECT_INVOCATION} WHERE i.id = ANY($1)"
+    )))
+    .bind(ids)
+    .fetch_all(db)
+    .await?;
     rows.into_iter().map(InvocationRow::parse).collect()
 }
 
-pub(crate) async fn invocation(db: impl PgExecutor<'_>, id: InvocationId) -> Result<Option<Invocation>, sqlx::Error> {
-    Ok(invocations(db, &[id]).await?.pop().map(|(meta, phase)| view(&meta, &phase)))
+pub(crate) async fn invocation(
+    db: impl PgExecutor<'_>,
+    id: InvocationId,
+) -> Result<Option<Invocation>, sqlx::Error> {
+    Ok(invocations(db, &[id])
+        .await?
+        .pop()
+        .map(|(meta, phase)| view(&meta, &phase)))
 }
 
 pub(crate) fn view(meta: &Meta, phase: &Phase) -> Invocation {
@@ -112,7 +120,11 @@ impl InvocationRow {
             created_at: self.created_at.into(),
             deadline_at: self.deadline_at.map(Timestamp::from),
             wake_at: self.wake_at.map(Timestamp::from),
-            request_hash: self.request_hash.as_slice().try_into().map_err(|_| bad("request_hash"))?,
+            request_hash: self
+                .request_hash
+                .as_slice()
+                .try_into()
+                .map_err(|_| bad("request_hash"))?,
             reply_to: self.reply_to,
             actor: self.actor,
             input: serde_json::from_slice(&self.input).map_err(|_| bad("input"))?,
@@ -123,18 +135,30 @@ impl InvocationRow {
     fn phase(&self) -> Result<Phase, sqlx::Error> {
         let bad = |what: &str| unreadable(self.id, what);
         let seq = self.seq.ok_or_else(|| bad("seq"))?.cast_unsigned();
-        let (Some(outcome), Some(epoch), Some(ended_at)) = (&self.outcome, self.ended_epoch, self.ended_at) else {
+        let (Some(outcome), Some(epoch), Some(ended_at)) =
+            (&self.outcome, self.ended_epoch, self.ended_at)
+        else {
             let state = match (&self.node, self.incarnation) {
-                (Some(node), Some(incarnation)) => {
-                    RunState::Running(Holder { node: node.as_str().into(), incarnation: incarnation.cast_unsigned() })
-                }
+                (Some(node), Some(incarnation)) => RunState::Running(Holder {
+                    node: node.as_str().into(),
+                    incarnation: incarnation.cast_unsigned(),
+                }),
                 _ => RunState::Queued,
             };
-            let epoch = self.open_epoch.ok_or_else(|| bad("neither open nor ended"))?.cast_unsigned();
+            let epoch = self
+                .open_epoch
+                .ok_or_else(|| bad("neither open nor ended"))?
+                .cast_unsigned();
             let started_at = self.open_started_at.map(Timestamp::from);
-            return Ok(Phase::Open(OpenRow { state, epoch, seq, started_at }));
+            return Ok(Phase::Open(OpenRow {
+                state,
+                epoch,
+                seq,
+                started_at,
+            }));
         };
-        let outcome: Outcome = serde_json::from_value(outcome.clone().into()).map_err(|_| bad("outcome"))?;
+        let outcome: Outcome =
+            serde_json::from_value(outcome.clone().into()).map_err(|_| bad("outcome"))?;
         let error: Option<Problem> = match &self.error {
             Some(bytes) => Some(serde_json::from_slice(bytes).map_err(|_| bad("error"))?),
             None => None,
@@ -163,5 +187,11 @@ impl InvocationRow {
 }
 
 fn unreadable(id: Uuid, what: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("invocation {} cannot be read: {what}", InvocationId::from_uuid(id)).into())
+    sqlx::Error::Decode(
+        format!(
+            "invocation {} cannot be read: {what}",
+            InvocationId::from_uuid(id)
+        )
+        .into(),
+    )
 }

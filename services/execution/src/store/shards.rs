@@ -13,12 +13,17 @@ pub(crate) struct ShardRow {
 }
 
 pub(crate) async fn all(db: impl PgExecutor<'_>) -> Result<Vec<ShardRow>, sqlx::Error> {
-    sqlx::query_as("SELECT id, owner, epoch, batch, beat, relayed_batch FROM execution.shard ORDER BY id")
-        .fetch_all(db)
-        .await
+    sqlx::query_as(
+        "SELECT id, owner, epoch, batch, beat, relayed_batch FROM execution.shard ORDER BY id",
+    )
+    .fetch_all(db)
+    .await
 }
 
-pub(crate) async fn some(db: impl PgExecutor<'_>, ids: &[i16]) -> Result<Vec<ShardRow>, sqlx::Error> {
+pub(crate) async fn some(
+    db: impl PgExecutor<'_>,
+    ids: &[i16],
+) -> Result<Vec<ShardRow>, sqlx::Error> {
     sqlx::query_as("SELECT id, owner, epoch, batch, beat, relayed_batch FROM execution.shard WHERE id = ANY($1)")
         .bind(ids)
         .fetch_all(db)
@@ -26,7 +31,11 @@ pub(crate) async fn some(db: impl PgExecutor<'_>, ids: &[i16]) -> Result<Vec<Sha
 }
 
 /// Takes the shard if nothing of it changed since `seen`. Waits for a batch in flight and then misses.
-pub(crate) async fn take(db: impl PgExecutor<'_>, seen: &ShardRow, owner: &str) -> Result<Option<ShardRow>, sqlx::Error> {
+pub(crate) async fn take(
+    db: impl PgExecutor<'_>,
+    seen: &ShardRow,
+    owner: &str,
+) -> Result<Option<ShardRow>, sqlx::Error> {
     sqlx::query_as(
         "UPDATE execution.shard SET owner = $1, epoch = epoch + 1
          WHERE id = $2 AND owner = $3 AND epoch = $4 AND batch = $5 AND beat = $6
@@ -88,15 +97,19 @@ pub(crate) async fn hand_over(
 }
 
 pub(crate) async fn feed_id(db: impl PgExecutor<'_>) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar("SELECT feed_id FROM execution.installation").fetch_one(db).await
+    sqlx::query_scalar("SELECT feed_id FROM execution.installation")
+        .fetch_one(db)
+        .await
 }
 
 /// Starts a new feed in place of `old`; answers the feed's id, also if somebody else was first.
 pub(crate) async fn new_feed(pool: &sqlx::PgPool, old: &str) -> Result<String, sqlx::Error> {
-    sqlx::query("UPDATE execution.installation SET feed_id = gen_random_uuid()::text WHERE feed_id = $1")
-        .bind(old)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "UPDATE execution.installation SET feed_id = gen_random_uuid()::text WHERE feed_id = $1",
+    )
+    .bind(old)
+    .execute(pool)
+    .await?;
     feed_id(pool).await
 }
 
@@ -104,7 +117,11 @@ pub(crate) async fn ensure_partitions(
     db: impl PgExecutor<'_>,
     at: chrono::DateTime<chrono::Utc>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT execution.ensure_partitions($1)").bind(at).execute(db).await.map(drop)
+    sqlx::query("SELECT execution.ensure_partitions($1)")
+        .bind(at)
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 /// The shard that an invocation was accepted into.

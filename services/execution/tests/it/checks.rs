@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mesh_api::PageQuery;
 use mesh_api::execution::{
-    Counts, FeedRequest, Invocation, InvocationCounts, InvocationFeed, InvocationFilter, InvocationGet, InvocationList,
-    InvocationRequest, ListRequest,
+    Counts, FeedRequest, Invocation, InvocationCounts, InvocationFeed, InvocationFilter,
+    InvocationGet, InvocationList, InvocationRequest, ListRequest,
 };
 use mesh_api::journal::{Fact, JournalPage, Record};
 use mesh_testkit::wait_until;
@@ -17,14 +17,19 @@ impl Mesh {
     /// of the tenant `default`. Answers how many there are.
     pub(crate) async fn check(&self) -> usize {
         wait_until(SOON, || async {
-            let status = self.ask::<mesh_api::execution::ExecutionStatus>(mesh_api::execution::Empty {}).await;
+            let status = self
+                .ask::<mesh_api::execution::ExecutionStatus>(mesh_api::execution::Empty {})
+                .await;
             status.is_ok_and(|status| status.relayed)
         })
         .await;
         let listed = self.list_all().await;
         let mut counted = Counts::default();
         for summary in &listed {
-            let read = self.ask::<InvocationGet>(InvocationRequest { id: summary.id }).await.unwrap();
+            let read = self
+                .ask::<InvocationGet>(InvocationRequest { id: summary.id })
+                .await
+                .unwrap();
             let records = self.journal(&read).await;
             assert_is_gapless(&read, &records);
             assert_follows_from_journal(&read, &records);
@@ -32,10 +37,19 @@ impl Mesh {
             counted.all += 1;
             *state_of(&mut counted, &read) += 1;
         }
-        let counts = self.ask::<InvocationCounts>(InvocationFilter::default()).await.unwrap();
+        let counts = self
+            .ask::<InvocationCounts>(InvocationFilter::default())
+            .await
+            .unwrap();
         assert_eq!(counts, counted);
-        let rows = self.count("SELECT count(*) FROM execution.invocation WHERE tenant = 'default'").await;
-        assert_eq!(rows, i64::try_from(listed.len()).unwrap(), "every invocation is listed");
+        let rows = self
+            .count("SELECT count(*) FROM execution.invocation WHERE tenant = 'default'")
+            .await;
+        assert_eq!(
+            rows,
+            i64::try_from(listed.len()).unwrap(),
+            "every invocation is listed"
+        );
         listed.len()
     }
 
@@ -43,8 +57,14 @@ impl Mesh {
         let mut all = Vec::new();
         let mut after = None;
         loop {
-            let page = PageQuery { limit: Some(50), after };
-            let request = ListRequest { filter: InvocationFilter::default(), page };
+            let page = PageQuery {
+                limit: Some(50),
+                after,
+            };
+            let request = ListRequest {
+                filter: InvocationFilter::default(),
+                page,
+            };
             let page = self.ask::<InvocationList>(request).await.unwrap();
             all.extend(page.items);
             after = page.next;
@@ -59,7 +79,10 @@ impl Mesh {
         let mut records: Vec<Record> = Vec::new();
         loop {
             let after_seq = records.last().map_or(0, |record| record.seq);
-            let request = FeedRequest { invocation: invocation.id, after_seq };
+            let request = FeedRequest {
+                invocation: invocation.id,
+                after_seq,
+            };
             let page: JournalPage = self.ask::<InvocationFeed>(request).await.unwrap();
             records.extend(page.records);
             if !page.more {
@@ -73,23 +96,41 @@ fn assert_is_gapless(invocation: &Invocation, records: &[Record]) {
     for (n, record) in records.iter().enumerate() {
         assert_eq!(record.seq as usize, n + 1, "{records:#?}");
     }
-    assert!(records.windows(2).all(|pair| pair[0].epoch <= pair[1].epoch), "{records:#?}");
+    assert!(
+        records
+            .windows(2)
+            .all(|pair| pair[0].epoch <= pair[1].epoch),
+        "{records:#?}"
+    );
     assert!(matches!(records[0].fact, Fact::Accepted(_)));
-    let ends = records.iter().filter(|record| matches!(record.fact, Fact::Ended(_))).count();
-    assert_eq!(ends, usize::from(invocation.state.is_ended()), "{records:#?}");
+    let ends = records
+        .iter()
+        .filter(|record| matches!(record.fact, Fact::Ended(_)))
+        .count();
+    assert_eq!(
+        ends,
+        usize::from(invocation.state.is_ended()),
+        "{records:#?}"
+    );
     let mut done: BTreeMap<u32, usize> = BTreeMap::new();
     for record in records {
         if let Fact::Done(step) = &record.fact {
             *done.entry(step.step).or_default() += 1;
         }
     }
-    assert!(done.values().all(|times| *times == 1), "a step is recorded once: {records:#?}");
+    assert!(
+        done.values().all(|times| *times == 1),
+        "a step is recorded once: {records:#?}"
+    );
 }
 
 fn assert_follows_from_journal(invocation: &Invocation, records: &[Record]) {
     let last = records.last().unwrap();
     assert_eq!(invocation.cursor, last.seq);
-    let claims = records.iter().filter(|record| matches!(record.fact, Fact::Claimed(_))).count();
+    let claims = records
+        .iter()
+        .filter(|record| matches!(record.fact, Fact::Claimed(_)))
+        .count();
     match &last.fact {
         Fact::Ended(ended) => {
             assert_eq!(invocation.state, ended.outcome.into());
@@ -104,8 +145,26 @@ fn assert_follows_from_journal(invocation: &Invocation, records: &[Record]) {
 
 fn assert_summary_equals(summary: &Invocation, read: &Invocation) {
     let short = |invocation: &Invocation| {
-        let Invocation { id, state, attempt, created_at, started_at, ended_at, usage, .. } = invocation.clone();
-        (id, state, attempt, created_at, started_at, ended_at, usage, invocation.provider.clone())
+        let Invocation {
+            id,
+            state,
+            attempt,
+            created_at,
+            started_at,
+            ended_at,
+            usage,
+            ..
+        } = invocation.clone();
+        (
+            id,
+            state,
+            attempt,
+            created_at,
+            started_at,
+            ended_at,
+            usage,
+            invocation.provider.clone(),
+        )
     };
     assert_eq!(short(summary), short(read));
     assert_eq!(summary.error.is_some(), read.error.is_some());

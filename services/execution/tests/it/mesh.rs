@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_api::execution::{
-    Empty, ExecutionStatus, ExecutionStatusView, Invocation, InvocationGet, InvocationRequest, InvokeRequest,
+    Empty, ExecutionStatus, ExecutionStatusView, Invocation, InvocationGet, InvocationRequest,
+    InvokeRequest,
 };
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::{Bus, BusOptions, Headers, ServiceHandle, Stored, topology};
@@ -42,13 +43,28 @@ impl Mesh {
         let bus = connect(&nats).await;
         bus.apply_topology(&topology::standard()).await.unwrap();
         let world = Arc::new(World::default());
-        world.publish("default", "noop", &json!({"runtime": "noop", "limits": {"concurrency": 64}}));
+        world.publish(
+            "default",
+            "noop",
+            &json!({"runtime": "noop", "limits": {"concurrency": 64}}),
+        );
         world.publish("default", "talker", &talker("fast", 64));
         world.publish("default", "slow", &talker(SLOW, 64));
         world.publish("default", "narrow", &talker(SLOW, 2));
         let services = world.serve(&bus).await;
-        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(4).connect_lazy(&database_url).unwrap();
-        Self { nats, database_url, bus, pool, world, _services: services, _database: database }
+        let pool = sqlx::postgres::PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy(&database_url)
+            .unwrap();
+        Self {
+            nats,
+            database_url,
+            bus,
+            pool,
+            world,
+            _services: services,
+            _database: database,
+        }
     }
 
     /// With one process, which owns every shard.
@@ -66,12 +82,16 @@ impl Mesh {
     /// Waits until each process owns so many shards.
     pub(crate) async fn owned_by(&self, wanted: &[(&str, i64)]) {
         wait_until(SOON, || async {
-            let owners: Vec<(String, i64)> =
-                sqlx::query_as("SELECT owner, count(*) FROM execution.shard GROUP BY owner ORDER BY owner")
-                    .fetch_all(&self.pool)
-                    .await
-                    .unwrap_or_default();
-            owners.iter().map(|(owner, count)| (owner.as_str(), *count)).eq(wanted.iter().copied())
+            let owners: Vec<(String, i64)> = sqlx::query_as(
+                "SELECT owner, count(*) FROM execution.shard GROUP BY owner ORDER BY owner",
+            )
+            .fetch_all(&self.pool)
+            .await
+            .unwrap_or_default();
+            owners
+                .iter()
+                .map(|(owner, count)| (owner.as_str(), *count))
+                .eq(wanted.iter().copied())
         })
         .await;
     }
@@ -80,20 +100,44 @@ impl Mesh {
         self.ask_as::<E>("default", request).await
     }
 
-    pub(crate) async fn ask_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
-        let caller = Caller { tenant: tenant.parse().unwrap(), actor: "user:ann".into(), request_id: None };
+    pub(crate) async fn ask_as<E: Endpoint>(
+        &self,
+        tenant: &str,
+        request: E::Request,
+    ) -> Result<E::Reply, Problem> {
+        let caller = Caller {
+            tenant: tenant.parse().unwrap(),
+            actor: "user:ann".into(),
+            request_id: None,
+        };
         self.bus.call::<E>(&caller, &request).await
     }
 
-    pub(crate) async fn accept(&self, agent: &str, request: InvokeRequest, wait: Duration) -> Result<Invocation, Problem> {
+    pub(crate) async fn accept(
+        &self,
+        agent: &str,
+        request: InvokeRequest,
+        wait: Duration,
+    ) -> Result<Invocation, Problem> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap();
-        let request = mesh_api::execution::AcceptRequest { agent: agent.parse().unwrap(), request, wait_ms };
-        self.ask::<mesh_api::execution::InvocationAccept>(request).await
+        let request = mesh_api::execution::AcceptRequest {
+            agent: agent.parse().unwrap(),
+            request,
+            wait_ms,
+        };
+        self.ask::<mesh_api::execution::InvocationAccept>(request)
+            .await
     }
 
     /// `nats req mesh.call.default.<agent>`: the first answer, as JSON.
     pub(crate) async fn call(&self, agent: &str, body: &str) -> Value {
-        let messages = self.request(&format!("mesh.call.default.{agent}"), body.as_bytes().to_vec().into(), |_| true).await;
+        let messages = self
+            .request(
+                &format!("mesh.call.default.{agent}"),
+                body.as_bytes().to_vec().into(),
+                |_| true,
+            )
+            .await;
         serde_json::from_slice(&messages[0]).unwrap()
     }
 
@@ -105,16 +149,27 @@ impl Mesh {
     }
 
     /// What comes back on an inbox of our own, until `is_last` says so.
-    pub(crate) async fn request(&self, subject: &str, body: Bytes, is_last: impl Fn(&Bytes) -> bool) -> Vec<Bytes> {
+    pub(crate) async fn request(
+        &self,
+        subject: &str,
+        body: Bytes,
+        is_last: impl Fn(&Bytes) -> bool,
+    ) -> Vec<Bytes> {
         let client = async_nats::connect(self.nats.url()).await.unwrap();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.unwrap();
-        client.publish_with_reply(subject.to_owned(), inbox, body).await.unwrap();
+        client
+            .publish_with_reply(subject.to_owned(), inbox, body)
+            .await
+            .unwrap();
         client.flush().await.unwrap();
         let mut all = Vec::new();
         loop {
             let next = futures::StreamExt::next(&mut answers);
-            let message = tokio::time::timeout(SOON, next).await.expect("an answer comes").unwrap();
+            let message = tokio::time::timeout(SOON, next)
+                .await
+                .expect("an answer comes")
+                .unwrap();
             let last = is_last(&message.payload);
             all.push(message.payload);
             if last {
@@ -130,9 +185,17 @@ impl Mesh {
     }
 
     /// With this `Nats-Msg-Id`.
-    pub(crate) async fn publish_as(&self, subject: &str, id: &str, body: impl Into<Bytes>) -> Stored {
+    pub(crate) async fn publish_as(
+        &self,
+        subject: &str,
+        id: &str,
+        body: impl Into<Bytes>,
+    ) -> Stored {
         let subject: Subject = subject.parse().unwrap();
-        self.bus.publish_durable(&subject, id, Headers::new(), body.into()).await.unwrap()
+        self.bus
+            .publish_durable(&subject, id, Headers::new(), body.into())
+            .await
+            .unwrap()
     }
 
     fn unique(&self) -> u64 {
@@ -142,7 +205,9 @@ impl Mesh {
     }
 
     pub(crate) async fn get(&self, id: InvocationId) -> Invocation {
-        self.ask::<InvocationGet>(InvocationRequest { id }).await.unwrap()
+        self.ask::<InvocationGet>(InvocationRequest { id })
+            .await
+            .unwrap()
     }
 
     /// Waits until it has ended.
@@ -166,7 +231,11 @@ impl Mesh {
     pub(crate) async fn invocations(&self, count: i64) {
         wait_until(SOON, || async {
             let sql = "SELECT count(*) FROM execution.invocation";
-            sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool).await.unwrap_or(-1) == count
+            sqlx::query_scalar::<_, i64>(sql)
+                .fetch_one(&self.pool)
+                .await
+                .unwrap_or(-1)
+                == count
         })
         .await;
     }
@@ -181,7 +250,10 @@ impl Mesh {
     }
 
     pub(crate) async fn all_ended_at_least(&self, count: i64) {
-        wait_until(SOON, || async { self.count("SELECT count(*) FROM execution.ended").await >= count }).await;
+        wait_until(SOON, || async {
+            self.count("SELECT count(*) FROM execution.ended").await >= count
+        })
+        .await;
     }
 
     pub(crate) async fn status(&self) -> ExecutionStatusView {
@@ -190,7 +262,12 @@ impl Mesh {
 }
 
 pub(crate) async fn connect(nats: &TestNats) -> Bus {
-    let options = BusOptions { url: nats.url().into(), name: "test".into(), monitor_url: None, user: None };
+    let options = BusOptions {
+        url: nats.url().into(),
+        name: "test".into(),
+        monitor_url: None,
+        user: None,
+    };
     let bus = Bus::connect(options).await.unwrap();
     assert!(bus.wait_connected(SOON).await);
     bus

@@ -14,7 +14,11 @@ use crate::process::{Process, config};
 /// JOURNAL has heard of some batch of some shard.
 async fn a_mark(mesh: &Mesh) -> u16 {
     for shard in (0..16).cycle() {
-        let last = mesh.bus.last_message(StreamName::Journal, &Subject::JournalMark { shard }).await.unwrap();
+        let last = mesh
+            .bus
+            .last_message(StreamName::Journal, &Subject::JournalMark { shard })
+            .await
+            .unwrap();
         if last.is_some() {
             return shard;
         }
@@ -36,16 +40,29 @@ async fn an_older_database_is_refused_until_an_operator_accepts_it() {
         .execute(&mesh.pool)
         .await
         .unwrap();
-    sqlx::query("DELETE FROM execution.feed").execute(&mesh.pool).await.unwrap();
+    sqlx::query("DELETE FROM execution.feed")
+        .execute(&mesh.pool)
+        .await
+        .unwrap();
     let refusing = mesh.process("one").await;
     let refused = || async {
-        let tried = mesh.accept("noop", request(json!({})), Duration::ZERO).await;
+        let tried = mesh
+            .accept("noop", request(json!({})), Duration::ZERO)
+            .await;
         tried.is_err_and(|problem| problem.is(Code::DatabaseWentBack))
     };
     wait_until(SOON, refused).await;
-    assert_eq!(mesh.count("SELECT count(*) FROM execution.shard WHERE owner <> ''").await, 0, "nothing is taken");
+    assert_eq!(
+        mesh.count("SELECT count(*) FROM execution.shard WHERE owner <> ''")
+            .await,
+        0,
+        "nothing is taken"
+    );
     refusing.stop().await;
-    let accepting = execution::Config { accept_older_database: true, ..config(&mesh.database_url, "one") };
+    let accepting = execution::Config {
+        accept_older_database: true,
+        ..config(&mesh.database_url, "one")
+    };
     let accepting = Process::start(mesh.nats.url(), accepting).await;
     mesh.owned_by(&[("one", 16)]).await;
     assert_eq!(mesh.call("noop", "{}").await["state"], "completed");
@@ -63,7 +80,10 @@ async fn keys_and_feed_are_pruned_when_they_are_old_and_not_before() {
     let (mesh, process) = Mesh::start().await;
     for key in ["old", "new"] {
         let body = request(json!({"idempotency_key": key}));
-        assert_eq!(mesh.accept("noop", body, SOON).await.unwrap().state, State::Completed);
+        assert_eq!(
+            mesh.accept("noop", body, SOON).await.unwrap().state,
+            State::Completed
+        );
     }
     let open = request(json!({"idempotency_key": "open", "delay_ms": 86_400_000}));
     mesh.accept("noop", open, Duration::ZERO).await.unwrap();
@@ -75,16 +95,28 @@ async fn keys_and_feed_are_pruned_when_they_are_old_and_not_before() {
     ] {
         sqlx::query(sql).execute(&mesh.pool).await.unwrap();
     }
-    let aged = mesh.count("SELECT count(*) FROM execution.feed WHERE at < now() - interval '7 days'").await;
-    let fresh = mesh.count("SELECT count(*) FROM execution.feed WHERE at > now() - interval '7 days'").await;
+    let aged = mesh
+        .count("SELECT count(*) FROM execution.feed WHERE at < now() - interval '7 days'")
+        .await;
+    let fresh = mesh
+        .count("SELECT count(*) FROM execution.feed WHERE at > now() - interval '7 days'")
+        .await;
     assert!(aged > 0 && fresh > 0);
     let _process = mesh.process("one").await;
     let is_pruned = || async { mesh.count("SELECT count(*) FROM execution.key").await == 2 };
     wait_until(SOON, is_pruned).await;
-    wait_until(SOON, || async { mesh.count("SELECT count(*) FROM execution.feed WHERE at < now() - interval '7 days'").await == 0 }).await;
+    wait_until(SOON, || async {
+        mesh.count("SELECT count(*) FROM execution.feed WHERE at < now() - interval '7 days'")
+            .await
+            == 0
+    })
+    .await;
     assert!(mesh.count("SELECT count(*) FROM execution.feed").await >= fresh);
     // Its key is free again, and its invocation still there.
-    let again = mesh.accept("noop", request(json!({"idempotency_key": "old"})), SOON).await.unwrap();
+    let again = mesh
+        .accept("noop", request(json!({"idempotency_key": "old"})), SOON)
+        .await
+        .unwrap();
     assert_eq!(again.state, State::Completed);
     assert_eq!(mesh.check().await, 4);
 }

@@ -14,7 +14,11 @@ use crate::mesh::{Mesh, SOON, request};
 async fn a_restart_of_nats_in_the_middle_loses_nothing() {
     let (mesh, _process) = Mesh::start().await;
     for n in 0..10 {
-        mesh.publish("mesh.invoke.default.slow", json!({"payload": {"n": n}}).to_string()).await;
+        mesh.publish(
+            "mesh.invoke.default.slow",
+            json!({"payload": {"n": n}}).to_string(),
+        )
+        .await;
     }
     mesh.held_models(10).await;
     mesh.nats.restart().await;
@@ -23,7 +27,11 @@ async fn a_restart_of_nats_in_the_middle_loses_nothing() {
     mesh.world.let_go(100);
     mesh.publish("mesh.invoke.default.noop", "{}").await;
     mesh.all_ended(11).await;
-    assert_eq!(mesh.count("SELECT count(*) FROM execution.ended WHERE outcome = 'completed'").await, 11);
+    assert_eq!(
+        mesh.count("SELECT count(*) FROM execution.ended WHERE outcome = 'completed'")
+            .await,
+        11
+    );
     assert_eq!(mesh.check().await, 11);
 }
 
@@ -31,9 +39,16 @@ async fn a_restart_of_nats_in_the_middle_loses_nothing() {
 async fn what_ends_while_nats_is_away_is_told_when_it_is_back() {
     let (mesh, _process) = Mesh::start().await;
     let delayed = request(json!({"delay_ms": 1_500}));
-    let id = mesh.accept("noop", delayed, Duration::ZERO).await.unwrap().id;
+    let id = mesh
+        .accept("noop", delayed, Duration::ZERO)
+        .await
+        .unwrap()
+        .id;
     mesh.nats.stop().await;
-    wait_until(SOON, || async { mesh.count("SELECT count(*) FROM execution.ended").await == 1 }).await;
+    wait_until(SOON, || async {
+        mesh.count("SELECT count(*) FROM execution.ended").await == 1
+    })
+    .await;
     mesh.nats.restart().await;
     assert!(mesh.bus.wait_connected(SOON).await);
     assert_eq!(mesh.ended(id).await.state, State::Completed);
@@ -55,7 +70,13 @@ impl Own {
             options.fast_for_tests = true;
             let postgres = Postgres::start(&tool, options).unwrap();
             let url = postgres.url();
-            (Self { postgres: Arc::new(Mutex::new(postgres)), _folder: folder }, url)
+            (
+                Self {
+                    postgres: Arc::new(Mutex::new(postgres)),
+                    _folder: folder,
+                },
+                url,
+            )
         })
         .await;
         mesh_store::migrate(&url).await.unwrap();
@@ -79,13 +100,21 @@ async fn a_crash_of_postgres_in_the_middle_loses_nothing_and_repeats_no_recorded
     let _process = mesh.process("one").await;
     mesh.owned_by(&[("one", 16)]).await;
     for n in 0..10 {
-        mesh.publish("mesh.invoke.default.slow", json!({"payload": {"n": n}}).to_string()).await;
+        mesh.publish(
+            "mesh.invoke.default.slow",
+            json!({"payload": {"n": n}}).to_string(),
+        )
+        .await;
     }
     mesh.held_models(10).await;
     // A flood of batches is under way when it dies.
     let flood = async {
         for n in 0..60 {
-            mesh.publish("mesh.invoke.default.noop", json!({"payload": {"n": n}}).to_string()).await;
+            mesh.publish(
+                "mesh.invoke.default.noop",
+                json!({"payload": {"n": n}}).to_string(),
+            )
+            .await;
         }
     };
     let crash = own.change(|postgres| {
@@ -96,7 +125,11 @@ async fn a_crash_of_postgres_in_the_middle_loses_nothing_and_repeats_no_recorded
     // Their models answered while the database was away, or answer now: the results are kept until they are recorded.
     mesh.world.let_go(100);
     mesh.all_ended(70).await;
-    assert_eq!(mesh.count("SELECT count(*) FROM execution.ended WHERE outcome = 'completed'").await, 70);
+    assert_eq!(
+        mesh.count("SELECT count(*) FROM execution.ended WHERE outcome = 'completed'")
+            .await,
+        70
+    );
     mesh.world.assert_each_completion_ran_once(10);
     assert_eq!(mesh.check().await, 70);
 }
@@ -110,10 +143,20 @@ async fn requests_while_postgres_is_away_are_answered_with_a_problem_or_later() 
     assert_eq!(mesh.call("noop", "{}").await["state"], "completed");
     own.change(|postgres| postgres.stop().unwrap()).await;
     let started = std::time::Instant::now();
-    let problem = mesh.accept("noop", request(json!({})), Duration::ZERO).await.unwrap_err();
+    let problem = mesh
+        .accept("noop", request(json!({})), Duration::ZERO)
+        .await
+        .unwrap_err();
     assert!(problem.is_transient(), "{problem:?}");
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
     own.change(|postgres| postgres.restart().unwrap()).await;
-    wait_until(SOON, || async { mesh.accept("noop", request(json!({})), SOON).await.is_ok() }).await;
+    wait_until(SOON, || async {
+        mesh.accept("noop", request(json!({})), SOON).await.is_ok()
+    })
+    .await;
     mesh.check().await;
 }

@@ -18,7 +18,10 @@ pub(crate) struct Process {
 /// A configuration that suits tests.
 pub(crate) fn config(database_url: &str, instance: &str) -> Config {
     Config {
-        database: DatabaseConfig { url: database_url.into(), connections: 4 },
+        database: DatabaseConfig {
+            url: database_url.into(),
+            connections: 4,
+        },
         instance: instance.into(),
         drain_seconds: 2,
         ..Config::default()
@@ -27,11 +30,19 @@ pub(crate) fn config(database_url: &str, instance: &str) -> Config {
 
 impl Process {
     pub(crate) async fn start(nats_url: &str, config: Config) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let (started, mut token) = mpsc::channel(1);
         let (tell, ended) = oneshot::channel();
-        let options =
-            BusOptions { url: nats_url.into(), name: config.instance.clone(), monitor_url: None, user: None };
+        let options = BusOptions {
+            url: nats_url.into(),
+            name: config.instance.clone(),
+            monitor_url: None,
+            user: None,
+        };
         runtime.handle().spawn(async move {
             let bus = Bus::connect(options).await.unwrap();
             let context = Context::new("execution", bus, Metrics::default());
@@ -39,7 +50,11 @@ impl Process {
             let _ = tell.send(execution::run(config, context).await);
         });
         let shutdown = token.recv().await.unwrap();
-        Self { runtime: Some(runtime), shutdown, ended }
+        Self {
+            runtime: Some(runtime),
+            shutdown,
+            ended,
+        }
     }
 
     /// As a killed process: every task ends where it stands, nothing is handed back.
@@ -56,7 +71,10 @@ impl Process {
 
     /// Ends by itself.
     pub(crate) async fn end(&mut self) -> Result<(), Error> {
-        tokio::time::timeout(Duration::from_secs(30), &mut self.ended).await.expect("it ends in time").unwrap()
+        tokio::time::timeout(Duration::from_secs(30), &mut self.ended)
+            .await
+            .expect("it ends in time")
+            .unwrap()
     }
 }
 

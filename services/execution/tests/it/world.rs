@@ -55,26 +55,53 @@ impl World {
         let (resolve, artifact) = (Arc::clone(self), Arc::clone(self));
         let registry = bus
             .service("registry", "0.1.0")
-            .endpoint::<AgentResolve, _, _>(move |_, request| std::future::ready(resolve.resolve(&request)))
+            .endpoint::<AgentResolve, _, _>(move |_, request| {
+                std::future::ready(resolve.resolve(&request))
+            })
             .endpoint::<ArtifactGet, _, _>(move |_, request| {
-                let bytes = artifact.artifacts.lock().unwrap().get(&request.hash).cloned();
+                let bytes = artifact
+                    .artifacts
+                    .lock()
+                    .unwrap()
+                    .get(&request.hash)
+                    .cloned();
                 let missing = || Problem::new(Code::ArtifactNotFound, "no such artifact");
-                std::future::ready(bytes.map(|bytes| Artifact { hash: request.hash, bytes }).ok_or_else(missing))
+                std::future::ready(
+                    bytes
+                        .map(|bytes| Artifact {
+                            hash: request.hash,
+                            bytes,
+                        })
+                        .ok_or_else(missing),
+                )
             });
         let model = Arc::clone(self);
-        let inference = bus.service("inference", "0.1.0").stream_endpoint::<Complete, _, _>(move |_, request, sink| {
-            let world = Arc::clone(&model);
-            async move { world.complete(request, sink).await }
-        });
+        let inference = bus
+            .service("inference", "0.1.0")
+            .stream_endpoint::<Complete, _, _>(move |_, request, sink| {
+                let world = Arc::clone(&model);
+                async move { world.complete(request, sink).await }
+            });
         let post = Arc::clone(self);
         let messaging = bus
             .service("messaging", "0.1.0")
-            .endpoint::<ChannelHistory, _, _>(|_, _| std::future::ready(Ok(History { items: Vec::new(), next: None })))
-            .endpoint::<MessagePost, _, _>(move |_, request| std::future::ready(Ok(post.post(request))));
+            .endpoint::<ChannelHistory, _, _>(|_, _| {
+                std::future::ready(Ok(History {
+                    items: Vec::new(),
+                    next: None,
+                }))
+            })
+            .endpoint::<MessagePost, _, _>(move |_, request| {
+                std::future::ready(Ok(post.post(request)))
+            });
         let memory = bus
             .service("memory", "0.1.0")
-            .endpoint::<MemoryQuery, _, _>(|_, _| std::future::ready(Ok(QueryReply { items: Vec::new() })))
-            .endpoint::<MemoryStore, _, _>(|_, request| std::future::ready(Ok(remembered(request))));
+            .endpoint::<MemoryQuery, _, _>(|_, _| {
+                std::future::ready(Ok(QueryReply { items: Vec::new() }))
+            })
+            .endpoint::<MemoryStore, _, _>(|_, request| {
+                std::future::ready(Ok(remembered(request)))
+            });
         let mut handles = Vec::new();
         for service in [registry, inference, messaging, memory] {
             handles.push(service.start().await.unwrap());
@@ -87,8 +114,16 @@ impl World {
         let bytes = spec.to_string();
         let hash = hex::encode(Sha256::digest(&bytes));
         self.artifacts.lock().unwrap().insert(hash.clone(), bytes);
-        let pointer = Pointer { tenant: tenant.parse().unwrap(), agent: agent.parse().unwrap(), version: 1, hash };
-        self.pointers.lock().unwrap().insert((tenant.to_owned(), agent.to_owned()), pointer);
+        let pointer = Pointer {
+            tenant: tenant.parse().unwrap(),
+            agent: agent.parse().unwrap(),
+            version: 1,
+            hash,
+        };
+        self.pointers
+            .lock()
+            .unwrap()
+            .insert((tenant.to_owned(), agent.to_owned()), pointer);
     }
 
     /// Lets so many held model calls go on.
@@ -104,22 +139,41 @@ impl World {
     pub(crate) fn assert_each_completion_ran_once(&self, count: usize) {
         let completions = self.completions.lock().unwrap();
         assert_eq!(completions.len(), count, "{completions:?}");
-        assert!(completions.values().all(|times| *times == 1), "{completions:?}");
+        assert!(
+            completions.values().all(|times| *times == 1),
+            "{completions:?}"
+        );
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Pointer, Problem> {
         self.resolved.fetch_add(1, Ordering::SeqCst);
         let place = (request.tenant.to_string(), request.agent.to_string());
-        let missing = || Problem::new(Code::AgentNotFound, format!("no agent {}", request.agent)).next("mesh get agents");
-        self.pointers.lock().unwrap().get(&place).cloned().ok_or_else(missing)
+        let missing = || {
+            Problem::new(Code::AgentNotFound, format!("no agent {}", request.agent))
+                .next("mesh get agents")
+        };
+        self.pointers
+            .lock()
+            .unwrap()
+            .get(&place)
+            .cloned()
+            .ok_or_else(missing)
     }
 
-    async fn complete(&self, request: CompleteRequest, sink: ChunkSink<Chunk>) -> Result<Completion, Problem> {
+    async fn complete(
+        &self,
+        request: CompleteRequest,
+        sink: ChunkSink<Chunk>,
+    ) -> Result<Completion, Problem> {
         let key = request.idempotency_key.clone().unwrap_or_default();
         *self.completions.lock().unwrap().entry(key).or_default() += 1;
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
-        for chunk in [Chunk::Attempt(1), Chunk::Text("Hello".into()), Chunk::Text(", world".into())] {
+        for chunk in [
+            Chunk::Attempt(1),
+            Chunk::Text("Hello".into()),
+            Chunk::Text(", world".into()),
+        ] {
             let _ = sink.send(chunk).await;
         }
         if request.model == SLOW {
@@ -133,7 +187,11 @@ impl World {
             text: "Hello, world".into(),
             model: request.model,
             provider: "fake".into(),
-            usage: Usage { input_tokens: 3, output_tokens: 2, cost_usd: 0.5 },
+            usage: Usage {
+                input_tokens: 3,
+                output_tokens: 2,
+                cost_usd: 0.5,
+            },
             usage_estimated: false,
             failed: Vec::new(),
             tool_calls: Vec::new(),
@@ -144,7 +202,12 @@ impl World {
 
     fn post(&self, request: PostRequest) -> Message {
         let id = request.id.expect("the agent loop names its messages");
-        *self.posts.lock().unwrap().entry(id.to_string()).or_default() += 1;
+        *self
+            .posts
+            .lock()
+            .unwrap()
+            .entry(id.to_string())
+            .or_default() += 1;
         Message {
             id,
             channel_id: request.channel,

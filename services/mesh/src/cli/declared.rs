@@ -151,34 +151,21 @@ fn is_json(bytes: &[u8]) -> bool {
         .is_some_and(|byte| matches!(byte, b'{' | b'['))
 }
 
+/// Documents are read one by one, so that one that is broken leaves the others.
 fn parse(file: &str, bytes: &[u8], is_json: bool) -> Vec<Document> {
-    let values = if is_json {
-        json_values(bytes)
+    let documents = if is_json {
+        json_documents(bytes)
     } else {
-        yaml_values(bytes)
+        yaml_documents(bytes)
     };
-    let place = |document| Place {
-        file: file.to_owned(),
-        document,
+    let read = |(number, value): (usize, Result<Value, Problem>)| Document {
+        place: Place {
+            file: file.to_owned(),
+            document: number,
+        },
+        agent: value.and_then(agent),
     };
-    match values {
-        Err(problem) => vec![Document {
-            place: place(0),
-            agent: Err(problem),
-        }],
-        Ok(values) => {
-            let numbered = values
-                .into_iter()
-                .enumerate()
-                .filter(|(_, value)| !value.is_null());
-            numbered
-                .map(|(index, value)| Document {
-                    place: place(index + 1),
-                    agent: agent(value),
-                })
-                .collect()
-        }
-    }
+    documents.into_iter().map(read).collect()
 }
 
 fn agent(value: Value) -> Result<Agent, Problem> {
@@ -194,21 +181,65 @@ fn agent(value: Value) -> Result<Agent, Problem> {
     Agent::from_json(value)
 }
 
-/// One value, or a list of them.
-fn json_values(bytes: &[u8]) -> Result<Vec<Value>, Problem> {
-    Ok(match mesh_types::json::parse_value(bytes)? {
-        Value::Array(items) => items,
-        one => vec![one],
-    })
+/// One value, or a list of them; each with its number from 1, or 0 for a file that is broken as a whole.
+fn json_documents(bytes: &[u8]) -> Vec<(usize, Result<Value, Problem>)> {
+    match mesh_types::json::parse_value(bytes) {
+        Err(problem) => vec![(0, Err(problem))],
+        Ok(Value::Array(items)) => (1..).zip(items.into_iter().map(Ok)).collect(),
+        Ok(one) => vec![(1, Ok(one))],
+    }
 }
 
-fn yaml_values(bytes: &[u8]) -> Result<Vec<Value>, Problem> {
-    let wrong = |detail: String| {
-        Problem::new(Code::MalformedJson, detail).next("correct the YAML at that place")
+fn yaml_documents(bytes: &[u8]) -> Vec<(usize, Result<Value, Problem>)> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let detail = format!("not UTF-8 at byte {}", error.valid_up_to());
+            return vec![(0, Err(Problem::new(Code::MalformedJson, detail)))];
+        }
     };
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| wrong(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-    serde_saphyr::from_multiple(text).map_err(|error| wrong(error.to_string()))
+    let mut documents = Vec::new();
+    for (number, chunk) in (1..).zip(chunks(text)) {
+        match serde_saphyr::from_multiple::<Value>(&chunk) {
+            // Nothing but comments is no object, and keeps its number.
+            Ok(values) => {
+                let values = values.into_iter().filter(|value| !value.is_null());
+                documents.extend(values.map(|value| (number, Ok(value))));
+            }
+            Err(error) => {
+                let problem = Problem::new(Code::MalformedJson, error.to_string())
+                    .next("correct the YAML at that place");
+                documents.push((number, Err(problem)));
+            }
+        }
+    }
+    documents
+}
+
+/// The documents of a file as texts of their own, each on the lines that it has in the file, so that errors name them.
+fn chunks(text: &str) -> Vec<String> {
+    let is_marker = |line: &str| {
+        line.strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+    };
+    let mut chunks = vec![String::new()];
+    for (index, line) in text.lines().enumerate() {
+        let last = chunks.last_mut().expect("there is always one");
+        if !is_marker(line) {
+            last.push_str(line);
+            last.push('\n');
+            continue;
+        }
+        let is_blank = |line: &str| line.trim().is_empty() || line.starts_with(['#', '%']);
+        let starts_file = chunks.len() == 1 && chunks[0].lines().all(is_blank);
+        let fresh = format!("{}   {}\n", "\n".repeat(index), &line[3..]);
+        if starts_file {
+            chunks[0] = fresh;
+        } else {
+            chunks.push(fresh);
+        }
+    }
+    chunks
 }
 
 #[cfg(test)]
@@ -252,11 +283,28 @@ mod tests {
     fn broken_text_names_its_file_and_place() {
         let seen = names(&parse("x.yaml", b"metadata: {name: a\nspec: [", false));
         assert!(
-            seen[0].starts_with("x.yaml: ") && seen[0].contains("line"),
+            seen[0].starts_with("x.yaml, document 1: ") && seen[0].contains("line"),
             "{seen:?}"
         );
         let seen = names(&parse("x.json", b"{\"a\":1,\"a\":2}", true));
         assert!(seen[0].contains("a"), "{seen:?}");
+    }
+
+    #[test]
+    fn one_broken_document_leaves_the_others() {
+        let text = "---\nmetadata: {name: a}\n---\nmetadata: [\n--- # c\nmetadata: {name: c}\n";
+        let documents = parse("x.yaml", text.as_bytes(), false);
+        let seen = names(&documents);
+        assert_eq!((seen[0].as_str(), seen[2].as_str()), ("a", "c"));
+        assert!(
+            seen[1].contains("document 2") && seen[1].contains("line"),
+            "{seen:?}"
+        );
+        let line: String = seen[1].split("line ").skip(1).take(1).collect();
+        assert!(
+            line.starts_with(['4', '5']),
+            "the line is the file's: {seen:?}"
+        );
     }
 
     #[test]
@@ -266,7 +314,7 @@ mod tests {
             b"metadata: {name: a}\nmetadata: {name: b}\n",
             false,
         ));
-        assert!(seen[0].starts_with("x.yaml: "), "{seen:?}");
+        assert!(seen[0].starts_with("x.yaml, document 1: "), "{seen:?}");
     }
 
     #[test]

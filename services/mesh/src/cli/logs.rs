@@ -65,7 +65,10 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> anyhow::Result<()>
     for line in kept {
         session.output.text(&line)?;
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         while let Some(line) = next_line(&mut file, &mut rest)? {
             if filter.takes(&line) {
                 session.output.text(&line)?;
@@ -74,7 +77,6 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> anyhow::Result<()>
         tokio::time::sleep(LOOK_EVERY).await;
         reopen_if_replaced(&path, &mut file, &mut rest);
     }
-    Ok(())
 }
 
 /// The next whole line with its end; half a line waits in `rest`.

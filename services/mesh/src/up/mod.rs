@@ -10,6 +10,7 @@ mod servers;
 mod stack;
 mod table;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -199,7 +200,11 @@ impl Up<'_> {
         let report = self.report();
         report.say("stopping: open work is finished or handed back");
         stack.stop().await;
-        crate::cli::blocking(move || Ok::<_, std::convert::Infallible>(drop(servers))).await?;
+        crate::cli::blocking(move || {
+            drop(servers);
+            Ok::<_, Infallible>(())
+        })
+        .await?;
         report.end();
         ended
     }

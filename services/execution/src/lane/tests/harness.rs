@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Holder, Meta, StoredInput};
 use crate::hosted::Slots;
-use crate::lane::command::{Accept, Accepted, Append, AppendAnswer, Command, LaneHandle, Start, Waiter};
+use crate::lane::command::{
+    Accept, Accepted, Append, AppendAnswer, Command, LaneHandle, Start, Waiter,
+};
 use crate::lane::{Lane, LaneContext};
-use crate::relay::{Committed, Marks};
+use crate::relay::{Committed, Marks, Outbox};
 use crate::shards::ShardId;
 use crate::store::shards;
 
@@ -32,20 +34,27 @@ pub(super) struct Harness {
 impl Harness {
     /// A lane of process `owner` that owns `shards`; `url` may lead through a proxy.
     pub(super) async fn new(url: &str, owner: &str, shards: &[ShardId]) -> Self {
-        let options = StoreOptions { url: url.to_owned(), role: Role::Execution, connections_max: 4 };
+        let options = StoreOptions {
+            url: url.to_owned(),
+            role: Role::Execution,
+            connections_max: 4,
+        };
         let pool = mesh_store::connect(&options).await.unwrap();
         let (handle, receiver) = LaneHandle::new();
-        let (sender, relay) = mpsc::channel(1_000);
+        let (outbox, relay, _queued) = Outbox::new();
         let started: Arc<Mutex<Vec<Start>>> = Arc::default();
         let lost: Arc<Mutex<Vec<ShardId>>> = Arc::default();
         let (starts, losses) = (Arc::clone(&started), Arc::clone(&lost));
         let context = LaneContext {
             pool: pool.clone(),
             clock: Arc::new(SystemClock::default()),
-            holder: Holder { node: owner.into(), incarnation: 1 },
+            holder: Holder {
+                node: owner.into(),
+                incarnation: 1,
+            },
             slots: Slots::new(1_000),
             start: Box::new(move |start| starts.lock().unwrap().push(start)),
-            relay: sender,
+            relay: outbox,
             lost: Box::new(move |shard, _epoch| losses.lock().unwrap().push(shard)),
             relayed: Arc::new(Marks::default()),
             draining: CancellationToken::new(),
@@ -53,7 +62,14 @@ impl Harness {
             abort_after_seq: 0,
         };
         let lane = Lane::new(context, handle, receiver);
-        let mut harness = Self { lane, pool, relay, started, lost, owner: owner.to_owned() };
+        let mut harness = Self {
+            lane,
+            pool,
+            relay,
+            started,
+            lost,
+            owner: owner.to_owned(),
+        };
         for shard in shards {
             harness.take_over(*shard).await;
         }
@@ -62,8 +78,14 @@ impl Harness {
 
     /// As the steward does it: takes the row as it is now, then loads it.
     pub(super) async fn take_over(&mut self, shard: ShardId) {
-        let seen = shards::some(&self.pool, &[shard.cast_signed()]).await.unwrap().remove(0);
-        let row = shards::take(&self.pool, &seen, &self.owner).await.unwrap().expect("nobody else writes");
+        let seen = shards::some(&self.pool, &[shard.cast_signed()])
+            .await
+            .unwrap()
+            .remove(0);
+        let row = shards::take(&self.pool, &seen, &self.owner)
+            .await
+            .unwrap()
+            .expect("nobody else writes");
         self.lane.take(Command::Adopt(row)).await;
         self.lane.adopt_pending().await;
     }
@@ -74,7 +96,10 @@ impl Harness {
         self.lane.commit(planned).await;
     }
 
-    pub(super) async fn accept(&mut self, meta: Meta) -> oneshot::Receiver<Result<Accepted, Problem>> {
+    pub(super) async fn accept(
+        &mut self,
+        meta: Meta,
+    ) -> oneshot::Receiver<Result<Accepted, Problem>> {
         self.accept_with(meta, None).await
     }
 
@@ -85,7 +110,14 @@ impl Harness {
     ) -> oneshot::Receiver<Result<Accepted, Problem>> {
         let (answer, answered) = oneshot::channel();
         let spec = Arc::new(AgentSpec::default());
-        let accept = Accept { meta, spec, id_is_given: false, answer, waiter, place: None };
+        let accept = Accept {
+            meta,
+            spec,
+            id_is_given: false,
+            answer,
+            waiter,
+            place: None,
+        };
         self.lane.take(Command::Accept(Box::new(accept))).await;
         answered
     }
@@ -98,7 +130,15 @@ impl Harness {
         facts: Vec<Fact>,
     ) -> oneshot::Receiver<Result<u32, AppendAnswer>> {
         let (answer, answered) = oneshot::channel();
-        self.lane.take(Command::Append(Append { id, epoch, after_seq, facts, answer })).await;
+        self.lane
+            .take(Command::Append(Append {
+                id,
+                epoch,
+                after_seq,
+                facts,
+                answer,
+            }))
+            .await;
         answered
     }
 
@@ -115,10 +155,19 @@ impl Harness {
     /// What memory holds of a shard equals what a reload would find.
     pub(super) async fn assert_memory_is_committed_state(&mut self, shard: ShardId) {
         let memory = self.lane.memory.snapshot(shard);
-        let loaded = crate::store::load::open(&mut self.pool.acquire().await.unwrap(), shard.cast_signed()).await.unwrap();
-        let loaded: Vec<_> = loaded.into_iter().map(|(meta, row)| (meta.id, row)).collect();
+        let loaded =
+            crate::store::load::open(&mut self.pool.acquire().await.unwrap(), shard.cast_signed())
+                .await
+                .unwrap();
+        let loaded: Vec<_> = loaded
+            .into_iter()
+            .map(|(meta, row)| (meta.id, row))
+            .collect();
         assert_eq!(memory, loaded);
-        let row = shards::some(&self.pool, &[shard.cast_signed()]).await.unwrap().remove(0);
+        let row = shards::some(&self.pool, &[shard.cast_signed()])
+            .await
+            .unwrap()
+            .remove(0);
         let owned = self.lane.shards[&shard];
         assert_eq!((owned.epoch, owned.batch), (row.epoch, row.batch));
     }

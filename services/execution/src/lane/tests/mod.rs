@@ -4,3 +4,4 @@ mod fence;
 mod harness;
 mod outcome;
 mod proxy;
+mod timers;

@@ -227,6 +227,10 @@ fn home_of(home: &Path, runs: &str) -> Finding {
             "choose another MESH_HOME",
         );
     };
+    if !existing.is_dir() {
+        let found = format!("{} is no folder", existing.display());
+        return Finding::wrong("home", found, "move it away, or choose another MESH_HOME");
+    }
     if let Err(error) = nix::unistd::access(&existing, nix::unistd::AccessFlags::W_OK) {
         let found = format!("{} cannot be written: {error}", existing.display());
         return Finding::wrong(
@@ -282,11 +286,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_home_that_cannot_be_written_is_wrong_and_one_to_be_made_is_not() {
+    fn a_home_that_cannot_be_made_is_wrong_and_one_that_can_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let fine = home_of(&folder.path().join("a/b/.mesh"), "no mesh runs in it");
         assert_eq!(fine.verdict, Verdict::Ok, "{fine:?}");
-        let wrong = home_of(Path::new("/proc/mesh"), "");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let wrong = home_of(&file.join(".mesh"), "");
         assert_eq!(wrong.verdict, Verdict::Wrong, "{wrong:?}");
     }
 }
