@@ -120,32 +120,27 @@ pub(crate) fn yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Columns without lines, as wide as the terminal at most: what does not fit is cut.
+/// Columns without lines, as wide as the terminal at most: the last one is cut where it does not fit, and left out
+/// where nearly nothing of it would. The first, which names the row, stays whole.
 #[derive(Debug)]
 pub(crate) struct Table {
-    inner: comfy_table::Table,
     output: Output,
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
 }
+
+/// Least width of a column that is cut.
+const CUT_MIN: usize = 10;
+const GAP: usize = 2;
 
 impl Table {
     pub(crate) fn new(output: Output, header: &[&str]) -> Self {
-        let mut inner = comfy_table::Table::new();
-        inner
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
-        if let Some(width) = told_width().filter(|_| !io::stdout().is_terminal()) {
-            inner.set_width(width);
+        let header = header.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            output,
+            header,
+            rows: Vec::new(),
         }
-        let bold = |name: &&str| {
-            let cell = Cell::new(*name);
-            if output.is_colored {
-                cell.add_attribute(Attribute::Bold)
-            } else {
-                cell
-            }
-        };
-        inner.set_header(Row::from(header.iter().map(bold).collect::<Vec<_>>()));
-        Self { inner, output }
     }
 
     pub(crate) fn row<I>(&mut self, cells: I)
@@ -153,20 +148,73 @@ impl Table {
         I: IntoIterator,
         I::Item: std::fmt::Display,
     {
-        let cells = cells
-            .into_iter()
-            .map(|cell| Cell::new(one_line(&cell.to_string())));
-        let mut row = Row::from(cells.collect::<Vec<_>>());
-        row.max_height(1);
-        self.inner.add_row(row);
+        let cells = cells.into_iter().map(|cell| one_line(&cell.to_string()));
+        self.rows.push(cells.collect());
     }
 
-    pub(crate) fn print(mut self) -> anyhow::Result<()> {
-        for column in self.inner.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        self.output.line(&self.inner.trim_fmt())
+    pub(crate) fn print(self) -> anyhow::Result<()> {
+        let text = self.render(terminal_width());
+        self.output.line(&text)
     }
+
+    fn render(&self, width: Option<usize>) -> String {
+        let widths = self
+            .inner(self.header.len(), usize::MAX)
+            .column_max_content_widths();
+        let widths: Vec<_> = widths.into_iter().map(usize::from).collect();
+        let (columns, last) = fit(&widths, width.unwrap_or(usize::MAX));
+        self.inner(columns, last).trim_fmt()
+    }
+
+    fn inner(&self, columns: usize, last: usize) -> comfy_table::Table {
+        let mut inner = comfy_table::Table::new();
+        inner
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        let bold = |name: &String| {
+            let cell = Cell::new(name);
+            if self.output.is_colored {
+                cell.add_attribute(Attribute::Bold)
+            } else {
+                cell
+            }
+        };
+        inner.set_header(Row::from(
+            self.header
+                .iter()
+                .take(columns)
+                .map(bold)
+                .collect::<Vec<_>>(),
+        ));
+        for row in &self.rows {
+            let cut = |(index, cell): (usize, &String)| {
+                let is_last = index + 1 == columns;
+                Cell::new(if is_last {
+                    shortened(cell, last)
+                } else {
+                    cell.clone()
+                })
+            };
+            let cells = row.iter().take(columns).enumerate().map(cut);
+            inner.add_row(Row::from(cells.collect::<Vec<_>>()));
+        }
+        for column in inner.column_iter_mut() {
+            column.set_padding((0, u16::try_from(GAP).unwrap_or(2)));
+        }
+        inner
+    }
+}
+
+/// How many columns fit, and how wide the last of them may be.
+fn fit(widths: &[usize], width: usize) -> (usize, usize) {
+    for columns in (2..=widths.len()).rev() {
+        let before: usize = widths[..columns - 1].iter().map(|width| width + GAP).sum();
+        let room = width.saturating_sub(before);
+        if room >= widths[columns - 1].min(CUT_MIN) {
+            return (columns, room);
+        }
+    }
+    (widths.len().min(1), usize::MAX)
 }
 
 /// Control characters of other people's texts must not steer this terminal.
@@ -176,13 +224,11 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Columns as `COLUMNS` says them, for output that is no terminal itself.
-fn told_width() -> Option<u16> {
-    std::env::var("COLUMNS")
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|width| *width >= 20)
+/// Columns of the terminal, else as `COLUMNS` says them; `None` where nothing says so, or nonsense.
+fn terminal_width() -> Option<usize> {
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let width = comfy_table::Table::new().width().or_else(told);
+    width.filter(|width| *width >= 20).map(usize::from)
 }
 
 /// The beginning of a text in at most `characters`.
@@ -247,6 +293,32 @@ mod tests {
     fn a_cell_cannot_steer_the_terminal() {
         assert_eq!(one_line("a\u{1b}[31mb\nc"), "a [31mb c");
         assert_eq!(shortened("  much too long for that  ", 8), "much to…");
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal_and_never_cuts_what_names_a_row() {
+        let output = Output {
+            format: Format::Table,
+            is_colored: false,
+        };
+        let mut table = Table::new(output, &["ID", "STATE", "RESULT"]);
+        table.row([
+            "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "completed",
+            "a long answer that does not fit",
+        ]);
+        assert!(table.render(None).ends_with("that does not fit"));
+        for width in [80, 56, 48, 40, 30, 20] {
+            let text = table.render(Some(width));
+            let longest = text
+                .lines()
+                .map(|line| line.trim_end().chars().count())
+                .max()
+                .unwrap();
+            assert!(longest <= width.max(30), "{width}: {text}");
+            assert!(text.contains("inv_01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{text}");
+        }
+        assert!(table.render(Some(56)).contains('…') && !table.render(Some(48)).contains("RESULT"));
     }
 
     #[test]

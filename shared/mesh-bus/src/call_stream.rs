@@ -19,6 +19,9 @@ const NO_RESPONDERS_PAUSES: [Duration; 6] = [
     Duration::from_millis(700),
 ];
 
+/// A connection that was made anew may have lost the reply: how long silence is then still taken for work.
+const RECONNECTED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How one stream ended without its reply.
 enum Ended {
     NobodyListens,
@@ -28,7 +31,8 @@ enum Ended {
 impl Bus {
     /// Asks a streaming endpoint; `on_chunk` is called for each chunk in order. The endpoint's
     /// deadline counts from the request to the first message and between two messages. Chunks may
-    /// be lost with the connection; the reply holds everything.
+    /// be lost with the connection; the reply holds everything. Over a new connection 10 s of silence
+    /// mean that the reply was lost, too.
     ///
     /// # Errors
     /// As [`Bus::call`].
@@ -58,6 +62,7 @@ impl Bus {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one stream from its request to its end")]
     async fn stream_once<E: StreamEndpoint>(
         &self,
         subject: &str,
@@ -70,6 +75,8 @@ impl Bus {
             .subscribe_at(inbox.clone(), None)
             .await
             .map_err(Ended::from)?;
+        let mut connections = self.connections();
+        connections.mark_unchanged();
         let headers = headers.clone().into_map();
         let sent = self.client().publish_with_reply_and_headers(
             subject.to_owned(),
@@ -90,10 +97,21 @@ impl Bus {
             .map_err(late)?
             .map_err(failed)?;
         let mut chunks = 0_u64;
+        let mut patience = deadline;
         loop {
-            let next = tokio::time::timeout(deadline, messages.next())
-                .await
-                .map_err(late)?;
+            let next = tokio::select! {
+                biased;
+                next = tokio::time::timeout(patience, messages.next()) => match next {
+                    Ok(next) => next,
+                    Err(_) if patience < deadline => return Err(Ended::With(lost(subject))),
+                    Err(elapsed) => return Err(late(elapsed)),
+                },
+                Ok(()) = connections.changed() => {
+                    patience = RECONNECTED_PATIENCE.min(deadline);
+                    continue;
+                }
+            };
+            patience = deadline;
             let Some(message) = next else {
                 return Err(Ended::With(Problem::new(
                     Code::Unavailable,
@@ -123,6 +141,13 @@ impl Bus {
             on_chunk(read_answer(&headers, &message.payload).map_err(Ended::With)?);
         }
     }
+}
+
+fn lost(subject: &str) -> Problem {
+    Problem::new(
+        Code::Unavailable,
+        format!("the answer of {subject} was lost with the connection"),
+    )
 }
 
 impl From<BusError> for Ended {

@@ -283,7 +283,8 @@ pub(super) async fn status(
         feed_id,
         relayed: shards
             .iter()
-            .all(|shard| shard.relayed_batch >= shard.batch),
+            .all(|shard| shard.relayed_batch >= shard.batch)
+            && !state.marks.is_deferring(),
         shards,
         open: state.open(),
         waiting_commands: state.waiting(),

@@ -231,7 +231,7 @@ mod tests {
                 ready.push(*priority, &tenant, &name, id);
                 who.insert(id, (*priority, *agent));
             }
-            let mut used = vec![0_usize; 8];
+            let mut used = [0_usize; 8];
             let mut order = vec![];
             let count = ready.take(limit, |id| {
                 let agent = usize::from(who[&id].1);

@@ -10,7 +10,7 @@ pub(crate) use summarise::Deferred;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh_api::journal::Record;
@@ -89,21 +89,37 @@ impl Outbox {
 
 /// How far each shard is committed here and relayed.
 #[derive(Debug)]
-pub(crate) struct Marks([AtomicI64; SHARDS as usize]);
+pub(crate) struct Marks {
+    relayed: [AtomicI64; SHARDS as usize],
+    /// Summaries of open invocations wait to be written.
+    deferred: AtomicBool,
+}
 
 impl Default for Marks {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicI64::new(0)))
+        Self {
+            relayed: std::array::from_fn(|_| AtomicI64::new(0)),
+            deferred: AtomicBool::new(false),
+        }
     }
 }
 
 impl Marks {
     pub(crate) fn get(&self, shard: ShardId) -> i64 {
-        self.0[usize::from(shard)].load(Ordering::Acquire)
+        self.relayed[usize::from(shard)].load(Ordering::Acquire)
     }
 
     fn set(&self, shard: ShardId, batch: i64) {
-        self.0[usize::from(shard)].store(batch, Ordering::Release);
+        self.relayed[usize::from(shard)].store(batch, Ordering::Release);
+    }
+
+    /// Whether lists still lack what the marks say is relayed. Ask after reading the marks.
+    pub(crate) fn is_deferring(&self) -> bool {
+        self.deferred.load(Ordering::Acquire)
+    }
+
+    fn set_deferring(&self, deferring: bool) {
+        self.deferred.store(deferring, Ordering::Release);
     }
 }
 

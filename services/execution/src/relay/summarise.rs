@@ -63,6 +63,7 @@ impl Relay {
                 );
                 self.deferred.rows.insert(told.meta.id, row);
                 self.deferred.since.get_or_insert_with(Instant::now);
+                self.marks.set_deferring(true);
             }
         }
         let is_written = self.write(&rows).await;
@@ -84,6 +85,7 @@ impl Relay {
             })
             .collect();
         self.write(&rows).await;
+        self.marks.set_deferring(false);
     }
 
     /// What is open in a shard that was taken over: its last owner may have deferred it.

@@ -65,7 +65,7 @@ pub(crate) struct InvocationRow {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Phase {
     Open(OpenRow),
-    Ended(EndRow),
+    Ended(Box<EndRow>),
 }
 
 /// The named ones that exist (under row level security: of the tenant).
@@ -167,7 +167,7 @@ impl InvocationRow {
             Some(bytes) => Some(serde_json::from_slice(bytes).map_err(|_| bad("output"))?),
             None => None,
         };
-        Ok(Phase::Ended(EndRow {
+        Ok(Phase::Ended(Box::new(EndRow {
             outcome,
             reason: self.reason.clone(),
             provider: self.provider.clone(),
@@ -182,7 +182,7 @@ impl InvocationRow {
             },
             output,
             error,
-        }))
+        })))
     }
 }
 

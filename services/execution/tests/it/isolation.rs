@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::mesh::{Mesh, SOON, request};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of what is asked")]
 async fn a_tenant_sees_nothing_of_another() {
     let (mesh, _process) = Mesh::start().await;
     let id = mesh

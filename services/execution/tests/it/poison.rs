@@ -17,6 +17,7 @@ const INVOKE: &str = "mesh.invoke.default.noop";
 const ROUTER: &str = "router.invoke.agent";
 
 /// Subject, body, type of the reason, a word of its text.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn poison() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
     let (malformed, invalid, name) = (
         "mesh/malformed-json",

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::mesh::{Mesh, SOON, request};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of filters")]
 async fn lists_are_filtered_and_read_page_by_page() {
     let (mesh, _process) = Mesh::start().await;
     for n in 0..7 {

@@ -17,6 +17,13 @@ const PAST_THE_WINDOW: Duration = Duration::from_millis(250);
 #[tokio::test]
 async fn a_message_whose_acceptance_was_committed_and_not_acknowledged_is_one_invocation() {
     let (mesh, process) = Mesh::start().await;
+    // Both lanes have prepared their statement: from now on they send all of it at once.
+    for n in 0..32 {
+        mesh.accept("noop", request(json!({"payload": {"n": n}})), SOON)
+            .await
+            .unwrap();
+    }
+    mesh.all_ended(32).await;
     // The commit waits for this lock, and does not notice that its process dies.
     let mut lock = mesh.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE execution.invocation IN SHARE MODE")
@@ -26,11 +33,12 @@ async fn a_message_whose_acceptance_was_committed_and_not_acknowledged_is_one_in
     let stored = mesh
         .publish("mesh.invoke.default.noop", r#"{"payload":{"text":"hi"}}"#)
         .await;
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO execution.invocation%'";
     wait_until(SOON, || async { mesh.count(waits).await == 1 }).await;
     process.kill();
     lock.rollback().await.unwrap();
-    mesh.invocations(1).await;
+    mesh.invocations(33).await;
     // Nobody acknowledged it: whoever follows gets it again.
     let client = async_nats::connect(mesh.nats.url()).await.unwrap();
     let mut stream = async_nats::jetstream::new(client)
@@ -40,13 +48,13 @@ async fn a_message_whose_acceptance_was_committed_and_not_acknowledged_is_one_in
     assert_eq!(stream.info().await.unwrap().state.messages, 1);
     stream.delete_consumer("intake").await.unwrap();
     let _process = mesh.process("one").await;
-    mesh.all_ended(1).await;
+    mesh.all_ended(33).await;
     wait_until(SOON, || {
         let stream = stream.clone();
         async move { stream.get_info().await.unwrap().state.messages == 0 }
     })
     .await;
-    assert_eq!((mesh.check().await, stored.sequence), (1, 1));
+    assert_eq!((mesh.check().await, stored.sequence), (33, 1));
 }
 
 #[tokio::test]

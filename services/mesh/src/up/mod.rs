@@ -200,6 +200,8 @@ impl Up<'_> {
         let report = self.report();
         report.say("stopping: open work is finished or handed back");
         stack.stop().await;
+        // With its connections, which would see their servers go.
+        drop(stack);
         crate::cli::blocking(move || {
             drop(servers);
             Ok::<_, Infallible>(())

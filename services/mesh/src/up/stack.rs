@@ -18,7 +18,8 @@ use super::servers::Servers;
 /// How long the services may take to answer; a first start on a slow disk takes some seconds.
 const ANSWERING_DEADLINE: Duration = Duration::from_secs(60);
 const LISTEN: Duration = Duration::from_millis(50);
-const DRAIN: Duration = Duration::from_secs(15);
+/// Of each of three tiers; all of them within the deadline of a stop.
+const DRAIN: Duration = Duration::from_secs(12);
 
 pub(super) struct Stack {
     configs: Arc<Configs>,
@@ -26,7 +27,9 @@ pub(super) struct Stack {
     database_url: mesh_runtime::Secret<String>,
     /// Of the process and of the gateway: cancelled first.
     pub(super) context: Context,
-    /// Of all services behind the gateway: cancelled when it has drained.
+    /// Of `execution`: cancelled when the gateway has drained.
+    execution: Context,
+    /// Of all others: cancelled when no invocation runs that could need them.
     inner: Context,
 }
 
@@ -47,17 +50,18 @@ impl Stack {
         })
         .await?;
         let mut context = Context::new("mesh", bus, metrics);
-        let inner = context.for_service("mesh");
-        let inner = Context {
+        let tier = || Context {
             shutdown: CancellationToken::new(),
-            ..inner
+            ..context.for_service("mesh")
         };
+        let (execution, inner) = (tier(), tier());
         context.shutdown = shutdown;
         Ok(Self {
             configs: Arc::new(configs),
             edge: Arc::new(edge),
             database_url: servers.database_url.clone(),
             context,
+            execution,
             inner,
         })
     }
@@ -79,7 +83,13 @@ impl Stack {
         let behind = Service::ALL
             .into_iter()
             .filter(|service| service.answers_on_bus());
-        behind.for_each(|service| self.start(service, self.inner.clone()));
+        behind.for_each(|service| {
+            let tier = match service {
+                Service::Execution => &self.execution,
+                _ => &self.inner,
+            };
+            self.start(service, tier.clone());
+        });
     }
 
     /// Last: whoever reaches the gateway finds everything behind it.
@@ -147,12 +157,12 @@ impl Stack {
         }
     }
 
-    /// The edge drains first, for what it has in hand needs the others.
+    /// From the edge inwards: what requests and then invocations have in hand needs those behind them.
     pub(super) async fn stop(&self) {
-        self.context.shutdown.cancel();
-        self.context.tasks.drain(DRAIN).await;
-        self.inner.shutdown.cancel();
-        self.inner.tasks.drain(DRAIN).await;
+        for tier in [&self.context, &self.execution, &self.inner] {
+            tier.shutdown.cancel();
+            tier.tasks.drain(DRAIN).await;
+        }
     }
 }
 

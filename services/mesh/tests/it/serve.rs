@@ -41,18 +41,25 @@ struct Served(Child);
 
 impl Served {
     fn start(home: &Home, addresses: &Addresses, services: &[&str], http_port: u16) -> Self {
+        Self::start_with(home, addresses, services, http_port, &[])
+    }
+
+    fn start_with(
+        home: &Home,
+        addresses: &Addresses,
+        services: &[&str],
+        http_port: u16,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = home.command(&["serve"]);
         command
             .args(services)
             .envs(addresses.environment())
-            .env("MESH_HTTP_PORT", http_port.to_string());
-        Self(
-            command
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
+            .envs(environment.iter().copied())
+            .env("MESH_HTTP_PORT", http_port.to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap())
     }
 
     fn stop(mut self) {
@@ -80,7 +87,7 @@ fn services_start_before_their_servers_and_outlive_them() {
     let tools = Tools::resolve(&mut Quiet).unwrap();
     let postgres =
         Postgres::start(&tools, PostgresOptions::new(home.path().join("postgres"))).unwrap();
-    let ports = [(); 3].map(|()| free_port().unwrap());
+    let ports = [(); 4].map(|()| free_port().unwrap());
     let addresses = Addresses {
         nats_port: ports[0],
         monitor_port: ports[1],
@@ -89,9 +96,18 @@ fn services_start_before_their_servers_and_outlive_them() {
     let url = format!("http://127.0.0.1:{}", ports[2]);
 
     let edge = Served::start(&home, &addresses, &["gateway"], ports[2]);
-    let behind = Served::start(&home, &addresses, &["execution", "registry"], 0);
+    let ops_port = ports[3].to_string();
+    let behind = [
+        ("MESH_OPS_PORT", ops_port.as_str()),
+        ("MESH_LOG_FORMAT", "json"),
+    ];
+    let behind = Served::start_with(&home, &addresses, &["execution", "registry"], 0, &behind);
     let rest = Served::start(&home, &addresses, &["messaging", "memory", "inference"], 0);
     wait_until("the gateway listens", || answers(&url).then_some(()));
+    let ops = format!("http://127.0.0.1:{ops_port}");
+    wait_until("the operation routes listen", || {
+        answers(&ops).then_some(())
+    });
     let early = home.run(&["doctor", "--url", &url]);
     assert!(
         text(&early.stdout).contains("not healthy"),
@@ -115,21 +131,7 @@ fn services_start_before_their_servers_and_outlive_them() {
         .unwrap();
     assert!(migrated.status.success(), "{}", told(&migrated));
 
-    let path = home.path().join("a.yaml");
-    std::fs::write(
-        &path,
-        "metadata: {name: a}\nspec: {runtime: noop, noop: {steps: 1}}\n",
-    )
-    .unwrap();
-    let file = path.to_str().unwrap();
-    // No demo here: a tenant is created where the registry is told to, which it is not.
-    let refused = wait_until("the registry answers", || {
-        let applied = home.run(&["apply", "-f", file, "--url", &url]);
-        text(&applied.stderr)
-            .contains("registry/")
-            .then(|| text(&applied.stderr))
-    });
-    assert!(refused.contains("registry/tenant-not-found"), "{refused}");
+    a_tenant_is_refused(&home, &url);
 
     servers.nats.kill().unwrap();
     servers.postgres.kill().unwrap();
@@ -146,6 +148,24 @@ fn services_start_before_their_servers_and_outlive_them() {
     for process in [edge, behind, rest] {
         process.stop();
     }
+}
+
+fn a_tenant_is_refused(home: &Home, url: &str) {
+    let path = home.path().join("a.yaml");
+    std::fs::write(
+        &path,
+        "metadata: {name: a}\nspec: {runtime: noop, noop: {steps: 1}}\n",
+    )
+    .unwrap();
+    let file = path.to_str().unwrap();
+    // No demo here: a tenant is created where the registry is told to, which it is not.
+    let refused = wait_until("the registry answers", || {
+        let applied = home.run(&["apply", "-f", file, "--url", url]);
+        text(&applied.stderr)
+            .contains("registry/")
+            .then(|| text(&applied.stderr))
+    });
+    assert!(refused.contains("registry/tenant-not-found"), "{refused}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ async fn an_invocation_goes_through_and_ends_once() {
         (1, 2),
         "accepted and claimed in one batch"
     );
+    assert_eq!(owner.started.lock().unwrap().len(), 1, "its worker, once");
     owner.assert_memory_is_committed_state(3).await;
     let first = owner
         .append(invocation.id, 1, 2, vec![done(1, json!(1))])

@@ -25,7 +25,8 @@ use crate::store::shards;
 pub(super) struct Harness {
     pub(super) lane: Lane,
     pub(super) pool: PgPool,
-    pub(super) relay: mpsc::Receiver<Committed>,
+    /// Held, so that the lane has somebody to tell.
+    _relay: mpsc::Receiver<Committed>,
     pub(super) started: Arc<Mutex<Vec<Start>>>,
     pub(super) lost: Arc<Mutex<Vec<ShardId>>>,
     pub(super) owner: String,
@@ -65,7 +66,7 @@ impl Harness {
         let mut harness = Self {
             lane,
             pool,
-            relay,
+            _relay: relay,
             started,
             lost,
             owner: owner.to_owned(),
