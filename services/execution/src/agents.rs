@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mesh_api::registry::{
-    AgentResolve, Artifact, ArtifactGet, ArtifactRequest, Pointer, ResolveRequest,
-};
+use mesh_api::registry::{AgentResolve, Artifact, ArtifactGet, ArtifactRequest, Pointer, ResolveRequest};
 use mesh_bus::{Bucket, Bus, KvEntry};
 use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
@@ -46,11 +44,7 @@ impl Agents {
     }
 
     /// The published version; asks the registry before it says "unknown".
-    pub(crate) async fn published(
-        &self,
-        tenant: &Tenant,
-        agent: &AgentName,
-    ) -> Result<Pinned, Problem> {
+    pub(crate) async fn published(&self, tenant: &Tenant, agent: &AgentName) -> Result<Pinned, Problem> {
         let place = (tenant.clone(), agent.clone());
         let hit = {
             let cache = self.cache();
@@ -88,11 +82,7 @@ impl Agents {
     }
 
     /// An artifact by its hash, checked against it.
-    pub(crate) async fn artifact(
-        &self,
-        tenant: &Tenant,
-        hash: &str,
-    ) -> Result<Arc<AgentSpec>, Problem> {
+    pub(crate) async fn artifact(&self, tenant: &Tenant, hash: &str) -> Result<Arc<AgentSpec>, Problem> {
         if let Some(spec) = self.cache().specs.get(hash) {
             return Ok(Arc::clone(spec));
         }
@@ -164,11 +154,9 @@ impl Agents {
 }
 
 fn parse(artifact: &Artifact, hash: &str) -> Result<AgentSpec, Problem> {
-    let broken =
-        |why: String| Problem::new(Code::ArtifactNotFound, format!("artifact {hash} {why}"));
+    let broken = |why: String| Problem::new(Code::ArtifactNotFound, format!("artifact {hash} {why}"));
     if hex::encode(Sha256::digest(artifact.bytes.as_bytes())) != hash {
         return Err(broken("has other bytes than its hash says".into()));
     }
-    serde_json::from_str(&artifact.bytes)
-        .map_err(|error| broken(format!("cannot be read: {error}")))
+    serde_json::from_str(&artifact.bytes).map_err(|error| broken(format!("cannot be read: {error}")))
 }

@@ -55,9 +55,7 @@ impl Validate for Config {
             return Err("execution.hosted_slots must be at least 1".into());
         }
         if self.keys_kept_days == 0 || self.feed_kept_days == 0 {
-            return Err(
-                "execution.keys_kept_days and execution.feed_kept_days must be at least 1".into(),
-            );
+            return Err("execution.keys_kept_days and execution.feed_kept_days must be at least 1".into());
         }
         self.instance
             .parse::<mesh_types::Token>()

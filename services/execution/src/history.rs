@@ -37,10 +37,7 @@ impl History {
     /// Judges the shards that are about to be taken.
     pub(crate) async fn judge(&self, rows: &[ShardRow]) -> Result<Verdict, sqlx::Error> {
         let feed_id = shards::feed_id(&self.pool).await?;
-        let asked = join_all(
-            rows.iter()
-                .map(|row| self.seen(row.id.cast_unsigned(), &feed_id)),
-        );
+        let asked = join_all(rows.iter().map(|row| self.seen(row.id.cast_unsigned(), &feed_id)));
         let marks = match tokio::time::timeout(MARK_DEADLINE, asked).await {
             Ok(marks) => marks,
             Err(_) => return Ok(Verdict::Unknown("no answer in time".into())),
@@ -66,9 +63,7 @@ impl History {
         let Some((shard, batch, mark)) = behind else {
             return Ok(Verdict::Serve(feed_id.into()));
         };
-        let found = format!(
-            "shard {shard} is at batch {batch}, but batch {mark} of it was committed and relayed"
-        );
+        let found = format!("shard {shard} is at batch {batch}, but batch {mark} of it was committed and relayed");
         if self.accepts_older {
             let feed_id = shards::new_feed(&self.pool, &feed_id).await?;
             tracing::warn!(%found, %feed_id, "an older database is accepted, as execution.accept_older_database says; a new feed starts");

@@ -50,17 +50,9 @@ impl Slots {
         let _ = self.lanes.set(lanes);
     }
 
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        tenant: &Tenant,
-        agent: &AgentName,
-        limit: u32,
-    ) -> Option<Slot> {
+    pub(crate) fn take(self: &Arc<Self>, tenant: &Tenant, agent: &AgentName, limit: u32) -> Option<Slot> {
         let agent = (tenant.clone(), agent.clone());
-        let mut used = self
-            .used
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut used = self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let of_agent = used.agents.get(&agent).copied().unwrap_or(0);
         if used.total >= self.max || of_agent >= limit.max(1) {
             // Under the lock: whoever gives a slot back after this sees it.
@@ -119,15 +111,9 @@ mod tests {
         let (tenant, agent): (Tenant, AgentName) = (Tenant::default(), "a".parse().unwrap());
         let other: AgentName = "b".parse().unwrap();
         let first = slots.take(&tenant, &agent, 1).unwrap();
-        assert!(
-            slots.take(&tenant, &agent, 1).is_none(),
-            "the agent's limit"
-        );
+        assert!(slots.take(&tenant, &agent, 1).is_none(), "the agent's limit");
         let second = slots.take(&tenant, &other, 5).unwrap();
-        assert!(
-            slots.take(&tenant, &other, 5).is_none(),
-            "the process's bound"
-        );
+        assert!(slots.take(&tenant, &other, 5).is_none(), "the process's bound");
         drop(first);
         assert!(matches!(lane.try_recv(), Ok(Command::Ring)));
         drop(second);

@@ -47,10 +47,7 @@ async fn pass(context: &Context, pool: &PgPool, keep: Keep) -> Result<usize, sql
     };
     let mut gone = 0;
     let keys_before = before(keep.keys);
-    gone += repeat(context, || {
-        housekeeping::prune_keys(pool, keys_before, ROWS)
-    })
-    .await?;
+    gone += repeat(context, || housekeeping::prune_keys(pool, keys_before, ROWS)).await?;
     let feed_before = before(keep.feed);
     for shard in 0..SHARDS {
         gone += repeat(context, || {

@@ -8,9 +8,7 @@ use mesh_api::Caller;
 use mesh_api::execution::{InvokeRequest, RouterRequest};
 use mesh_bus::{BusError, Delivery, Headers, Puller, Settled};
 use mesh_runtime::Context;
-use mesh_types::{
-    AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json,
-};
+use mesh_types::{AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
@@ -80,34 +78,21 @@ impl Intake {
     async fn take(&self, batch: Vec<Delivery>) {
         let parsed: Vec<_> = batch.iter().map(parse).collect();
         // All at once: one agent that must be asked for holds up nobody behind it for long.
-        let prepared = join_all(
-            batch
-                .iter()
-                .zip(&parsed)
-                .map(|(delivery, parsed)| async move {
-                    match parsed {
-                        Ok(parsed) => {
-                            let request = parsed.request.clone();
-                            self.router
-                                .prepare(
-                                    &parsed.caller,
-                                    &parsed.agent,
-                                    request,
-                                    Some(derived_id(delivery)),
-                                )
-                                .await
-                        }
-                        Err((_, problem)) => Err(problem.clone()),
-                    }
-                }),
-        )
+        let prepared = join_all(batch.iter().zip(&parsed).map(|(delivery, parsed)| async move {
+            match parsed {
+                Ok(parsed) => {
+                    let request = parsed.request.clone();
+                    self.router
+                        .prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(delivery)))
+                        .await
+                }
+                Err((_, problem)) => Err(problem.clone()),
+            }
+        }))
         .await;
         let accepts = batch.into_iter().zip(parsed).zip(prepared);
         // Polled in order: each hands its accept to a lane before it waits for the first time.
-        join_all(
-            accepts.map(|((delivery, parsed), prepared)| self.finish(delivery, parsed, prepared)),
-        )
-        .await;
+        join_all(accepts.map(|((delivery, parsed), prepared)| self.finish(delivery, parsed, prepared))).await;
     }
 
     async fn finish(
@@ -140,12 +125,7 @@ impl Intake {
     }
 
     /// Dead letter row, then the answer to `reply_to`, then DEAD_LETTERS and the ack by the bus.
-    async fn bury(
-        &self,
-        delivery: &Delivery,
-        parsed: &Result<Parsed, (Tenant, Problem)>,
-        problem: Problem,
-    ) -> Settled {
+    async fn bury(&self, delivery: &Delivery, parsed: &Result<Parsed, (Tenant, Problem)>, problem: Problem) -> Settled {
         let tenant = match parsed {
             Ok(parsed) => &parsed.caller.tenant,
             Err((tenant, _)) => tenant,
@@ -174,12 +154,7 @@ impl Intake {
             headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
             headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());
             let body = serde_json::to_vec(&problem).unwrap_or_default();
-            if let Err(error) = self
-                .context
-                .bus
-                .publish_with(&subject, headers, body.into())
-                .await
-            {
+            if let Err(error) = self.context.bus.publish_with(&subject, headers, body.into()).await {
                 tracing::warn!(%error, "an error could not be sent to reply_to");
             }
         }
@@ -208,20 +183,15 @@ struct Parsed {
 
 /// Subject and body to a request; an error keeps the tenant as far as it is known.
 fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
-    let subject: Subject =
-        delivery
-            .subject
-            .parse()
-            .map_err(|error: mesh_types::subject::SubjectError| {
-                (
-                    Tenant::default(),
-                    Problem::new(Code::InvalidName, error.to_string()),
-                )
-            })?;
+    let subject: Subject = delivery
+        .subject
+        .parse()
+        .map_err(|error: mesh_types::subject::SubjectError| {
+            (Tenant::default(), Problem::new(Code::InvalidName, error.to_string()))
+        })?;
     let (tenant, agent, mut request) = match subject {
         Subject::Invoke { tenant, agent } => {
-            let request =
-                parse_body(&delivery.payload).map_err(|problem| (tenant.clone(), problem))?;
+            let request = parse_body(&delivery.payload).map_err(|problem| (tenant.clone(), problem))?;
             (tenant, agent, request)
         }
         Subject::RouterInvoke => json::parse::<RouterRequest>(&delivery.payload)
@@ -235,16 +205,9 @@ fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
         }
     };
     if request.idempotency_key.is_none() {
-        request.idempotency_key = delivery
-            .headers
-            .get(Headers::NATS_MSG_ID)
-            .map(str::to_owned);
+        request.idempotency_key = delivery.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
     }
-    let actor = delivery
-        .headers
-        .get(Headers::MESH_ACTOR)
-        .unwrap_or("nats")
-        .to_owned();
+    let actor = delivery.headers.get(Headers::MESH_ACTOR).unwrap_or("nats").to_owned();
     Ok(Parsed {
         caller: Caller {
             tenant,

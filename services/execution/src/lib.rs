@@ -52,17 +52,10 @@ pub enum Error {
 /// Serves until `context.shutdown`; waits for the database and its schema first, for ever.
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     let lanes_max = u32::try_from(config.lanes).unwrap_or(2);
-    let pool = connect(
-        &config,
-        Role::Execution,
-        config.database.connections + lanes_max,
-    )
-    .await?;
+    let pool = connect(&config, Role::Execution, config.database.connections + lanes_max).await?;
     let readers = connect(&config, Role::ExecutionReader, config.database.connections).await?;
     let probe = mesh_store::probe(&readers);
-    context
-        .health
-        .register_with(health::DATABASE, move || probe());
+    context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),

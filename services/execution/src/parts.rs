@@ -63,8 +63,7 @@ impl Parts {
     #[expect(clippy::too_many_lines, reason = "a table: what is wired to what")]
     pub(crate) fn new(config: Config, context: &Context, pool: PgPool, readers: PgPool) -> Self {
         let instance: Arc<str> = config.instance.as_str().into();
-        let (handles, receivers): (Vec<_>, Vec<_>) =
-            (0..config.lanes).map(|_| LaneHandle::new()).unzip();
+        let (handles, receivers): (Vec<_>, Vec<_>) = (0..config.lanes).map(|_| LaneHandle::new()).unzip();
         let (outbox, committed, queued) = Outbox::new();
         let (adopted_sender, adopted) = mpsc::unbounded_channel::<Adopted>();
         let (hand_overs, asked) = mpsc::unbounded_channel::<HandOver>();
@@ -269,10 +268,7 @@ fn watch_feed(context: &Context, directory: &Arc<Directory>) {
 }
 
 /// Tells of the end of `work`, also when it panics or is dropped.
-fn guarded(
-    ended: CancellationToken,
-    work: impl Future<Output = ()> + Send,
-) -> impl Future<Output = ()> + Send {
+fn guarded(ended: CancellationToken, work: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
     let ended = ended.drop_guard();
     async move {
         let _ended = ended;

@@ -33,13 +33,9 @@ pub(crate) struct Prepared {
 
 /// Limits that the wire type cannot say; the problem names the field.
 pub(crate) fn check(request: &InvokeRequest, tenant: &Tenant) -> Result<(), Problem> {
-    let invalid = |field: &str, rule: &str| {
-        Err(Problem::new(Code::InvalidRequest, format!("{field} {rule}")).field(field))
-    };
-    if request
-        .priority
-        .is_some_and(|priority| priority > PRIORITY_MAX)
-    {
+    let invalid =
+        |field: &str, rule: &str| Err(Problem::new(Code::InvalidRequest, format!("{field} {rule}")).field(field));
+    if request.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
         return invalid("priority", "must lie between 0 and 9");
     }
     for (field, text) in [
@@ -52,10 +48,7 @@ pub(crate) fn check(request: &InvokeRequest, tenant: &Tenant) -> Result<(), Prob
             return invalid(field, "must have 1 to 256 bytes and no U+0000");
         }
     }
-    for (field, ms) in [
-        ("delay_ms", request.delay_ms),
-        ("deadline_ms", request.deadline_ms),
-    ] {
+    for (field, ms) in [("delay_ms", request.delay_ms), ("deadline_ms", request.deadline_ms)] {
         if ms.is_some_and(|ms| ms > DELAY_MAX_MS) {
             return invalid(field, "must be at most a year, in milliseconds");
         }
@@ -86,22 +79,13 @@ pub(crate) fn prepare(
     let after = |ms: Option<u64>| ms.map(|ms| now.plus(Duration::from_millis(ms)));
     let meta = Meta {
         id,
-        shard: shard_of(
-            &caller.tenant,
-            agent,
-            session.as_deref(),
-            key.as_deref(),
-            id,
-        ),
+        shard: shard_of(&caller.tenant, agent, session.as_deref(), key.as_deref(), id),
         tenant: caller.tenant.clone(),
         agent: agent.clone(),
         version: pinned.version,
         artifact: pinned.hash,
         concurrency: pinned.spec.limits.concurrency,
-        entrypoint: request
-            .entrypoint
-            .clone()
-            .unwrap_or_else(|| "invoke".to_owned()),
+        entrypoint: request.entrypoint.clone().unwrap_or_else(|| "invoke".to_owned()),
         session,
         key,
         priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
@@ -171,14 +155,9 @@ mod tests {
         let first = of(r#"{"payload":{"a":1,"b":2},"idempotency_key":"k"}"#);
         assert_eq!(
             first,
-            of(
-                r#"{ "idempotency_key":"other", "payload": {"b":2, "a":1}, "reply_to":"_INBOX.x" }"#
-            )
+            of(r#"{ "idempotency_key":"other", "payload": {"b":2, "a":1}, "reply_to":"_INBOX.x" }"#)
         );
-        assert_ne!(
-            first,
-            of(r#"{"payload":{"a":1,"b":3},"idempotency_key":"k"}"#)
-        );
+        assert_ne!(first, of(r#"{"payload":{"a":1,"b":3},"idempotency_key":"k"}"#));
         assert_ne!(first, of(r#"{"payload":{"a":1,"b":2},"session":"s"}"#));
     }
 

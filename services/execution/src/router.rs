@@ -144,11 +144,7 @@ impl Router {
     }
 
     /// Hands it to a lane of this process and waits until it is durable.
-    pub(crate) async fn accept_here(
-        &self,
-        prepared: &Prepared,
-        waits: bool,
-    ) -> Result<Submitted, Problem> {
+    pub(crate) async fn accept_here(&self, prepared: &Prepared, waits: bool) -> Result<Submitted, Problem> {
         let (answer, answered) = oneshot::channel();
         let (waiter, ended) = oneshot::channel();
         self.lane(prepared.meta.shard).accept(Box::new(Accept {
@@ -174,21 +170,14 @@ impl Router {
     }
 
     /// The first answer of a repeated request, as the invocation is now.
-    async fn known(
-        &self,
-        prepared: &Prepared,
-        id: InvocationId,
-        waits: bool,
-    ) -> Result<Submitted, Problem> {
+    async fn known(&self, prepared: &Prepared, id: InvocationId, waits: bool) -> Result<Submitted, Problem> {
         let (waiter, ended) = oneshot::channel();
         if waits {
             // Before the read: an end between the two is seen by one of them.
-            self.lane(prepared.meta.shard)
-                .send(Command::Await { id, waiter })?;
+            self.lane(prepared.meta.shard).send(Command::Await { id, waiter })?;
         }
         let found = self.read(&prepared.meta.tenant, id).await?;
-        let invocation = found
-            .ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
+        let invocation = found.ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
         Ok(Submitted {
             invocation,
             shard: prepared.meta.shard,
@@ -285,11 +274,7 @@ impl Router {
 }
 
 fn unknown(prepared: &Prepared) -> Problem {
-    Problem::new(
-        Code::Timeout,
-        "not known to be durable yet; it may still be accepted",
-    )
-    .next(format!(
+    Problem::new(Code::Timeout, "not known to be durable yet; it may still be accepted").next(format!(
         "send it again with invocation_id {} : it will be accepted once",
         prepared.meta.id
     ))

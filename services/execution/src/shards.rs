@@ -57,19 +57,13 @@ mod tests {
     #[test]
     fn the_hash_never_changes() {
         let seen: Vec<_> = (0..8).map(|n| of(None, None, n)).collect();
-        let keyed: Vec<_> = ["a", "b", "order-1", "ключ"]
-            .map(|k| of(None, Some(k), 0))
-            .to_vec();
+        let keyed: Vec<_> = ["a", "b", "order-1", "ключ"].map(|k| of(None, Some(k), 0)).to_vec();
         let sessions: Vec<_> = ["a", "b"].map(|s| of(Some(s), Some("ignored"), 0)).to_vec();
         assert_eq!((seen, keyed, sessions), golden());
     }
 
     fn golden() -> (Vec<u16>, Vec<u16>, Vec<u16>) {
-        (
-            vec![5, 3, 12, 8, 6, 11, 13, 13],
-            vec![3, 14, 3, 3],
-            vec![0, 7],
-        )
+        (vec![5, 3, 12, 8, 6, 11, 13, 13], vec![3, 14, 3, 3], vec![0, 7])
     }
 
     #[test]
@@ -78,9 +72,6 @@ mod tests {
         for n in 0..16_000_u128 {
             counts[usize::from(of(None, None, n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c)))] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (850..=1150).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (850..=1150).contains(count)), "{counts:?}");
     }
 }

@@ -43,9 +43,7 @@ impl State {
 
     /// Accepts that wait for a commit, and invocations that wait for a slot.
     pub(crate) fn waiting(&self) -> u64 {
-        self.sum(|lane| {
-            lane.gauges.accepts.load(Ordering::Relaxed) + lane.gauges.ready.load(Ordering::Relaxed)
-        })
+        self.sum(|lane| lane.gauges.accepts.load(Ordering::Relaxed) + lane.gauges.ready.load(Ordering::Relaxed))
     }
 
     pub(crate) fn running(&self) -> u64 {

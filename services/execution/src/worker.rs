@@ -14,8 +14,7 @@ use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{ChannelId, Clock, Code, Problem, Subject};
 use mesh_worker::{
-    AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model,
-    Then, Tokens,
+    AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model, Then, Tokens,
 };
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -183,10 +182,7 @@ impl HostedEffects {
             Finished::Refused(problem) => {
                 // Even its end was refused: end it with the plain reason, which any database takes.
                 let ended = without_output(Outcome::Failed, "record_refused", *problem);
-                guard.is_ended = self
-                    .append(Vec::new(), Then::End(Box::new(ended)))
-                    .await
-                    .is_ok();
+                guard.is_ended = self.append(Vec::new(), Then::End(Box::new(ended))).await.is_ok();
             }
         }
     }
@@ -195,10 +191,7 @@ impl HostedEffects {
     async fn end_dead(&self, problem: Problem, mut guard: HolderGuard) {
         tracing::error!(invocation = %self.meta.id, %problem, "it cannot be run");
         let ended = without_output(Outcome::Dead, "not_runnable", problem);
-        guard.is_ended = self
-            .append(Vec::new(), Then::End(Box::new(ended)))
-            .await
-            .is_ok();
+        guard.is_ended = self.append(Vec::new(), Then::End(Box::new(ended))).await.is_ok();
     }
 }
 
@@ -247,11 +240,7 @@ impl Channels for HostedEffects {
             limit,
             before: None,
         };
-        Ok(self
-            .bus()
-            .call::<ChannelHistory>(&self.caller, &request)
-            .await?
-            .items)
+        Ok(self.bus().call::<ChannelHistory>(&self.caller, &request).await?.items)
     }
 
     async fn post(&self, request: PostRequest) -> Result<Message, Problem> {

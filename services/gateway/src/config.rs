@@ -39,10 +39,7 @@ pub enum ConfigRefused {
     )]
     NotLoopback { host: IpAddr },
     #[error("`{key}` {rule}")]
-    Value {
-        key: &'static str,
-        rule: &'static str,
-    },
+    Value { key: &'static str, rule: &'static str },
 }
 
 impl Default for Config {
@@ -114,9 +111,7 @@ impl Config {
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), String> {
-        self.address()
-            .map(drop)
-            .map_err(|refused| refused.to_string())
+        self.address().map(drop).map_err(|refused| refused.to_string())
     }
 }
 
@@ -152,14 +147,8 @@ mod tests {
 
     #[test]
     fn only_loopback_is_served_without_sign_in() {
-        assert_eq!(
-            with_host("127.0.0.1").unwrap().to_string(),
-            "127.0.0.1:8000"
-        );
-        assert_eq!(
-            with_host("localhost").unwrap().to_string(),
-            "127.0.0.1:8000"
-        );
+        assert_eq!(with_host("127.0.0.1").unwrap().to_string(), "127.0.0.1:8000");
+        assert_eq!(with_host("localhost").unwrap().to_string(), "127.0.0.1:8000");
         assert_eq!(with_host("::1").unwrap().to_string(), "[::1]:8000");
         for host in ["0.0.0.0", "::", "192.168.0.7"] {
             assert!(
@@ -167,16 +156,12 @@ mod tests {
                 "{host}"
             );
         }
-        assert!(matches!(
-            with_host("example.org"),
-            Err(ConfigRefused::Host { .. })
-        ));
+        assert!(matches!(with_host("example.org"), Err(ConfigRefused::Host { .. })));
     }
 
     #[test]
     fn origins_are_a_list_or_text() {
-        let config: Config =
-            serde_json::from_str(r#"{"cors_origins":"http://a:1, http://b"}"#).unwrap();
+        let config: Config = serde_json::from_str(r#"{"cors_origins":"http://a:1, http://b"}"#).unwrap();
         assert_eq!(config.cors_origins, ["http://a:1", "http://b"]);
         let config: Config = serde_json::from_str(r#"{"cors_origins":["http://a:1"]}"#).unwrap();
         assert_eq!(config.cors_origins, ["http://a:1"]);

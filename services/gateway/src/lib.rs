@@ -21,9 +21,7 @@ pub use http::openapi;
 pub enum Error {
     #[error("the configuration of `gateway` is not valid: {0}")]
     Config(#[from] ConfigRefused),
-    #[error(
-        "{address} is in use by another program: set MESH_HTTP_PORT to a free port, or stop that program"
-    )]
+    #[error("{address} is in use by another program: set MESH_HTTP_PORT to a free port, or stop that program")]
     PortTaken { address: SocketAddr },
     #[error("listening on {address} failed")]
     Bind {
@@ -55,12 +53,10 @@ impl Gateway {
     /// Errors: a host that is not loopback (there is no sign-in yet), a port in use.
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let address = config.address()?;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| match source.kind() {
-                std::io::ErrorKind::AddrInUse => Error::PortTaken { address },
-                _ => Error::Bind { address, source },
-            })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => Error::PortTaken { address },
+            _ => Error::Bind { address, source },
+        })?;
         let address = listener
             .local_addr()
             .map_err(|source| Error::Bind { address, source })?;
@@ -93,8 +89,7 @@ impl Gateway {
                 tracing::debug!(%error, "TCP_NODELAY was refused");
             }
         });
-        let serve = axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let serve = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let overdue = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;

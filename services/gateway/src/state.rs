@@ -68,11 +68,7 @@ impl App {
     }
 
     /// Asks a service within its endpoint's deadline.
-    pub(crate) async fn call<E: Endpoint>(
-        &self,
-        caller: &Caller,
-        request: &E::Request,
-    ) -> Result<E::Reply, Failure> {
+    pub(crate) async fn call<E: Endpoint>(&self, caller: &Caller, request: &E::Request) -> Result<E::Reply, Failure> {
         let reply = self.bus.call::<E>(caller, request).await;
         reply.map_err(|problem| outward(problem, E::SERVICE, caller))
     }
@@ -89,23 +85,14 @@ impl App {
     }
 
     /// One model call for a caller who takes the text in one piece.
-    pub(crate) async fn complete(
-        &self,
-        caller: &Caller,
-        request: &CompleteRequest,
-    ) -> Result<Completion, Failure> {
-        let reply = self
-            .bus
-            .call_stream::<Complete>(caller, request, |_chunk| {})
-            .await;
+    pub(crate) async fn complete(&self, caller: &Caller, request: &CompleteRequest) -> Result<Completion, Failure> {
+        let reply = self.bus.call_stream::<Complete>(caller, request, |_chunk| {}).await;
         reply.map_err(|problem| outward(problem, Complete::SERVICE, caller))
     }
 
     /// Event streams that are open now.
     pub(crate) fn show_open_streams(&self) {
-        let open = self
-            .streams_max
-            .saturating_sub(self.streams.available_permits());
+        let open = self.streams_max.saturating_sub(self.streams.available_permits());
         self.live_connections
             .set(i64::try_from(open).unwrap_or(i64::MAX), &[("kind", "sse")]);
     }
@@ -124,10 +111,7 @@ fn outward(problem: Problem, service: &'static str, caller: &Caller) -> Failure 
             Code::DatabaseWentBack,
             "waits for an operator: its database is older than its feed",
         ),
-        (
-            Code::Internal,
-            "failed; its log says why under this request id",
-        ),
+        (Code::Internal, "failed; its log says why under this request id"),
     ];
     let Some((code, words)) = words.into_iter().find(|(code, _)| problem.is(*code)) else {
         return Failure(problem);
@@ -155,11 +139,7 @@ mod tests {
             !said.detail.contains("password") && said.detail.contains("registry"),
             "{said:?}"
         );
-        let Failure(said) = outward(
-            Problem::new(Code::AgentNotFound, "no agent `x`"),
-            "registry",
-            &caller,
-        );
+        let Failure(said) = outward(Problem::new(Code::AgentNotFound, "no agent `x`"), "registry", &caller);
         assert_eq!(said.detail, "no agent `x`");
     }
 }

@@ -97,11 +97,7 @@ pub(crate) fn estimate_tokens(request: &CompleteRequest, answer: &Answer) -> Tok
         .iter()
         .map(|message| tokens(message.content.plain_text().len()))
         .sum();
-    let calls: usize = answer
-        .tool_calls
-        .iter()
-        .map(|call| call.to_string().len())
-        .sum();
+    let calls: usize = answer.tool_calls.iter().map(|call| call.to_string().len()).sum();
     Tokens {
         input,
         output: tokens(answer.text.len() + calls),

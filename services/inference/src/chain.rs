@@ -62,8 +62,7 @@ fn chain(request: &CompleteRequest, ends_in_mock: bool) -> Vec<&str> {
 }
 
 fn check(config: &Config, request: &CompleteRequest) -> Result<(), Problem> {
-    let invalid =
-        |field: &str, detail: &str| Err(Problem::new(Code::InvalidRequest, detail).field(field));
+    let invalid = |field: &str, detail: &str| Err(Problem::new(Code::InvalidRequest, detail).field(field));
     if request.model.is_empty() {
         return invalid("model", "no model is named");
     }
@@ -139,16 +138,12 @@ impl<C: Chunks> Run<'_, C> {
     }
 
     fn completion(&mut self, model: &str, route: &Route<'_>, answer: Answer) -> Completion {
-        let tokens = answer
-            .tokens
-            .unwrap_or_else(|| estimate_tokens(self.request, &answer));
+        let tokens = answer.tokens.unwrap_or_else(|| estimate_tokens(self.request, &answer));
         Completion {
             usage: Usage {
                 input_tokens: tokens.input,
                 output_tokens: tokens.output,
-                cost_usd: self
-                    .config
-                    .cost_usd(&route.model, tokens.input, tokens.output),
+                cost_usd: self.config.cost_usd(&route.model, tokens.input, tokens.output),
             },
             usage_estimated: answer.tokens.is_none(),
             text: answer.text,
@@ -196,13 +191,9 @@ impl<C: Chunks> Run<'_, C> {
 
     /// Doubles from one try to the next; spread by the call's key, so that callers cut off together come back apart.
     fn pause(&self, retries: u32, error: &TryError) -> Duration {
-        let base = Duration::from_millis(self.config.limits.retry_delay_ms)
-            .saturating_mul(1 << retries.min(8));
+        let base = Duration::from_millis(self.config.limits.retry_delay_ms).saturating_mul(1 << retries.min(8));
         let spread = base.mul_f64(spread(
-            self.request
-                .idempotency_key
-                .as_deref()
-                .unwrap_or(&self.request.model),
+            self.request.idempotency_key.as_deref().unwrap_or(&self.request.model),
         ));
         error
             .retry_after()

@@ -143,8 +143,7 @@ pub struct Limits {
 pub(crate) const LOCAL_GRACE: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT_MS: u64 = 105_000;
 // The caller must still be there when the last answer comes.
-const _: () =
-    assert!(CALL_TIMEOUT_MS / 1_000 + LOCAL_GRACE.as_secs() < Complete::DEADLINE.as_secs());
+const _: () = assert!(CALL_TIMEOUT_MS / 1_000 + LOCAL_GRACE.as_secs() < Complete::DEADLINE.as_secs());
 
 impl Default for Limits {
     fn default() -> Self {
@@ -181,12 +180,9 @@ impl Validate for Config {
         let all = self.all_providers();
         for (name, provider) in &all {
             if let Some(url) = &provider.base_url {
-                let parsed = Url::parse(url)
-                    .map_err(|error| format!("providers.{name}.base_url: {error}"))?;
+                let parsed = Url::parse(url).map_err(|error| format!("providers.{name}.base_url: {error}"))?;
                 if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
-                    return Err(format!(
-                        "providers.{name}.base_url: not an http or https URL"
-                    ));
+                    return Err(format!("providers.{name}.base_url: not an http or https URL"));
                 }
             }
         }
@@ -229,8 +225,7 @@ impl Config {
             ProviderKind::Ollama,
             ProviderKind::Mock,
         ] {
-            all.entry(kind.as_str().to_owned())
-                .or_insert_with(|| plain(kind));
+            all.entry(kind.as_str().to_owned()).or_insert_with(|| plain(kind));
         }
         let mut fill = |name: &str, url: &Option<String>, key: &Option<Secret<String>>| {
             if let Some(provider) = all.get_mut(name) {
@@ -254,15 +249,10 @@ impl Config {
 
     /// US dollars of one call; 0 when the model has no price.
     pub fn cost_usd(&self, model: &str, input_tokens: u64, output_tokens: u64) -> f64 {
-        let matching = self
-            .prices
-            .iter()
-            .filter(|(name, _)| matches_model(name, model));
-        matching
-            .max_by_key(|(name, _)| name.len())
-            .map_or(0.0, |(_, price)| {
-                (price.input * input_tokens as f64 + price.output * output_tokens as f64) / 1e6
-            })
+        let matching = self.prices.iter().filter(|(name, _)| matches_model(name, model));
+        matching.max_by_key(|(name, _)| name.len()).map_or(0.0, |(_, price)| {
+            (price.input * input_tokens as f64 + price.output * output_tokens as f64) / 1e6
+        })
     }
 }
 
@@ -280,10 +270,7 @@ mod tests {
     #[test]
     fn the_longest_price_wins_and_no_price_is_free() {
         let price = |input, output| Price { input, output };
-        let prices = [
-            ("gpt-4*", price(1.0, 2.0)),
-            ("gpt-4o-mini", price(10.0, 20.0)),
-        ];
+        let prices = [("gpt-4*", price(1.0, 2.0)), ("gpt-4o-mini", price(10.0, 20.0))];
         let config = Config {
             prices: prices
                 .into_iter()
@@ -313,10 +300,7 @@ mod tests {
             ollama_url: Some(" ".to_owned()),
             ..Config::default()
         };
-        assert!(
-            empty.validate().is_ok(),
-            "an empty variable is as good as none"
-        );
+        assert!(empty.validate().is_ok(), "an empty variable is as good as none");
     }
     #[test]
     fn file_and_environment_say_everything() {
@@ -334,10 +318,7 @@ inference:
             ("OPENAI_API_KEY", "sk-secret"),
             ("OLLAMA_URL", ""),
             ("MESH_INFERENCE__PROVIDERS__LOCAL__KIND", "openai"),
-            (
-                "MESH_INFERENCE__PROVIDERS__LOCAL__BASE_URL",
-                "http://127.0.0.1:1/v1",
-            ),
+            ("MESH_INFERENCE__PROVIDERS__LOCAL__BASE_URL", "http://127.0.0.1:1/v1"),
             ("MESH_INFERENCE__LIMITS__RETRIES_MAX", "3"),
         ];
         let env = env
@@ -352,10 +333,6 @@ inference:
         assert_eq!(all["local"].kind, ProviderKind::Openai);
         assert!(all["openai"].api_key.is_some() && all["ollama"].base_url.is_none());
         assert!(!format!("{config:?}").contains("sk-secret"));
-        assert!(
-            !serde_json::to_string(&config)
-                .unwrap()
-                .contains("sk-secret")
-        );
+        assert!(!serde_json::to_string(&config).unwrap().contains("sk-secret"));
     }
 }

@@ -8,9 +8,7 @@ use mesh_types::Code;
 use url::Url;
 
 use crate::answer::{Answer, Chunks, Try, TryError};
-use crate::config::{
-    Config, OPENAI_BASE_URL, ProviderConfig, ProviderKind, RouteRule, matches_model,
-};
+use crate::config::{Config, OPENAI_BASE_URL, ProviderConfig, ProviderKind, RouteRule, matches_model};
 use crate::mock::Mock;
 use crate::openai::OpenAi;
 
@@ -40,11 +38,7 @@ impl Provider {
         matches!(self, Self::Mock(_))
     }
 
-    pub(crate) async fn attempt<C: Chunks>(
-        &self,
-        call: Try<'_>,
-        chunks: &mut C,
-    ) -> Result<Answer, TryError> {
+    pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
         match self {
             Self::OpenAi(provider) => provider.attempt(call, chunks).await,
             Self::Mock(mock) => mock.attempt(call, chunks).await,
@@ -118,15 +112,8 @@ impl Providers {
         let prefixed = model
             .split_once('/')
             .filter(|(name, rest)| self.by_name.contains_key(*name) && !rest.is_empty());
-        let (name, known_as) = if let Some(rule) = self
-            .rules
-            .iter()
-            .find(|rule| matches_model(&rule.model, model))
-        {
-            (
-                rule.provider.as_str(),
-                rule.as_model.as_deref().unwrap_or(model),
-            )
+        let (name, known_as) = if let Some(rule) = self.rules.iter().find(|rule| matches_model(&rule.model, model)) {
+            (rule.provider.as_str(), rule.as_model.as_deref().unwrap_or(model))
         } else if let Some((name, rest)) = prefixed {
             (name, rest)
         } else if let Some(default) = &self.default {
@@ -186,14 +173,9 @@ impl Providers {
                 mock.models().for_each(|model| add(model, name, true));
             }
         }
-        for rule in self
-            .rules
-            .iter()
-            .filter(|rule| !rule.model.starts_with("mock"))
-        {
+        for rule in self.rules.iter().filter(|rule| !rule.model.starts_with("mock")) {
             let provider = self.by_name.get(&rule.provider);
-            let available =
-                provider.is_some_and(|(_, provider)| !matches!(provider, Provider::Missing(_)));
+            let available = provider.is_some_and(|(_, provider)| !matches!(provider, Provider::Missing(_)));
             add(rule.model.clone(), &rule.provider, available);
         }
         ModelList { items }
@@ -201,12 +183,9 @@ impl Providers {
 }
 
 fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::Error> {
-    let url =
-        |text: &str| Url::parse(text).map_err(|error| crate::Error::Config(error.to_string()));
-    let client = |base: &Url| {
-        OpenAi::new(base, declared.api_key.clone(), config.limits.clone())
-            .map_err(crate::Error::Client)
-    };
+    let url = |text: &str| Url::parse(text).map_err(|error| crate::Error::Config(error.to_string()));
+    let client =
+        |base: &Url| OpenAi::new(base, declared.api_key.clone(), config.limits.clone()).map_err(crate::Error::Client);
     match (declared.kind, &declared.base_url) {
         (ProviderKind::Mock, _) => Ok(Provider::Mock(Mock::new(
             &config.scripts,
@@ -216,9 +195,7 @@ fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::E
         (ProviderKind::Openai, None) if declared.api_key.is_some() => {
             Ok(Provider::OpenAi(client(&url(OPENAI_BASE_URL)?)?))
         }
-        (ProviderKind::Openai, None) => Ok(Provider::Missing(
-            "it has neither an API key nor a base URL",
-        )),
+        (ProviderKind::Openai, None) => Ok(Provider::Missing("it has neither an API key nor a base URL")),
         (ProviderKind::Ollama, Some(base)) => {
             let mut base = url(base)?;
             let path = base.path().trim_end_matches('/').to_owned();
@@ -228,9 +205,7 @@ fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::E
             Ok(Provider::OpenAi(client(&base)?))
         }
         (ProviderKind::Ollama, None) => Ok(Provider::Missing("it has no URL")),
-        (ProviderKind::Anthropic, _) => {
-            Ok(Provider::Missing("this version cannot speak to it yet"))
-        }
+        (ProviderKind::Anthropic, _) => Ok(Provider::Missing("this version cannot speak to it yet")),
     }
 }
 
@@ -255,21 +230,9 @@ mod tests {
         let config = Config::default();
         assert_eq!(named(&config, "mock"), ("mock".into(), "mock".into()));
         assert_eq!(named(&config, "mock:script:flaky").0, "mock");
-        assert!(
-            named(&config, "mock:script:nothing")
-                .1
-                .starts_with("model-not-found")
-        );
-        assert!(
-            named(&config, "gpt-4")
-                .1
-                .starts_with("provider-not-configured")
-        );
-        assert!(
-            named(&config, "claude-sonnet")
-                .1
-                .starts_with("provider-not-configured")
-        );
+        assert!(named(&config, "mock:script:nothing").1.starts_with("model-not-found"));
+        assert!(named(&config, "gpt-4").1.starts_with("provider-not-configured"));
+        assert!(named(&config, "claude-sonnet").1.starts_with("provider-not-configured"));
         assert!(named(&config, "llama3").1.starts_with("model-not-found"));
         assert!(providers(config).ends_in_mock());
     }
@@ -297,27 +260,15 @@ mod tests {
             routes: vec![rule],
             ..Config::default()
         };
-        assert_eq!(
-            named(&config, "claude-sonnet"),
-            ("ollama".into(), "llama3".into())
-        );
-        assert_eq!(
-            named(&config, "ollama/phi"),
-            ("ollama".into(), "phi".into())
-        );
+        assert_eq!(named(&config, "claude-sonnet"), ("ollama".into(), "llama3".into()));
+        assert_eq!(named(&config, "ollama/phi"), ("ollama".into(), "phi".into()));
         assert_eq!(named(&config, "phi/3"), ("ollama".into(), "phi/3".into()));
     }
 
     #[test]
     fn the_list_says_what_is_available() {
         let list = providers(Config::default()).list();
-        let find = |name: &str| {
-            list.items
-                .iter()
-                .find(|item| item.name == name)
-                .unwrap()
-                .available
-        };
+        let find = |name: &str| list.items.iter().find(|item| item.name == name).unwrap().available;
         assert!(find("mock") && find("mock:script:stream"));
         assert!(!find("gpt-*") && !find("claude-*"));
     }

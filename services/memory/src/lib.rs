@@ -42,11 +42,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
 }
 
 /// As [`run`], with another embedder.
-pub async fn run_with(
-    config: Config,
-    context: Context,
-    embedder: Arc<dyn Embedder>,
-) -> Result<(), Error> {
+pub async fn run_with(config: Config, context: Context, embedder: Arc<dyn Embedder>) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
     if config.embedding_api_url.is_some() {
         tracing::warn!(
@@ -61,9 +57,7 @@ pub async fn run_with(
     };
     let pool = mesh_store::connect(&options).await.map_err(Error::Store)?;
     let probe = mesh_store::probe(&pool);
-    context
-        .health
-        .register_with(health::DATABASE, move || probe());
+    context.health.register_with(health::DATABASE, move || probe());
     let shutdown = context.shutdown.clone();
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}

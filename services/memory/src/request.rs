@@ -43,11 +43,7 @@ pub(crate) fn check_query(request: &QueryRequest) -> Result<(), Problem> {
             format!("{} hits; 1 to {HITS_MAX} can be asked for", request.k),
         ));
     }
-    if request
-        .filters
-        .score_min
-        .is_some_and(|least| !least.is_finite())
-    {
+    if request.filters.score_min.is_some_and(|least| !least.is_finite()) {
         return Err(invalid("filters.score_min", "not a finite number"));
     }
     Ok(())
@@ -60,8 +56,7 @@ pub(crate) fn body_hash(request: &StoreRequest) -> Result<[u8; 32], Problem> {
         ..request.clone()
     };
     // Through `Value`, whose objects are sorted.
-    let value =
-        serde_json::to_value(&unnamed).map_err(|error| invalid("metadata", error.to_string()))?;
+    let value = serde_json::to_value(&unnamed).map_err(|error| invalid("metadata", error.to_string()))?;
     Ok(Sha256::digest(value.to_string()).into())
 }
 
@@ -73,10 +68,7 @@ fn check_text(field: &str, text: &str) -> Result<(), Problem> {
     if text.len() > CONTENT_BYTES_MAX {
         return Err(invalid(
             field,
-            format!(
-                "{} bytes of text, at most {CONTENT_BYTES_MAX} are taken",
-                text.len()
-            ),
+            format!("{} bytes of text, at most {CONTENT_BYTES_MAX} are taken", text.len()),
         ));
     }
     if text.trim().is_empty() {
@@ -168,9 +160,7 @@ mod tests {
         assert_eq!(with(&|r| r.tags = vec![String::new()]), "tags[0]");
         assert_eq!(with(&|r| r.tags = vec!["t".into(); TAGS_MAX + 1]), "tags");
         assert_eq!(
-            with(&|r| _ = r
-                .metadata
-                .insert("m".into(), json!("x".repeat(METADATA_BYTES_MAX)))),
+            with(&|r| _ = r.metadata.insert("m".into(), json!("x".repeat(METADATA_BYTES_MAX)))),
             "metadata"
         );
         let query = |text: &str, k: u32| QueryRequest {
@@ -187,13 +177,10 @@ mod tests {
 
     #[test]
     fn a_body_is_the_same_whatever_its_id_and_order() {
-        let one: StoreRequest = serde_json::from_value(
-            json!({"agent": "a", "content": "x", "metadata": {"k": 1, "a": 2}}),
-        )
-        .unwrap();
+        let one: StoreRequest =
+            serde_json::from_value(json!({"agent": "a", "content": "x", "metadata": {"k": 1, "a": 2}})).unwrap();
         let mut other: StoreRequest =
-            serde_json::from_str(r#"{"metadata":{"a":2,"k":1},"content":"x","agent":"agent:a"}"#)
-                .unwrap();
+            serde_json::from_str(r#"{"metadata":{"a":2,"k":1},"content":"x","agent":"agent:a"}"#).unwrap();
         other.id = Some(MemoryId::from_u128(1));
         assert_eq!(body_hash(&one).unwrap(), body_hash(&other).unwrap());
         other.content.push('!');

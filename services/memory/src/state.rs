@@ -41,15 +41,10 @@ impl State {
     pub(crate) async fn embed(&self, texts: Vec<String>) -> Result<Vec<Vector>, EmbedError> {
         let started = tokio::time::Instant::now();
         let count = texts.len();
-        let result =
-            tokio::time::timeout(self.config.embed_timeout(), self.embedder.embed(texts)).await;
-        let durations = self
-            .context
-            .metrics
-            .histogram(MetricName::EmbeddingDuration);
+        let result = tokio::time::timeout(self.config.embed_timeout(), self.embedder.embed(texts)).await;
+        let durations = self.context.metrics.histogram(MetricName::EmbeddingDuration);
         durations.record_duration(started.elapsed(), &[]);
-        let embeddings = result
-            .unwrap_or_else(|_| Err(EmbedError::Unavailable("it took too long".to_owned())))?;
+        let embeddings = result.unwrap_or_else(|_| Err(EmbedError::Unavailable("it took too long".to_owned())))?;
         if embeddings.len() != count {
             return Err(EmbedError::Unavailable(format!(
                 "{} vectors for {count} texts",

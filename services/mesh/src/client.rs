@@ -56,10 +56,7 @@ impl Client {
 
     #[must_use]
     pub(crate) fn for_tenant(&self, tenant: Option<Tenant>) -> Self {
-        Self {
-            tenant,
-            ..self.clone()
-        }
+        Self { tenant, ..self.clone() }
     }
 
     pub(crate) fn tenant(&self) -> Option<&Tenant> {
@@ -71,16 +68,9 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    pub(crate) async fn get<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        query: Query<'_>,
-    ) -> anyhow::Result<T> {
-        self.answer(
-            self.request(Method::GET, path, query)
-                .timeout(ANSWER_TIMEOUT),
-        )
-        .await
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: Query<'_>) -> anyhow::Result<T> {
+        self.answer(self.request(Method::GET, path, query).timeout(ANSWER_TIMEOUT))
+            .await
     }
 
     /// As [`Self::get`]; `None` when there is no such thing.
@@ -108,10 +98,7 @@ impl Client {
         loop {
             let wanted = (limit - all.items.len()).min(PAGE_ITEMS);
             let mut query = query.to_vec();
-            query.extend([
-                ("limit", Some(wanted.to_string())),
-                ("after", all.next.take()),
-            ]);
+            query.extend([("limit", Some(wanted.to_string())), ("after", all.next.take())]);
             let page: Page<T> = self.get(path, &query).await?;
             all.items.extend(page.items);
             all.next = page.next;
@@ -162,22 +149,14 @@ impl Client {
             return Ok(None);
         }
         let events = response.bytes_stream().eventsource();
-        Ok(Some(events.map(|event| {
-            event.context("the stream of events broke off")
-        })))
+        Ok(Some(
+            events.map(|event| event.context("the stream of events broke off")),
+        ))
     }
 
     /// Status and body of a route of operation, whatever the status is.
-    pub(crate) async fn probe<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        timeout: Duration,
-    ) -> anyhow::Result<(u16, T)> {
-        let response = self
-            .request(Method::GET, path, &[])
-            .timeout(timeout)
-            .send()
-            .await?;
+    pub(crate) async fn probe<T: DeserializeOwned>(&self, path: &str, timeout: Duration) -> anyhow::Result<(u16, T)> {
+        let response = self.request(Method::GET, path, &[]).timeout(timeout).send().await?;
         let status = response.status().as_u16();
         Ok((status, response.json().await?))
     }
@@ -202,20 +181,13 @@ impl Client {
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = self.sent(request).await?;
         let body = response.bytes().await.context("the answer broke off")?;
-        serde_json::from_slice(&body).with_context(|| {
-            format!(
-                "the answer of {} is not what this version of mesh expects",
-                self.base()
-            )
-        })
+        serde_json::from_slice(&body)
+            .with_context(|| format!("the answer of {} is not what this version of mesh expects", self.base()))
     }
 
     /// The answer, if it is no problem.
     async fn sent(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -248,10 +220,7 @@ impl Client {
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -269,16 +238,9 @@ mod tests {
 
     #[test]
     fn a_path_is_kept_below_the_base() {
-        let client = Client::new(
-            "https://mesh.example/under/",
-            Some("daarion".parse().unwrap()),
-        )
-        .unwrap();
+        let client = Client::new("https://mesh.example/under/", Some("daarion".parse().unwrap())).unwrap();
         let query = [("q", Some("a b&c".to_owned())), ("none", None)];
-        let request = client
-            .request(Method::GET, "/api/v1/agents", &query)
-            .build()
-            .unwrap();
+        let request = client.request(Method::GET, "/api/v1/agents", &query).build().unwrap();
         assert_eq!(
             request.url().as_str(),
             "https://mesh.example/under/api/v1/agents?q=a+b%26c"

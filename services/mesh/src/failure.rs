@@ -51,11 +51,7 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
         return ExitCode::from(1);
     }
     let is_colored = std::io::stderr().is_terminal() && colors_are_wanted();
-    let label = Output {
-        is_colored,
-        ..output
-    }
-    .mood(Mood::Bad, "error:");
+    let label = Output { is_colored, ..output }.mood(Mood::Bad, "error:");
     output.note(&format!("{label} {}", text_of(error)));
     if let Some(next) = next_step(error) {
         output.note(&format!("next: {next}"));
@@ -65,9 +61,7 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
 
 /// The reader of our output has gone (`mesh get agents | head -1`), which is no failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
@@ -101,9 +95,7 @@ pub(crate) fn problem_next(problem: &Problem) -> Option<String> {
         "registry/tenant-not-found" => "mesh get tenants lists them",
         "registry/agent-not-published" => "mesh apply -f FILE publishes it",
         "registry/version-not-found" => "mesh get versions AGENT lists them",
-        "execution/invocation-not-found" => {
-            "mesh invocations lists them; --tenant names another tenant"
-        }
+        "execution/invocation-not-found" => "mesh invocations lists them; --tenant names another tenant",
         "execution/dead-letter-not-found" => "mesh dead-letters lists them",
         "mesh/unavailable" | "mesh/timeout" | "mesh/internal" => {
             "mesh doctor says what is wrong; mesh logs shows the log"
@@ -121,25 +113,19 @@ mod tests {
 
     #[test]
     fn an_error_of_the_mesh_names_field_kind_and_next_step() {
-        let problem = Problem::new(Code::InvalidRequest, "must lie between 0 and 2")
-            .field("spec.model.temperature");
+        let problem = Problem::new(Code::InvalidRequest, "must lie between 0 and 2").field("spec.model.temperature");
         let text = text_of(&problem.into());
         assert_eq!(
             text,
             "spec.model.temperature: must lie between 0 and 2 (mesh/invalid-request)"
         );
         let missing = Problem::new(Code::AgentNotFound, "there is no agent `x`");
-        assert!(
-            next_step(&missing.into())
-                .unwrap()
-                .contains("mesh get agents")
-        );
+        assert!(next_step(&missing.into()).unwrap().contains("mesh get agents"));
     }
 
     #[test]
     fn a_reader_that_left_is_no_failure() {
-        let error = anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe))
-            .context("printing");
+        let error = anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).context("printing");
         assert!(is_closed_pipe(&error));
         assert!(!is_closed_pipe(&anyhow::anyhow!("else")));
     }

@@ -158,9 +158,7 @@ impl Table {
     }
 
     fn render(&self, width: Option<usize>) -> String {
-        let widths = self
-            .inner(self.header.len(), usize::MAX)
-            .column_max_content_widths();
+        let widths = self.inner(self.header.len(), usize::MAX).column_max_content_widths();
         let widths: Vec<_> = widths.into_iter().map(usize::from).collect();
         let (columns, last) = fit(&widths, width.unwrap_or(usize::MAX));
         self.inner(columns, last).trim_fmt()
@@ -180,20 +178,12 @@ impl Table {
             }
         };
         inner.set_header(Row::from(
-            self.header
-                .iter()
-                .take(columns)
-                .map(bold)
-                .collect::<Vec<_>>(),
+            self.header.iter().take(columns).map(bold).collect::<Vec<_>>(),
         ));
         for row in &self.rows {
             let cut = |(index, cell): (usize, &String)| {
                 let is_last = index + 1 == columns;
-                Cell::new(if is_last {
-                    shortened(cell, last)
-                } else {
-                    cell.clone()
-                })
+                Cell::new(if is_last { shortened(cell, last) } else { cell.clone() })
             };
             let cells = row.iter().take(columns).enumerate().map(cut);
             inner.add_row(Row::from(cells.collect::<Vec<_>>()));
@@ -262,11 +252,7 @@ pub(crate) fn took(duration: Duration) -> String {
     match millis {
         0..=999 => format!("{millis} ms"),
         1_000..=59_999 => format!("{:.1} s", duration.as_secs_f64()),
-        _ => format!(
-            "{} min {} s",
-            duration.as_secs() / 60,
-            duration.as_secs() % 60
-        ),
+        _ => format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60),
     }
 }
 
@@ -276,12 +262,7 @@ mod tests {
 
     #[test]
     fn an_age_takes_the_unit_that_says_something() {
-        let at = |seconds: u64| {
-            age(
-                Timestamp::EPOCH,
-                Timestamp::EPOCH.plus(Duration::from_secs(seconds)),
-            )
-        };
+        let at = |seconds: u64| age(Timestamp::EPOCH, Timestamp::EPOCH.plus(Duration::from_secs(seconds)));
         let seen: Vec<_> = [0, 119, 120, 7_199, 7_200, 172_799, 172_800]
             .map(at)
             .into_iter()
@@ -310,11 +291,7 @@ mod tests {
         assert!(table.render(None).ends_with("that does not fit"));
         for width in [80, 56, 48, 40, 30, 20] {
             let text = table.render(Some(width));
-            let longest = text
-                .lines()
-                .map(|line| line.trim_end().chars().count())
-                .max()
-                .unwrap();
+            let longest = text.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
             assert!(longest <= width.max(30), "{width}: {text}");
             assert!(text.contains("inv_01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{text}");
         }

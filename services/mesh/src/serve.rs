@@ -53,7 +53,10 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
     wanted.dedup();
     let environment = &session.environment;
     let Some(nats_url) = environment.nats_url.clone() else {
-        return Err(Usage("MESH_NATS_URL is not set: mesh serve uses a nats-server that runs; mesh up starts its own".into()).into());
+        return Err(Usage(
+            "MESH_NATS_URL is not set: mesh serve uses a nats-server that runs; mesh up starts its own".into(),
+        )
+        .into());
     };
     if let Some(service) = configs.lacks_database(&wanted) {
         let text = format!(
@@ -130,10 +133,7 @@ impl Process {
     /// The gateway does no durable work: it answers, unhealthily, from the start. The others wait for fit servers.
     async fn serve(&self, wanted: &[Service], lazy_sync: LazySync) -> anyhow::Result<()> {
         let shutdown = &self.context.shutdown;
-        let (behind, edge): (Vec<_>, Vec<_>) = wanted
-            .iter()
-            .copied()
-            .partition(|service| service.answers_on_bus());
+        let (behind, edge): (Vec<_>, Vec<_>) = wanted.iter().copied().partition(|service| service.answers_on_bus());
         edge.into_iter().for_each(|service| self.start(service));
         if !behind.is_empty() {
             match shutdown
@@ -150,20 +150,12 @@ impl Process {
         }
         shutdown.cancelled().await;
         self.context.tasks.drain(DRAIN).await;
-        let failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         failure.map_or(Ok(()), Err)
     }
 
     fn start(&self, service: Service) {
-        let (context, configs, edge) = (
-            self.context.clone(),
-            Arc::clone(&self.configs),
-            self.edge.clone(),
-        );
+        let (context, configs, edge) = (self.context.clone(), Arc::clone(&self.configs), self.edge.clone());
         let process = Self {
             context: context.clone(),
             configs: Arc::clone(&configs),
@@ -172,8 +164,7 @@ impl Process {
         };
         self.context.tasks.spawn(service.name(), async move {
             tracing::info!(service = service.name(), "serving");
-            let ended =
-                services::run(service, &configs, edge.as_deref(), &context, Restart::Never).await;
+            let ended = services::run(service, &configs, edge.as_deref(), &context, Restart::Never).await;
             if let Err(error) = ended {
                 process.fail(error.into());
             }
@@ -212,18 +203,12 @@ async fn wait_until_fit(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
         let reason = match bus.verify_topology(&topology).await {
             Ok(()) => return Ok(()),
             Err(error @ TopologyError::Drift(_)) if since.elapsed() >= DRIFT_PATIENCE => {
-                return Err(advised(
-                    error,
-                    "mesh migrate brings streams and schema up to date",
-                ));
+                return Err(advised(error, "mesh migrate brings streams and schema up to date"));
             }
             Err(error) => error.to_string(),
         };
         if reason != told {
-            tracing::warn!(
-                reason,
-                "waiting for the streams (`mesh migrate` applies them)"
-            );
+            tracing::warn!(reason, "waiting for the streams (`mesh migrate` applies them)");
             told = reason;
         }
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -80,10 +80,7 @@ impl Configs {
             inference: loader.load("inference")?,
             gateway: loader.parse("gateway")?,
         };
-        if is_default(
-            &loader.describe("gateway", &configs.gateway),
-            "gateway.port",
-        ) {
+        if is_default(&loader.describe("gateway", &configs.gateway), "gateway.port") {
             configs.gateway.port = environment.http_port;
         }
         let wrong = |error: gateway::ConfigRefused| ConfigError::Invalid {
@@ -191,12 +188,7 @@ pub(crate) async fn run(
         Service::Gateway => {
             let edge = edge.expect("whoever serves the gateway has bound its socket");
             supervise(context, service.name(), restart, |context| async move {
-                edge.take()
-                    .await
-                    .map_err(Causes)?
-                    .serve(context)
-                    .await
-                    .map_err(Causes)
+                edge.take().await.map_err(Causes)?.serve(context).await.map_err(Causes)
             })
             .await
         }

@@ -38,9 +38,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     };
     let pool = mesh_store::connect(&options).await?;
     let probe = mesh_store::probe(&pool);
-    context
-        .health
-        .register_with(health::DATABASE, move || probe());
+    context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
@@ -51,9 +49,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         pool: pool.clone(),
         relay_bell: Doorbell::new(),
     });
-    context
-        .tasks
-        .spawn("event-relay", relay::run(Arc::clone(&state)));
+    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
     let service = context.bus.service("messaging", env!("CARGO_PKG_VERSION"));
     let serving = bus::serve(service, &state).start().await?;
     context.shutdown.cancelled().await;

@@ -21,11 +21,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// `minted` is the id of a message that comes without one.
-    pub(crate) fn new(
-        request: PostRequest,
-        minted: MessageId,
-        created_at: Timestamp,
-    ) -> Result<Self, Problem> {
+    pub(crate) fn new(request: PostRequest, minted: MessageId, created_at: Timestamp) -> Result<Self, Problem> {
         let PostRequest {
             channel,
             id,
@@ -37,12 +33,11 @@ impl Draft {
         for (field, value) in [("text", &text), ("author.id", &author.id)] {
             // Refused, not stripped: what was posted is never silently changed, and text in Postgres cannot hold it.
             if value.contains('\0') {
-                return Err(Problem::new(
-                    Code::InvalidRequest,
-                    format!("`{field}` contains the character U+0000"),
-                )
-                .field(field)
-                .next("remove the character and post again"));
+                return Err(
+                    Problem::new(Code::InvalidRequest, format!("`{field}` contains the character U+0000"))
+                        .field(field)
+                        .next("remove the character and post again"),
+                );
             }
         }
         if author.id.is_empty() || author.id.len() > AUTHOR_BYTES_MAX {
@@ -62,18 +57,11 @@ impl Draft {
             created_at,
         };
         let json = |value: serde_json::Result<String>| {
-            value.map_err(|error| {
-                Problem::new(
-                    Code::InvalidRequest,
-                    format!("the message has no JSON: {error}"),
-                )
-            })
+            value.map_err(|error| Problem::new(Code::InvalidRequest, format!("the message has no JSON: {error}")))
         };
         let size = json(serde_json::to_string(&message))?.len();
         if size > MESSAGE_BYTES_MAX {
-            let detail = format!(
-                "the message has {size} bytes as JSON, at most {MESSAGE_BYTES_MAX} are taken"
-            );
+            let detail = format!("the message has {size} bytes as JSON, at most {MESSAGE_BYTES_MAX} are taken");
             return Err(Problem::new(Code::BodyTooLarge, detail).field("text"));
         }
         let content = message
@@ -139,8 +127,7 @@ mod tests {
     use super::*;
 
     fn draft(body: serde_json::Value) -> Result<Draft, Problem> {
-        let mut request =
-            json!({"channel": "general", "author": {"kind": "user", "id": "ann"}, "text": "hi"});
+        let mut request = json!({"channel": "general", "author": {"kind": "user", "id": "ann"}, "text": "hi"});
         request
             .as_object_mut()
             .unwrap()
@@ -152,30 +139,18 @@ mod tests {
     #[test]
     fn a_message_without_an_id_gets_the_minted_one() {
         assert_eq!(draft(json!({})).unwrap().message.id.as_str(), "msg_minted");
-        assert_eq!(
-            draft(json!({"id": "mine"})).unwrap().message.id.as_str(),
-            "mine"
-        );
+        assert_eq!(draft(json!({"id": "mine"})).unwrap().message.id.as_str(), "mine");
     }
 
     #[test]
     fn what_postgres_cannot_hold_is_refused_by_field() {
         let problem = draft(json!({"text": "a\0b"})).unwrap_err();
-        assert_eq!(
-            (problem.status, problem.field.as_deref()),
-            (400, Some("text"))
-        );
+        assert_eq!((problem.status, problem.field.as_deref()), (400, Some("text")));
         let problem = draft(json!({"author": {"kind": "agent", "id": "so\0fia"}})).unwrap_err();
-        assert_eq!(
-            (problem.status, problem.field.as_deref()),
-            (400, Some("author.id"))
-        );
+        assert_eq!((problem.status, problem.field.as_deref()), (400, Some("author.id")));
         assert!(draft(json!({"author": {"kind": "user", "id": ""}})).is_err());
         // Escaped in JSON, so content and metadata keep it.
-        assert!(
-            draft(json!({"content": [{"type": "text", "text": "\0"}], "metadata": {"k": "\0"}}))
-                .is_ok()
-        );
+        assert!(draft(json!({"content": [{"type": "text", "text": "\0"}], "metadata": {"k": "\0"}})).is_ok());
     }
 
     #[test]

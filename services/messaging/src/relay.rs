@@ -40,9 +40,7 @@ async fn pass(state: &State, last_pruned: &Mutex<Option<Timestamp>>) -> PassRepo
     let now = state.context.clock.now();
     let mut last_pruned = last_pruned.lock().await;
     match Outbox::MESSAGING
-        .relay(&state.pool, now, &mut last_pruned, |pending| {
-            publish(state, pending)
-        })
+        .relay(&state.pool, now, &mut last_pruned, |pending| publish(state, pending))
         .await
     {
         Ok(report) => {

@@ -18,22 +18,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) async fn begin(
-        &self,
-        tenant: &Tenant,
-    ) -> Result<Transaction<'static, Postgres>, Problem> {
+    pub(crate) async fn begin(&self, tenant: &Tenant) -> Result<Transaction<'static, Postgres>, Problem> {
         mesh_store::tenant_tx(&self.pool, tenant)
             .await
             .map_err(failed("beginning a transaction"))
     }
 
     /// Writes the fact beside the change that makes it true.
-    pub(crate) async fn record(
-        &self,
-        tx: &mut PgConnection,
-        caller: &Caller,
-        fact: Fact,
-    ) -> Result<(), Problem> {
+    pub(crate) async fn record(&self, tx: &mut PgConnection, caller: &Caller, fact: Fact) -> Result<(), Problem> {
         let event = Event {
             id: self.context.ids.next(),
             tenant: caller.tenant.clone(),
@@ -57,9 +49,7 @@ impl State {
     /// `msg_` and a ULID of this moment.
     pub(crate) fn mint(&self) -> MessageId {
         let ulid = self.context.ids.next::<EventId>().ulid();
-        format!("msg_{ulid}")
-            .parse()
-            .expect("a prefix and a ULID are a token")
+        format!("msg_{ulid}").parse().expect("a prefix and a ULID are a token")
     }
 }
 

@@ -37,14 +37,8 @@ pub(crate) struct Current {
 impl Declared {
     /// Checks the object for a caller of `tenant`; one that names another tenant is refused.
     pub(crate) fn new(mut agent: Agent, tenant: &Tenant) -> Result<Self, Problem> {
-        if let Some(named) = agent
-            .metadata
-            .tenant
-            .as_ref()
-            .filter(|named| *named != tenant)
-        {
-            let detail =
-                format!("metadata.tenant is `{named}`, but the request is of tenant `{tenant}`");
+        if let Some(named) = agent.metadata.tenant.as_ref().filter(|named| *named != tenant) {
+            let detail = format!("metadata.tenant is `{named}`, but the request is of tenant `{tenant}`");
             return Err(Problem::new(Code::InvalidRequest, detail)
                 .field("metadata.tenant")
                 .next("leave metadata.tenant out, or send the request as that tenant"));
@@ -57,11 +51,7 @@ impl Declared {
     fn of(agent: Agent) -> Result<Self, serde_json::Error> {
         let json = canonical_json(&agent)?;
         let artifact = Artifact::of(&agent.spec)?;
-        Ok(Self {
-            agent,
-            json,
-            artifact,
-        })
+        Ok(Self { agent, json, artifact })
     }
 
     /// From the stored text.
@@ -96,9 +86,7 @@ impl Stored {
         );
         Err(Problem::new(Code::PreconditionFailed, detail)
             .field("if_match")
-            .next(
-                "read the agent again, apply your change to what you read, and send its new etag",
-            ))
+            .next("read the agent again, apply your change to what you read, and send its new etag"))
     }
 
     pub(crate) fn view(&self) -> AgentView {
@@ -132,12 +120,9 @@ mod tests {
     use super::*;
 
     fn stored(generation: u64, instructions: &str) -> Stored {
-        let json = format!(
-            r#"{{"metadata":{{"name":"sofia"}},"spec":{{"instructions":"{instructions}"}}}}"#
-        );
+        let json = format!(r#"{{"metadata":{{"name":"sofia"}},"spec":{{"instructions":"{instructions}"}}}}"#);
         Stored {
-            declared: Declared::new(serde_json::from_str(&json).unwrap(), &Tenant::default())
-                .unwrap(),
+            declared: Declared::new(serde_json::from_str(&json).unwrap(), &Tenant::default()).unwrap(),
             generation,
             published: None,
             created_at: Timestamp::EPOCH,
@@ -171,8 +156,7 @@ mod tests {
 
     #[test]
     fn another_tenants_object_is_refused_by_field() {
-        let agent =
-            serde_json::from_str(r#"{"metadata":{"name":"sofia","tenant":"daarion"}}"#).unwrap();
+        let agent = serde_json::from_str(r#"{"metadata":{"name":"sofia","tenant":"daarion"}}"#).unwrap();
         let problem = Declared::new(agent, &Tenant::default()).unwrap_err();
         assert_eq!(problem.field.as_deref(), Some("metadata.tenant"));
     }

@@ -156,11 +156,9 @@ mod tests {
     #[test]
     fn the_order_of_keys_does_not_matter() {
         let one: AgentSpec =
-            serde_json::from_str(r#"{"tools":[{"b":1,"a":{"d":2,"c":3}}],"instructions":"x"}"#)
-                .unwrap();
+            serde_json::from_str(r#"{"tools":[{"b":1,"a":{"d":2,"c":3}}],"instructions":"x"}"#).unwrap();
         let two: AgentSpec =
-            serde_json::from_str(r#"{"instructions":"x","tools":[{"a":{"c":3,"d":2},"b":1}]}"#)
-                .unwrap();
+            serde_json::from_str(r#"{"instructions":"x","tools":[{"a":{"c":3,"d":2},"b":1}]}"#).unwrap();
         assert_eq!(Artifact::of(&one).unwrap(), Artifact::of(&two).unwrap());
         assert!(
             Artifact::of(&one)

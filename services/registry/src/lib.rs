@@ -40,9 +40,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     };
     let pool = mesh_store::connect(&options).await?;
     let probe = mesh_store::probe(&pool);
-    context
-        .health
-        .register_with(health::DATABASE, move || probe());
+    context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
@@ -54,12 +52,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         pointers: pointers::Pointers::default(),
         relay_bell: Doorbell::new(),
     });
-    context
-        .tasks
-        .spawn("pointers", pointers::run(Arc::clone(&state)));
-    context
-        .tasks
-        .spawn("event-relay", relay::run(Arc::clone(&state)));
+    context.tasks.spawn("pointers", pointers::run(Arc::clone(&state)));
+    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
     let service = context.bus.service("registry", env!("CARGO_PKG_VERSION"));
     let serving = bus::serve(service, &state).start().await?;
     context.shutdown.cancelled().await;

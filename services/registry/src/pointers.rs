@@ -52,12 +52,7 @@ impl Pointers {
     }
 
     /// Reads the truth and writes it, in one turn.
-    async fn write(
-        &self,
-        state: &State,
-        tenant: &Tenant,
-        agent: &AgentName,
-    ) -> Result<(), RepairError> {
+    async fn write(&self, state: &State, tenant: &Tenant, agent: &AgentName) -> Result<(), RepairError> {
         let _turn = self.writing.lock().await;
         let mut tx = mesh_store::tenant_tx(&state.pool, tenant).await?;
         let pointer = store::get(&mut tx, tenant, agent).await?;

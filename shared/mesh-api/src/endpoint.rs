@@ -20,7 +20,10 @@ pub trait Endpoint: Send + Sync + 'static {
 
     fn subject() -> Subject {
         let token = |text: &str| text.parse().expect("endpoint names are tokens");
-        Subject::Service { service: token(Self::SERVICE), endpoint: token(Self::NAME) }
+        Subject::Service {
+            service: token(Self::SERVICE),
+            endpoint: token(Self::NAME),
+        }
     }
 }
 
@@ -53,7 +56,11 @@ pub struct Caller {
 
 impl Caller {
     pub fn service(name: &str, tenant: Tenant) -> Self {
-        Self { tenant, actor: format!("service:{name}"), request_id: None }
+        Self {
+            tenant,
+            actor: format!("service:{name}"),
+            request_id: None,
+        }
     }
 }
 

@@ -94,15 +94,20 @@ pub struct RouterRequest {
 impl RouterRequest {
     /// Tenant, agent and the request without them.
     pub fn split(self) -> Result<(Tenant, AgentName, InvokeRequest), Problem> {
-        let agent = self.agent_id.parse::<AgentName>().map_err(|error| Problem::from(error).field("agent_id"))?;
+        let agent = self
+            .agent_id
+            .parse::<AgentName>()
+            .map_err(|error| Problem::from(error).field("agent_id"))?;
         let tenant = match self.payload.get("microdao_id") {
             None | Some(Value::Null) => Tenant::default(),
-            Some(Value::String(name)) => {
-                name.parse().map_err(|error| Problem::from(error).field("payload.microdao_id"))?
-            }
+            Some(Value::String(name)) => name
+                .parse()
+                .map_err(|error| Problem::from(error).field("payload.microdao_id"))?,
             Some(_) => {
-                return Err(Problem::new(mesh_types::Code::InvalidRequest, "payload.microdao_id must be a string")
-                    .field("payload.microdao_id"));
+                return Err(
+                    Problem::new(mesh_types::Code::InvalidRequest, "payload.microdao_id must be a string")
+                        .field("payload.microdao_id"),
+                );
             }
         };
         let request = InvokeRequest {
@@ -186,8 +191,15 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [Self; 7] =
-        [Self::Queued, Self::Running, Self::Waiting, Self::Completed, Self::Failed, Self::Cancelled, Self::Dead];
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Running,
+        Self::Waiting,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Dead,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -209,11 +221,14 @@ impl State {
 impl std::str::FromStr for State {
     type Err = Problem;
     fn from_str(text: &str) -> Result<Self, Problem> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
-            Problem::new(mesh_types::Code::InvalidRequest, format!("`{text}` is no state"))
-                .field("state")
-                .next("one of queued running waiting completed failed cancelled dead")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| {
+                Problem::new(mesh_types::Code::InvalidRequest, format!("`{text}` is no state"))
+                    .field("state")
+                    .next("one of queued running waiting completed failed cancelled dead")
+            })
     }
 }
 

@@ -55,9 +55,7 @@ impl Bus {
                 RequestErrorKind::NoResponders => NoAnswer::NobodyListens,
                 RequestErrorKind::TimedOut => NoAnswer::TimedOut,
                 RequestErrorKind::MaxPayloadExceeded => NoAnswer::TooLarge,
-                RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
-                    NoAnswer::Client(error.into())
-                }
+                RequestErrorKind::InvalidSubject | RequestErrorKind::Other => NoAnswer::Client(error.into()),
             }),
             Err(_) => Err(NoAnswer::TimedOut),
         }
@@ -98,10 +96,7 @@ impl Bus {
     }
 }
 
-pub(crate) fn read_answer(
-    payload: &[u8],
-    doing: &'static str,
-) -> Result<Result<Value, (u64, String)>, BusError> {
+pub(crate) fn read_answer(payload: &[u8], doing: &'static str) -> Result<Result<Value, (u64, String)>, BusError> {
     let unreadable = |source| BusError::Answer {
         doing: doing.to_owned(),
         source,

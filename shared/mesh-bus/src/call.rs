@@ -32,11 +32,7 @@ impl Bus {
     /// # Errors
     /// The endpoint's problem; `Unavailable` when nobody listened for 2 s; `Timeout` when the
     /// answer is unknown.
-    pub async fn call<E: Endpoint>(
-        &self,
-        caller: &Caller,
-        request: &E::Request,
-    ) -> Result<E::Reply, Problem> {
+    pub async fn call<E: Endpoint>(&self, caller: &Caller, request: &E::Request) -> Result<E::Reply, Problem> {
         self.call_within::<E>(caller, request, E::DEADLINE).await
     }
 
@@ -94,10 +90,7 @@ impl Bus {
                 Err(NoAnswer::TimedOut) => return Err(timed_out(&subject, deadline)),
                 Err(NoAnswer::TooLarge) => return Err(self.too_large(payload.len()).into()),
                 Err(NoAnswer::Client(error)) => {
-                    return Err(Problem::new(
-                        Code::Unavailable,
-                        format!("{subject}: {error}"),
-                    ));
+                    return Err(Problem::new(Code::Unavailable, format!("{subject}: {error}")));
                 }
             };
             let patience = deadline.min(NO_RESPONDERS_PATIENCE);
@@ -143,12 +136,9 @@ impl Bus {
 }
 
 pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, Problem> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            format!("a message cannot be written as JSON: {error}"),
-        )
-    })
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|error| Problem::new(Code::Internal, format!("a message cannot be written as JSON: {error}")))
 }
 
 pub(crate) fn nobody_there(subject: &str) -> Problem {
@@ -157,26 +147,16 @@ pub(crate) fn nobody_there(subject: &str) -> Problem {
 }
 
 pub(crate) fn timed_out(subject: &str, deadline: Duration) -> Problem {
-    Problem::new(
-        Code::Timeout,
-        format!("no answer from {subject} within {deadline:?}"),
-    )
+    Problem::new(Code::Timeout, format!("no answer from {subject} within {deadline:?}"))
 }
 
 /// A reply, or the problem that an error answer carries.
-pub(crate) fn read_answer<T: DeserializeOwned>(
-    headers: &Headers,
-    payload: &[u8],
-) -> Result<T, Problem> {
+pub(crate) fn read_answer<T: DeserializeOwned>(headers: &Headers, payload: &[u8]) -> Result<T, Problem> {
     if let Some(problem) = problem_in(headers, payload) {
         return Err(problem);
     }
-    serde_json::from_slice(payload).map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            format!("the answer is not what was agreed: {error}"),
-        )
-    })
+    serde_json::from_slice(payload)
+        .map_err(|error| Problem::new(Code::Internal, format!("the answer is not what was agreed: {error}")))
 }
 
 /// The problem of an error answer; `None` for a good one.
@@ -184,9 +164,7 @@ pub(crate) fn problem_in(headers: &Headers, payload: &[u8]) -> Option<Problem> {
     let status = headers.get(Headers::NATS_SERVICE_ERROR_CODE)?;
     // A service that is not ours may send the headers alone.
     Some(serde_json::from_slice(payload).unwrap_or_else(|_| {
-        let text = headers
-            .get(Headers::NATS_SERVICE_ERROR)
-            .unwrap_or("no reason given");
+        let text = headers.get(Headers::NATS_SERVICE_ERROR).unwrap_or("no reason given");
         Problem::new(Code::Internal, format!("{text} ({status})"))
     }))
 }

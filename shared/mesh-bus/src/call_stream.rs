@@ -48,9 +48,7 @@ impl Bus {
         let subject = E::subject().to_string();
         let mut pauses = NO_RESPONDERS_PAUSES.iter();
         loop {
-            let asked = self
-                .stream_once::<E>(&subject, &headers, &payload, &mut on_chunk)
-                .await;
+            let asked = self.stream_once::<E>(&subject, &headers, &payload, &mut on_chunk).await;
             match asked {
                 Ok(reply) => return Ok(reply),
                 Err(Ended::With(problem)) => return Err(problem),
@@ -62,7 +60,6 @@ impl Bus {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one stream from its request to its end")]
     async fn stream_once<E: StreamEndpoint>(
         &self,
         subject: &str,
@@ -71,26 +68,17 @@ impl Bus {
         on_chunk: &mut (impl FnMut(E::Chunk) + Send),
     ) -> Result<E::Reply, Ended> {
         let inbox = self.client().new_inbox();
-        let mut messages = self
-            .subscribe_at(inbox.clone(), None)
-            .await
-            .map_err(Ended::from)?;
+        let mut messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
         let mut connections = self.connections();
         connections.mark_unchanged();
         let headers = headers.clone().into_map();
-        let sent = self.client().publish_with_reply_and_headers(
-            subject.to_owned(),
-            inbox,
-            headers,
-            payload.clone(),
-        );
+        let sent = self
+            .client()
+            .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload.clone());
         let deadline = <E as Endpoint>::DEADLINE;
         let late = |_| Ended::With(timed_out(subject, deadline));
         let failed = |error: async_nats::PublishError| {
-            Ended::With(Problem::new(
-                Code::Unavailable,
-                format!("{subject}: {error}"),
-            ))
+            Ended::With(Problem::new(Code::Unavailable, format!("{subject}: {error}")))
         };
         tokio::time::timeout(deadline, sent)
             .await
@@ -113,10 +101,7 @@ impl Bus {
             };
             patience = deadline;
             let Some(message) = next else {
-                return Err(Ended::With(Problem::new(
-                    Code::Unavailable,
-                    "the connection ended",
-                )));
+                return Err(Ended::With(Problem::new(Code::Unavailable, "the connection ended")));
             };
             if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
                 return Err(Ended::NobodyListens);
@@ -125,17 +110,10 @@ impl Bus {
             if headers.get(Headers::MESH_FINAL).is_some() {
                 return read_answer(&headers, &message.payload).map_err(Ended::With);
             }
-            let number = headers
-                .get(Headers::MESH_CHUNK)
-                .and_then(|n| n.parse().ok());
+            let number = headers.get(Headers::MESH_CHUNK).and_then(|n| n.parse().ok());
             chunks += 1;
             if number.is_some_and(|number: u64| number != chunks) {
-                tracing::warn!(
-                    subject,
-                    chunks,
-                    number,
-                    "chunks were lost with the connection"
-                );
+                tracing::warn!(subject, chunks, number, "chunks were lost with the connection");
                 chunks = number.unwrap_or(chunks);
             }
             on_chunk(read_answer(&headers, &message.payload).map_err(Ended::With)?);

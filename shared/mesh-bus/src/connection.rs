@@ -195,9 +195,7 @@ impl Bells {
 
 /// Doubling pauses; randomness spreads processes that lost the server together.
 fn pause_before(attempt: usize) -> Duration {
-    let doublings = u32::try_from(attempt.saturating_sub(1))
-        .unwrap_or(u32::MAX)
-        .min(10);
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
     let pause = (RECONNECT_PAUSE_MIN * 2_u32.pow(doublings)).min(RECONNECT_PAUSE_MAX);
     let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), attempt) % 1_000;
     pause.mul_f64(0.5 + jitter as f64 / 2_000.0)

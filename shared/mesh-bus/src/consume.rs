@@ -48,11 +48,7 @@ impl Bus {
                 Err(error) => return Err(error),
             };
             tracing::warn!(%error, durable = consumer.durable, "the consumer is not there yet");
-            if shutdown
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await
-                .is_none()
-            {
+            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
             }
             pause = (pause * 2).min(ERROR_PAUSE_MAX);
@@ -163,10 +159,7 @@ fn after_panic(delivery: &Delivery, panic: &(dyn std::any::Any + Send)) -> Settl
     if delivery.delivered < CONSUME_ATTEMPTS_MAX {
         return Settled::RetryIn(PANIC_PAUSE * delivery.delivered);
     }
-    let detail = format!(
-        "handling it failed {} times, at last with: {text}",
-        delivery.delivered
-    );
+    let detail = format!("handling it failed {} times, at last with: {text}", delivery.delivered);
     Settled::Dead(Problem::new(Code::Internal, detail))
 }
 

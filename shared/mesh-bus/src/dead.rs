@@ -22,24 +22,20 @@ impl Delivery {
         };
         let headers = self.dead_headers(reason);
         let id = format!("{stream}:{}", self.stream_sequence);
-        let room = self.bus.client().max_payload().saturating_sub(
-            headers.wire_bytes() + Headers::NATS_MSG_ID.len() + id.len() + SPARE_BYTES,
-        );
+        let room = self
+            .bus
+            .client()
+            .max_payload()
+            .saturating_sub(headers.wire_bytes() + Headers::NATS_MSG_ID.len() + id.len() + SPARE_BYTES);
         let (headers, payload) = if self.payload.len() > room {
             // The headers added make it larger than what the server takes: keep its beginning.
             let mut headers = headers;
             headers.insert(Headers::MESH_DEAD_CUT, self.payload.len().to_string());
-            (
-                headers,
-                self.payload.slice(..room.saturating_sub(SPARE_BYTES)),
-            )
+            (headers, self.payload.slice(..room.saturating_sub(SPARE_BYTES)))
         } else {
             (headers, self.payload.clone())
         };
-        let stored = self
-            .bus
-            .publish_durable(&subject, &id, headers, payload)
-            .await?;
+        let stored = self.bus.publish_durable(&subject, &id, headers, payload).await?;
         tracing::warn!(
             stream,
             sequence = self.stream_sequence,
@@ -64,11 +60,7 @@ impl Delivery {
         let mut headers = self.headers.clone();
         let mut reason = reason.clone();
         if reason.detail.chars().count() > REASON_DETAIL_CHARS_MAX {
-            reason.detail = reason
-                .detail
-                .chars()
-                .take(REASON_DETAIL_CHARS_MAX)
-                .collect();
+            reason.detail = reason.detail.chars().take(REASON_DETAIL_CHARS_MAX).collect();
         }
         let text = serde_json::to_string(&reason).unwrap_or_else(|_| reason.to_string());
         headers.insert(Headers::MESH_DEAD_REASON, text);

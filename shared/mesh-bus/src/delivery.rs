@@ -41,11 +41,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// `None` for a message that no stream delivered.
-    pub(crate) fn from_message(
-        bus: &Bus,
-        stream: StreamName,
-        message: async_nats::Message,
-    ) -> Option<Self> {
+    pub(crate) fn from_message(bus: &Bus, stream: StreamName, message: async_nats::Message) -> Option<Self> {
         let settle_at = message.reply?.into_string();
         let place = Place::parse(&settle_at)?;
         Some(Self {
@@ -73,8 +69,7 @@ impl Delivery {
             Settled::Ack => self.say(Bytes::from_static(b"+ACK")).await,
             Settled::RetryIn(pause) => {
                 let nanoseconds = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
-                self.say(format!("-NAK {{\"delay\": {nanoseconds}}}").into())
-                    .await
+                self.say(format!("-NAK {{\"delay\": {nanoseconds}}}").into()).await
             }
             Settled::Dead(reason) => {
                 self.bury(&reason).await?;
@@ -92,9 +87,7 @@ impl Delivery {
     }
 
     async fn say(&self, word: Bytes) -> Result<(), BusError> {
-        self.bus
-            .enqueue(self.settle_at.clone(), Headers::new(), word)
-            .await
+        self.bus.enqueue(self.settle_at.clone(), Headers::new(), word).await
     }
 }
 
@@ -135,14 +128,8 @@ mod tests {
             stream_sequence: 7,
             published_at_ns: 1_795,
         });
-        assert_eq!(
-            Place::parse("$JS.ACK.INVOCATIONS.intake.2.7.9.1795.0"),
-            wanted
-        );
-        assert_eq!(
-            Place::parse("$JS.ACK._.hash.INVOCATIONS.intake.2.7.9.1795.0"),
-            wanted
-        );
+        assert_eq!(Place::parse("$JS.ACK.INVOCATIONS.intake.2.7.9.1795.0"), wanted);
+        assert_eq!(Place::parse("$JS.ACK._.hash.INVOCATIONS.intake.2.7.9.1795.0"), wanted);
         assert_eq!(
             Place::parse("$JS.ACK.d.hash.INVOCATIONS.intake.2.7.9.1795.0.token"),
             wanted

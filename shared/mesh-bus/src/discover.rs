@@ -45,10 +45,7 @@ impl Bus {
         let doing = "ask which services there are";
         let inbox = self.client().new_inbox();
         let mut answers = self.subscribe_at(inbox.clone(), None).await?;
-        let asked = self
-            .client()
-            .publish_with_reply(STATS, inbox, Bytes::new())
-            .await;
+        let asked = self.client().publish_with_reply(STATS, inbox, Bytes::new()).await;
         asked.map_err(|source| BusError::Client {
             doing,
             source: source.into(),

@@ -61,16 +61,11 @@ impl BusError {
             // A full stream empties; so does JetStream's own overload.
             Self::Refused { code, .. } => matches!(code, 10_008 | 10_023 | 10_047 | 10_077),
             Self::Client { .. } => true,
-            Self::Address { .. }
-            | Self::TooLarge { .. }
-            | Self::Answer { .. }
-            | Self::Key { .. } => false,
+            Self::Address { .. } | Self::TooLarge { .. } | Self::Answer { .. } | Self::Key { .. } => false,
         }
     }
 
-    pub(crate) fn client(
-        doing: &'static str,
-    ) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Self {
+    pub(crate) fn client(doing: &'static str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Self {
         move |source| Self::Client { doing, source }
     }
 }
@@ -99,9 +94,7 @@ pub enum TopologyError {
         source: BusError,
     },
     /// What is there differs, and the server refuses to change it. Nothing was deleted.
-    #[error(
-        "{what} differs from the topology ({differences}) and cannot be changed in place: {reason}"
-    )]
+    #[error("{what} differs from the topology ({differences}) and cannot be changed in place: {reason}")]
     CannotChange {
         what: String,
         differences: String,
@@ -119,9 +112,7 @@ pub enum ServerRefused {
     #[error("not connected to NATS at {url}")]
     NotConnected { url: String },
     /// Before 2.15.1 a work queue's compaction could skip the sync.
-    #[error(
-        "nats-server {found} is too old: at least {needed} is needed, for older ones lose acknowledged messages"
-    )]
+    #[error("nats-server {found} is too old: at least {needed} is needed, for older ones lose acknowledged messages")]
     TooOld { found: String, needed: String },
     /// Streams need JetStream.
     #[error("nats-server at {url} runs without JetStream: start it with a `jetstream {{ }}` block")]

@@ -114,25 +114,14 @@ impl Headers {
     /// # Errors
     /// A problem that names the header that is missing or no name.
     pub fn caller(&self) -> Result<Caller, Problem> {
-        let missing = |name: &str| {
-            Problem::new(
-                Code::InvalidRequest,
-                format!("the header {name} is missing"),
-            )
-            .field(name)
-        };
-        let tenant = self
-            .get(Self::MESH_TENANT)
-            .ok_or_else(|| missing(Self::MESH_TENANT))?;
+        let missing =
+            |name: &str| Problem::new(Code::InvalidRequest, format!("the header {name} is missing")).field(name);
+        let tenant = self.get(Self::MESH_TENANT).ok_or_else(|| missing(Self::MESH_TENANT))?;
         let tenant = tenant
             .parse()
             .map_err(|error| Problem::from(error).field(Self::MESH_TENANT))?;
-        let actor = self
-            .get(Self::MESH_ACTOR)
-            .ok_or_else(|| missing(Self::MESH_ACTOR))?;
-        let request_id = self
-            .get(Self::MESH_REQUEST_ID)
-            .and_then(|id| id.parse().ok());
+        let actor = self.get(Self::MESH_ACTOR).ok_or_else(|| missing(Self::MESH_ACTOR))?;
+        let request_id = self.get(Self::MESH_REQUEST_ID).and_then(|id| id.parse().ok());
         Ok(Caller {
             tenant,
             actor: actor.to_owned(),
@@ -206,10 +195,7 @@ mod tests {
     fn a_value_cannot_add_a_header() {
         let mut headers = Headers::new();
         headers.insert(Headers::MESH_ACTOR, "ann\r\nMesh-Tenant: other");
-        assert_eq!(
-            headers.get(Headers::MESH_ACTOR),
-            Some("ann  Mesh-Tenant: other")
-        );
+        assert_eq!(headers.get(Headers::MESH_ACTOR), Some("ann  Mesh-Tenant: other"));
         assert_eq!(headers.get(Headers::MESH_TENANT), None);
         assert_eq!(headers.get("a b"), None);
         assert_eq!(headers.get(""), None);
@@ -231,9 +217,6 @@ mod tests {
     fn the_size_on_the_wire_is_counted() {
         let mut headers = Headers::new();
         headers.insert(Headers::MESH_TENANT, "default");
-        assert_eq!(
-            headers.wire_bytes(),
-            "NATS/1.0\r\nMesh-Tenant: default\r\n\r\n".len()
-        );
+        assert_eq!(headers.wire_bytes(), "NATS/1.0\r\nMesh-Tenant: default\r\n\r\n".len());
     }
 }

@@ -79,9 +79,7 @@ impl Bus {
         let subject = subject_of(bucket, key)?;
         let mut headers = Headers::new();
         headers.insert(OPERATION, "DEL");
-        self.store_at(subject, headers, Bytes::new())
-            .await
-            .map(drop)
+        self.store_at(subject, headers, Bytes::new()).await.map(drop)
     }
 
     /// A key's value, if it has one.
@@ -89,10 +87,7 @@ impl Bus {
     /// # Errors
     /// [`BusError::Key`]; when the bucket is not there or does not answer.
     pub async fn kv_get(&self, bucket: Bucket, key: &str) -> Result<Option<Bytes>, BusError> {
-        Ok(self
-            .kv_entry(bucket, key)
-            .await?
-            .and_then(|entry| entry.value))
+        Ok(self.kv_entry(bucket, key).await?.and_then(|entry| entry.value))
     }
 
     async fn kv_entry(&self, bucket: Bucket, key: &str) -> Result<Option<KvEntry>, BusError> {
@@ -120,9 +115,7 @@ impl Bus {
             }),
             _ => {
                 let headers = Headers::from(answer.headers);
-                let is_marker = headers
-                    .get(OPERATION)
-                    .is_some_and(|operation| operation != "PUT")
+                let is_marker = headers.get(OPERATION).is_some_and(|operation| operation != "PUT")
                     || headers.get(MARKER_REASON).is_some();
                 let revision = headers.get(SEQUENCE).and_then(|text| text.parse().ok());
                 Ok(Some(KvEntry {
@@ -266,9 +259,7 @@ fn subject_of(bucket: Bucket, key: &str) -> Result<String, BusError> {
     let is_key = !key.is_empty()
         && key.len() <= 512
         && key.split('.').all(|token| !token.is_empty())
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-/_=.".contains(&b));
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-/_=.".contains(&b));
     if !is_key {
         let key = key.chars().take(120).flat_map(char::escape_debug).collect();
         return Err(BusError::Key { key });

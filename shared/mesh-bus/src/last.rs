@@ -12,11 +12,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::NoStream`] when the stream is not there; when it does not answer within 10 s.
-    pub async fn last_message(
-        &self,
-        stream: StreamName,
-        subject: &Subject,
-    ) -> Result<Option<Message>, BusError> {
+    pub async fn last_message(&self, stream: StreamName, subject: &Subject) -> Result<Option<Message>, BusError> {
         let subject = subject.to_string();
         let doing = "read the last message of a subject";
         let asked = format!("$JS.API.DIRECT.GET.{}.{subject}", stream.as_str());

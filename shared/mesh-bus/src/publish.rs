@@ -60,20 +60,14 @@ impl Bus {
     /// # Errors
     /// [`BusError::TooLarge`]; [`BusError::Disconnected`] after 10 s without room.
     pub async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
-        self.enqueue(subject.to_string(), Headers::new(), payload)
-            .await
+        self.enqueue(subject.to_string(), Headers::new(), payload).await
     }
 
     /// As [`Bus::publish`], with headers.
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn publish_with(
-        &self,
-        subject: &Subject,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
+    pub async fn publish_with(&self, subject: &Subject, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         self.enqueue(subject.to_string(), headers, payload).await
     }
 
@@ -85,10 +79,7 @@ impl Bus {
         let doing = "flush";
         // Nobody listens there, and the server says so after what it was sent before.
         let nowhere = self.client().new_inbox();
-        match self
-            .ask(nowhere, None, Bytes::new(), ENQUEUE_DEADLINE)
-            .await
-        {
+        match self.ask(nowhere, None, Bytes::new(), ENQUEUE_DEADLINE).await {
             Ok(_) | Err(NoAnswer::NobodyListens) => Ok(()),
             Err(NoAnswer::Client(source)) => Err(BusError::Client { doing, source }),
             Err(NoAnswer::TimedOut | NoAnswer::TooLarge) => Err(BusError::Disconnected { doing }),
@@ -114,9 +105,7 @@ impl Bus {
         let mut pause = RETRY_PAUSE;
         let mut may_be_stored = false;
         loop {
-            let tried = self
-                .try_store(subject, headers.clone(), payload.clone())
-                .await?;
+            let tried = self.try_store(subject, headers.clone(), payload.clone()).await?;
             let failure = match tried {
                 Try::Stored(stored) => return Ok(stored),
                 Try::NotNow(error) => error,
@@ -151,12 +140,7 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::publish_durable`].
-    pub async fn publish_acked(
-        &self,
-        subject: &Subject,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<Stored, BusError> {
+    pub async fn publish_acked(&self, subject: &Subject, headers: Headers, payload: Bytes) -> Result<Stored, BusError> {
         match self.try_store(subject, headers, payload).await? {
             Try::Stored(stored) => Ok(stored),
             Try::NotNow(error) => Err(error),
@@ -167,28 +151,14 @@ impl Bus {
         }
     }
 
-    async fn try_store(
-        &self,
-        subject: &Subject,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<Try, BusError> {
-        self.try_store_at(subject.to_string(), headers, payload)
-            .await
+    async fn try_store(&self, subject: &Subject, headers: Headers, payload: Bytes) -> Result<Try, BusError> {
+        self.try_store_at(subject.to_string(), headers, payload).await
     }
 
-    async fn try_store_at(
-        &self,
-        subject: String,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<Try, BusError> {
+    async fn try_store_at(&self, subject: String, headers: Headers, payload: Bytes) -> Result<Try, BusError> {
         let bytes = payload.len() + headers.wire_bytes();
         let headers = (!headers.is_empty()).then(|| headers.into_map());
-        let answer = match self
-            .ask(subject.clone(), headers, payload, ACK_DEADLINE)
-            .await
-        {
+        let answer = match self.ask(subject.clone(), headers, payload, ACK_DEADLINE).await {
             Ok(answer) => answer,
             Err(NoAnswer::NobodyListens) => return Ok(Try::NotNow(BusError::NoStream { subject })),
             Err(NoAnswer::TimedOut) => return Ok(Try::Unknown),
@@ -235,12 +205,7 @@ impl Bus {
     }
 
     /// As [`Bus::publish_acked`], for the subjects of key-value buckets.
-    pub(crate) async fn store_at(
-        &self,
-        subject: String,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<Stored, BusError> {
+    pub(crate) async fn store_at(&self, subject: String, headers: Headers, payload: Bytes) -> Result<Stored, BusError> {
         let doing = format!("publish to {subject}");
         match self.try_store_at(subject, headers, payload).await? {
             Try::Stored(stored) => Ok(stored),
@@ -269,11 +234,7 @@ impl Bus {
         let subject = subject.to_string();
         loop {
             let body = json!({ "seq": sequence, "next_by_subj": subject });
-            let found = self
-                .ask_jetstream(&endpoint, &body, "read back")
-                .await
-                .ok()?
-                .ok()?;
+            let found = self.ask_jetstream(&endpoint, &body, "read back").await.ok()?.ok()?;
             let found = &found["message"];
             let at = found["seq"].as_u64()?;
             if has_id(found, id) {
@@ -289,12 +250,7 @@ impl Bus {
     }
 
     #[expect(clippy::disallowed_methods, reason = "what `Bus::publish` stands on")]
-    pub(crate) async fn enqueue(
-        &self,
-        subject: String,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
+    pub(crate) async fn enqueue(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), BusError> {
         let doing = "publish";
         let bytes = payload.len();
         let sent = async {
@@ -308,9 +264,7 @@ impl Bus {
         };
         match tokio::time::timeout(ENQUEUE_DEADLINE, sent).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                Err(self.too_large(bytes))
-            }
+            Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => Err(self.too_large(bytes)),
             Ok(Err(error)) => Err(BusError::Client {
                 doing,
                 source: error.into(),
@@ -330,8 +284,7 @@ fn has_id(message: &Value, id: &str) -> bool {
     };
     let text = String::from_utf8_lossy(&headers);
     text.lines().any(|line| {
-        line.split_once(':').is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case(Headers::NATS_MSG_ID) && value.trim() == id
-        })
+        line.split_once(':')
+            .is_some_and(|(name, value)| name.eq_ignore_ascii_case(Headers::NATS_MSG_ID) && value.trim() == id)
     })
 }

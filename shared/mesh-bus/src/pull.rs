@@ -86,11 +86,7 @@ impl Puller {
     ///
     /// # Errors
     /// When the consumer does not answer or is gone; [`Puller::repair`] creates it again.
-    pub async fn next_batch(
-        &mut self,
-        max: usize,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>, BusError> {
+    pub async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError> {
         let end = Instant::now() + wait;
         let mut next = Kind::Sweep;
         loop {
@@ -98,8 +94,7 @@ impl Puller {
                 return Ok(self.drain(max));
             }
             if self.asked.is_none() {
-                self.send_request(next, max - self.arrived.len(), end)
-                    .await?;
+                self.send_request(next, max - self.arrived.len(), end).await?;
             }
             match self.step().await? {
                 Step::Goes => {}
@@ -178,10 +173,10 @@ impl Puller {
         };
         let stream = self.spec.stream.as_str();
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", self.spec.durable);
-        let sent =
-            self.bus
-                .client()
-                .publish_with_reply(subject, reply.clone(), body.to_string().into());
+        let sent = self
+            .bus
+            .client()
+            .publish_with_reply(subject, reply.clone(), body.to_string().into());
         let doing = "pull messages";
         tokio::time::timeout(crate::connection::ENQUEUE_DEADLINE, sent)
             .await
@@ -203,8 +198,7 @@ impl Puller {
     fn take(&mut self, message: async_nats::Message) -> Result<Step, BusError> {
         let Some(status) = message.status.filter(|status| *status != StatusCode::OK) else {
             let stream = self.spec.stream;
-            self.arrived
-                .extend(Delivery::from_message(&self.bus, stream, message));
+            self.arrived.extend(Delivery::from_message(&self.bus, stream, message));
             let Some(asked) = &mut self.asked else {
                 return Ok(Step::Goes);
             };
@@ -216,9 +210,7 @@ impl Puller {
             self.asked = None;
             return Ok(Step::Ended(kind));
         };
-        let asked = self
-            .asked
-            .take_if(|asked| asked.reply == message.subject.as_str());
+        let asked = self.asked.take_if(|asked| asked.reply == message.subject.as_str());
         // How an abandoned request ended matters to nobody.
         let Some(asked) = asked else {
             return Ok(Step::Goes);
@@ -230,11 +222,7 @@ impl Puller {
             return Ok(Step::Ended(asked.kind));
         }
         Err(BusError::Refused {
-            doing: format!(
-                "deliver from {}/{}",
-                self.spec.stream.as_str(),
-                self.spec.durable
-            ),
+            doing: format!("deliver from {}/{}", self.spec.stream.as_str(), self.spec.durable),
             code: u64::from(status.as_u16()),
             description: if text.is_empty() {
                 "the consumer is not there".to_owned()

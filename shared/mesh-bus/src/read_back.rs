@@ -31,11 +31,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::NoStream`]; [`BusError::Unknown`] when the server falls silent.
-    pub async fn read_back(
-        &self,
-        subject: &Subject,
-        messages_max: usize,
-    ) -> Result<Vec<Message>, BusError> {
+    pub async fn read_back(&self, subject: &Subject, messages_max: usize) -> Result<Vec<Message>, BusError> {
         let no_stream = || BusError::NoStream {
             subject: subject.to_string(),
         };

@@ -31,10 +31,7 @@ impl Bus {
             Err(NoAnswer::TimedOut) => return Err(timed_out(&subject, deadline)),
             Err(NoAnswer::TooLarge) => return Err(self.too_large(bytes).into()),
             Err(NoAnswer::Client(error)) => {
-                return Err(Problem::new(
-                    Code::Unavailable,
-                    format!("{subject}: {error}"),
-                ));
+                return Err(Problem::new(Code::Unavailable, format!("{subject}: {error}")));
             }
         };
         match problem_in(&answer.headers, &answer.payload) {

@@ -60,10 +60,7 @@ impl Bus {
         let version = info.version.clone();
         if numbers(&version) < numbers(SERVER_VERSION_MIN) {
             let needed = SERVER_VERSION_MIN.to_owned();
-            return Err(ServerRefused::TooOld {
-                found: version,
-                needed,
-            });
+            return Err(ServerRefused::TooOld { found: version, needed });
         }
         if !info.jetstream {
             return Err(ServerRefused::NoJetStream { url });
@@ -118,9 +115,7 @@ fn numbers(version: &str) -> (u32, u32, u32) {
 /// Body of one plain HTTP request: the monitor is on the same machine or network, and this crate
 /// needs no HTTP client for it.
 async fn http_get(url: &str, path: &str) -> Result<Vec<u8>, String> {
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or("only http:// addresses are read")?;
+    let rest = url.strip_prefix("http://").ok_or("only http:// addresses are read")?;
     let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
     let address = if authority.contains(':') {
         authority.to_owned()
@@ -133,9 +128,7 @@ async fn http_get(url: &str, path: &str) -> Result<Vec<u8>, String> {
     } else {
         format!("/{base}")
     };
-    let mut stream = TcpStream::connect(&address)
-        .await
-        .map_err(|error| error.to_string())?;
+    let mut stream = TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
     // Version 1.0: the body ends with the connection, without chunks.
     let request = format!("GET {base}{path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
     stream

@@ -47,9 +47,7 @@ impl Stream for Subscription {
     type Item = Message;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.0
-            .poll_next_unpin(cx)
-            .map(|message| message.map(Message::from))
+        self.0.poll_next_unpin(cx).map(|message| message.map(Message::from))
     }
 }
 
@@ -78,11 +76,7 @@ impl Bus {
         let doing = "subscribe";
         let subscribed = async {
             match queue_group {
-                Some(group) => {
-                    self.client()
-                        .queue_subscribe(subject, group.to_owned())
-                        .await
-                }
+                Some(group) => self.client().queue_subscribe(subject, group.to_owned()).await,
                 None => self.client().subscribe(subject).await,
             }
         };

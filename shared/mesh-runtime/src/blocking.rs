@@ -73,9 +73,7 @@ impl Blocking {
         .await;
         match joined {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(panic)) => Err(BlockingError::Panicked(crate::tasks::panic_text(
-                panic.as_ref(),
-            ))),
+            Ok(Err(panic)) => Err(BlockingError::Panicked(crate::tasks::panic_text(panic.as_ref()))),
             Err(_) => Err(BlockingError::Stopped),
         }
     }
@@ -112,11 +110,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_and_frees_its_place() {
         let pool = Blocking::with_width(1);
-        let error = pool
-            .run(|| panic!("bad input"))
-            .await
-            .map(|(): ()| ())
-            .unwrap_err();
+        let error = pool.run(|| panic!("bad input")).await.map(|(): ()| ()).unwrap_err();
         assert_eq!(error, BlockingError::Panicked("bad input".to_owned()));
         assert_eq!(pool.run(|| 7).await, Ok(7));
     }

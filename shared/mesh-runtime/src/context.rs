@@ -91,10 +91,7 @@ impl Context {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where ids get their randomness"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place where ids get their randomness")]
 fn random() -> u128 {
     rand::random()
 }
@@ -108,9 +105,7 @@ pub(crate) async fn unconnected(service: &'static str) -> Context {
         monitor_url: None,
         user: None,
     };
-    let bus = Bus::connect(options)
-        .await
-        .expect("it connects in the background");
+    let bus = Bus::connect(options).await.expect("it connects in the background");
     Context::new(service, bus, Metrics::default())
 }
 
@@ -121,10 +116,7 @@ mod tests {
     #[tokio::test]
     async fn services_of_one_process_stop_alone_or_all_together() {
         let process = unconnected("mesh").await;
-        let (registry, memory) = (
-            process.for_service("registry"),
-            process.for_service("memory"),
-        );
+        let (registry, memory) = (process.for_service("registry"), process.for_service("memory"));
         registry.shutdown.cancel();
         assert!(!memory.shutdown.is_cancelled() && !process.shutdown.is_cancelled());
         process.shutdown.cancel();

@@ -152,25 +152,19 @@ impl Health {
             .iter()
             .map(|(key, probe)| (*key, Arc::clone(probe)))
             .collect();
-        let asked = probes
-            .into_iter()
-            .map(|((service, name), probe)| async move {
-                let reason = match tokio::time::timeout(PROBE_TIMEOUT, probe.check()).await {
-                    Ok(Ok(())) => return None,
-                    Ok(Err(reason)) => reason,
-                    Err(_) => format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
-                };
-                Some(Failing {
-                    service,
-                    probe: name,
-                    reason,
-                })
-            });
-        let failing = futures::future::join_all(asked)
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
+        let asked = probes.into_iter().map(|((service, name), probe)| async move {
+            let reason = match tokio::time::timeout(PROBE_TIMEOUT, probe.check()).await {
+                Ok(Ok(())) => return None,
+                Ok(Err(reason)) => reason,
+                Err(_) => format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
+            };
+            Some(Failing {
+                service,
+                probe: name,
+                reason,
+            })
+        });
+        let failing = futures::future::join_all(asked).await.into_iter().flatten().collect();
         HealthReport {
             failing,
             draining: self.shared.shutdown.is_cancelled(),
@@ -178,19 +172,13 @@ impl Health {
     }
 
     fn probes(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Arc<dyn Probe>>> {
-        self.shared
-            .probes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn log_changes(before: &[Failing], now: &[Failing]) {
     let same = |a: &Failing, b: &Failing| (a.service, a.probe) == (b.service, b.probe);
-    for failing in now
-        .iter()
-        .filter(|new| !before.iter().any(|old| same(old, new)))
-    {
+    for failing in now.iter().filter(|new| !before.iter().any(|old| same(old, new))) {
         tracing::warn!(
             of = failing.service,
             probe = failing.probe,
@@ -198,15 +186,8 @@ fn log_changes(before: &[Failing], now: &[Failing]) {
             "a probe fails"
         );
     }
-    for failing in before
-        .iter()
-        .filter(|old| !now.iter().any(|new| same(old, new)))
-    {
-        tracing::info!(
-            of = failing.service,
-            probe = failing.probe,
-            "a probe is well again"
-        );
+    for failing in before.iter().filter(|old| !now.iter().any(|new| same(old, new))) {
+        tracing::info!(of = failing.service, probe = failing.probe, "a probe is well again");
     }
 }
 

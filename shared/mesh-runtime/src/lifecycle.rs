@@ -37,12 +37,9 @@ pub fn signals() -> std::io::Result<BoxStream<'static, Signal>> {
     let interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
     let each = |kind, source| {
-        futures::stream::unfold(
-            source,
-            move |mut source: tokio::signal::unix::Signal| async move {
-                source.recv().await.map(|()| (kind, source))
-            },
-        )
+        futures::stream::unfold(source, move |mut source: tokio::signal::unix::Signal| async move {
+            source.recv().await.map(|()| (kind, source))
+        })
     };
     let both = futures::stream::select(
         each(Signal::Interrupt, interrupt).boxed(),
@@ -141,8 +138,7 @@ mod tests {
         };
         let started = Instant::now();
         let body = std::future::pending::<()>();
-        let (outcome, ()) =
-            tokio::join!(run_until_stopped(shutdown, DEADLINE, signals, body), again);
+        let (outcome, ()) = tokio::join!(run_until_stopped(shutdown, DEADLINE, signals, body), again);
         assert_eq!(outcome, Outcome::Aborted(Abort::SecondSignal));
         assert_eq!(started.elapsed(), Duration::from_secs(1));
     }

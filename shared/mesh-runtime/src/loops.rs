@@ -27,10 +27,7 @@ pub struct PassReport {
 
 impl PassReport {
     pub fn planned(plan_size: usize) -> Self {
-        Self {
-            plan_size,
-            error: None,
-        }
+        Self { plan_size, error: None }
     }
 
     pub fn failed(error: impl Display) -> Self {
@@ -97,9 +94,7 @@ impl Loops {
         self.lock().get(&(service, name)).cloned()
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, BTreeMap<(&'static str, &'static str), LoopStatus>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(&'static str, &'static str), LoopStatus>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,11 +109,7 @@ impl Loops {
             duration_ms: u64::try_from(pass.duration.as_millis()).unwrap_or(u64::MAX),
             reason: pass.reason,
             plan_size: pass.report.plan_size,
-            failing_since: pass
-                .report
-                .error
-                .is_some()
-                .then(|| failing_before.unwrap_or(pass.at)),
+            failing_since: pass.report.error.is_some().then(|| failing_before.unwrap_or(pass.at)),
             error: pass.report.error,
             passes: before.map_or(0, |status| status.passes) + 1,
         };
@@ -140,13 +131,8 @@ const RETRY_MIN: Duration = Duration::from_millis(200);
 /// Runs `pass` at once, then at each ring and at least every `tick`, until the context's shutdown;
 /// then returns when the pass in hand has ended. A failed or panicked pass is run again after a pause
 /// of 200 ms, doubling up to `tick`, whatever the bell says. Run it with `ctx.tasks.spawn`.
-pub async fn run_loop<P, F, R>(
-    ctx: Context,
-    name: &'static str,
-    bell: Doorbell,
-    tick: Duration,
-    mut pass: P,
-) where
+pub async fn run_loop<P, F, R>(ctx: Context, name: &'static str, bell: Doorbell, tick: Duration, mut pass: P)
+where
     P: FnMut() -> F,
     F: Future<Output = R>,
     R: Into<PassReport>,
@@ -159,23 +145,13 @@ pub async fn run_loop<P, F, R>(
         let at = ctx.clock.now();
         let started = tokio::time::Instant::now();
         let span = tracing::debug_span!(parent: None, "pass", "mesh.service" = ctx.service, r#loop = name, ?reason);
-        let ended = AssertUnwindSafe(pass())
-            .catch_unwind()
-            .instrument(span)
-            .await;
+        let ended = AssertUnwindSafe(pass()).catch_unwind().instrument(span).await;
         let report = match ended {
             Ok(report) => report.into(),
-            Err(panic) => PassReport::failed(format_args!(
-                "the pass panicked: {}",
-                panic_text(panic.as_ref())
-            )),
+            Err(panic) => PassReport::failed(format_args!("the pass panicked: {}", panic_text(panic.as_ref()))),
         };
         let duration = started.elapsed();
-        let outcome = if report.error.is_some() {
-            "failed"
-        } else {
-            "ok"
-        };
+        let outcome = if report.error.is_some() { "failed" } else { "ok" };
         passes.add(1, &[("loop", name), ("outcome", outcome)]);
         durations.record_duration(duration, &[("loop", name)]);
         let error = report.error.clone();
@@ -218,11 +194,7 @@ async fn next_reason(bell: &Doorbell, tick: Duration, retry_after: Option<Durati
 /// A loop that keeps failing says so once, not at every pass; its status has the rest.
 fn log_change(name: &'static str, error: Option<&str>, failing_before: Option<Timestamp>) {
     match (error, failing_before) {
-        (Some(error), None) => tracing::warn!(
-            r#loop = name,
-            error,
-            "a pass failed; it will be tried again"
-        ),
+        (Some(error), None) => tracing::warn!(r#loop = name, error, "a pass failed; it will be tried again"),
         (Some(error), Some(since)) => {
             tracing::debug!(r#loop = name, error, %since, "a pass failed again")
         }
@@ -294,13 +266,14 @@ mod tests {
         let context = unconnected("registry").await;
         let bell = Doorbell::new();
         bell.ring();
-        let at = times(&context, &bell, 4, |pass| {
-            if pass < 4 {
-                Err("database away")
-            } else {
-                Ok(0)
-            }
-        })
+        let at = times(
+            &context,
+            &bell,
+            4,
+            |pass| {
+                if pass < 4 { Err("database away") } else { Ok(0) }
+            },
+        )
         .await;
         let pauses = [0, 200, 200 + 400, 200 + 400 + 800].map(Duration::from_millis);
         assert_eq!(at, pauses);
@@ -326,10 +299,7 @@ mod tests {
         };
         run_loop(context.clone(), "sweep", Doorbell::new(), TICK, pass).await;
         let status = context.loops.status("registry", "sweep").unwrap();
-        assert_eq!(
-            status.error.as_deref(),
-            Some("the pass panicked: on purpose")
-        );
+        assert_eq!(status.error.as_deref(), Some("the pass panicked: on purpose"));
         assert_eq!(status.passes, 2);
         assert!(status.failing_since.unwrap() <= status.last_pass_at);
     }

@@ -161,11 +161,7 @@ impl Metrics {
         if !unit.is_empty() {
             builder = builder.with_unit(unit);
         }
-        let boundaries = if unit == "s" {
-            SECONDS.to_vec()
-        } else {
-            COUNTS.to_vec()
-        };
+        let boundaries = if unit == "s" { SECONDS.to_vec() } else { COUNTS.to_vec() };
         Histogram {
             inner: builder.with_boundaries(boundaries).build(),
             service: self.label(),
@@ -186,18 +182,14 @@ impl Metrics {
     }
 
     fn label(&self) -> Option<KeyValue> {
-        self.service
-            .map(|service| KeyValue::new(SERVICE_LABEL, service))
+        self.service.map(|service| KeyValue::new(SERVICE_LABEL, service))
     }
 }
 
 const SECONDS: [f64; 16] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    60.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
-const COUNTS: [f64; 11] = [
-    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
-];
+const COUNTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// Labels are (name, value); keep their values few.
 pub type Labels<'a> = &'a [(&'static str, &'a str)];

@@ -43,12 +43,7 @@ pub struct ReadyBody {
 }
 
 /// A router without state, to be merged into a larger one or served alone.
-pub fn router(
-    health: Health,
-    metrics: Metrics,
-    service: &'static str,
-    version: &'static str,
-) -> Router {
+pub fn router(health: Health, metrics: Metrics, service: &'static str, version: &'static str) -> Router {
     Router::new()
         .route("/health", get(health_of))
         .route("/livez", get(async || "ok"))
@@ -63,11 +58,7 @@ pub fn router(
 }
 
 /// Serves the routes at `listener` until the context's shutdown; for services without HTTP of their own.
-pub async fn serve(
-    context: &Context,
-    listener: TcpListener,
-    version: &'static str,
-) -> std::io::Result<()> {
+pub async fn serve(context: &Context, listener: TcpListener, version: &'static str) -> std::io::Result<()> {
     let router = router(
         context.health.clone(),
         context.metrics.clone(),
@@ -81,11 +72,7 @@ pub async fn serve(
 }
 
 /// Binds and then serves as a task of the context; returns the address, so that port 0 works.
-pub async fn spawn(
-    context: &Context,
-    address: SocketAddr,
-    version: &'static str,
-) -> std::io::Result<SocketAddr> {
+pub async fn spawn(context: &Context, address: SocketAddr, version: &'static str) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let served = context.clone();
@@ -137,10 +124,7 @@ async fn ready(State(ops): State<Ops>) -> Response {
 async fn metrics_text(State(ops): State<Ops>) -> Response {
     match ops.metrics.render() {
         Ok(text) => (
-            [(
-                header::CONTENT_TYPE,
-                "text/plain; version=0.0.4; charset=utf-8",
-            )],
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
             text,
         )
             .into_response(),
@@ -166,9 +150,7 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
-            .await
-            .unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
@@ -184,23 +166,19 @@ mod tests {
         let (_, _, router) = mesh(&CancellationToken::new());
         let (status, body) = ask(&router, "/health").await;
         assert_eq!(status, StatusCode::OK);
-        let expected = r#"{"status":"ok","service":"gateway","version":"0.1.0","nats_connected":true,"database_connected":true}"#;
+        let expected =
+            r#"{"status":"ok","service":"gateway","version":"0.1.0","nats_connected":true,"database_connected":true}"#;
         assert_eq!(body, expected);
         assert_eq!(
             ask(&router, "/readyz").await,
-            (
-                StatusCode::OK,
-                r#"{"status":"ready","failing":[]}"#.to_owned()
-            )
+            (StatusCode::OK, r#"{"status":"ready","failing":[]}"#.to_owned())
         );
     }
 
     #[tokio::test]
     async fn a_failing_probe_makes_it_503_in_the_same_shape() {
         let (health, _, router) = mesh(&CancellationToken::new());
-        health.register_with(DATABASE, || async {
-            Err("password of mesh_registry".to_owned())
-        });
+        health.register_with(DATABASE, || async { Err("password of mesh_registry".to_owned()) });
         let (status, body) = ask(&router, "/health").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         let body: HealthBody = serde_json::from_str(&body).unwrap();
@@ -208,14 +186,8 @@ mod tests {
         assert!(body.nats_connected && !body.database_connected);
         let (status, body) = ask(&router, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(
-            body,
-            r#"{"status":"unavailable","failing":["gateway.database"]}"#
-        );
-        assert_eq!(
-            ask(&router, "/livez").await,
-            (StatusCode::OK, "ok".to_owned())
-        );
+        assert_eq!(body, r#"{"status":"unavailable","failing":["gateway.database"]}"#);
+        assert_eq!(ask(&router, "/livez").await, (StatusCode::OK, "ok".to_owned()));
     }
 
     #[tokio::test]
@@ -224,10 +196,7 @@ mod tests {
         let (_, _, router) = mesh(&shutdown);
         shutdown.cancel();
         assert_eq!(ask(&router, "/health").await.0, StatusCode::OK);
-        assert_eq!(
-            ask(&router, "/readyz").await.0,
-            StatusCode::SERVICE_UNAVAILABLE
-        );
+        assert_eq!(ask(&router, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[tokio::test]

@@ -18,8 +18,7 @@ impl From<Problem> for ProblemResponse {
 impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
         let problem = redacted(self.0);
-        let status =
-            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after_seconds = problem.retry_after_seconds;
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -42,8 +41,7 @@ fn redacted(mut problem: Problem) -> Problem {
             detail = problem.detail,
             "answered an internal error"
         );
-        problem.detail =
-            "The mesh made a mistake; its log has the cause under this request id.".to_owned();
+        problem.detail = "The mesh made a mistake; its log has the cause under this request id.".to_owned();
         problem.field = None;
     }
     problem
@@ -54,9 +52,7 @@ mod tests {
     use super::*;
 
     async fn body(response: Response) -> serde_json::Value {
-        let bytes = axum::body::to_bytes(response.into_body(), 64 * 1024)
-            .await
-            .unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 64 * 1024).await.unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -67,10 +63,7 @@ mod tests {
             .next("mesh get agents");
         let response = ProblemResponse(problem).into_response();
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
-        assert_eq!(
-            response.headers()[header::CONTENT_TYPE],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
         assert!(!response.headers().contains_key(header::RETRY_AFTER));
         let body = body(response).await;
         assert_eq!(body["type"], "registry/agent-not-found");

@@ -28,15 +28,9 @@ pub enum SuperviseError {
     #[error("service `{0}` returned though nobody told it to stop")]
     Returned(&'static str),
     #[error("service `{service}` failed: {reason}")]
-    Failed {
-        service: &'static str,
-        reason: String,
-    },
+    Failed { service: &'static str, reason: String },
     #[error("service `{service}` panicked: {reason}")]
-    Panicked {
-        service: &'static str,
-        reason: String,
-    },
+    Panicked { service: &'static str, reason: String },
 }
 
 impl SuperviseError {
@@ -72,10 +66,7 @@ where
     F: Future<Output = Result<(), E>> + Send,
     E: Display,
 {
-    let restarts = parent
-        .metrics
-        .for_service(service)
-        .counter(MetricName::ServiceRestarts);
+    let restarts = parent.metrics.for_service(service).counter(MetricName::ServiceRestarts);
     let down = register(parent, service);
     let mut pause = BACKOFF_MIN;
     loop {
@@ -123,19 +114,16 @@ where
 fn register(parent: &Context, service: &'static str) -> Arc<AtomicBool> {
     let down = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&down);
-    parent
-        .health
-        .for_service(service)
-        .register_with(RUNNING, move || {
-            let is_down = seen.load(Ordering::Relaxed);
-            async move {
-                if is_down {
-                    Err("waits for its restart".to_owned())
-                } else {
-                    Ok(())
-                }
+    parent.health.for_service(service).register_with(RUNNING, move || {
+        let is_down = seen.load(Ordering::Relaxed);
+        async move {
+            if is_down {
+                Err("waits for its restart".to_owned())
+            } else {
+                Ok(())
             }
-        });
+        }
+    });
     down
 }
 
@@ -185,10 +173,7 @@ mod tests {
         assert_eq!(ended, Ok(()));
         let pauses: Vec<_> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(pauses.len(), 3);
-        for (pause, least) in pauses
-            .iter()
-            .zip([250, 500, 1_000].map(Duration::from_millis))
-        {
+        for (pause, least) in pauses.iter().zip([250, 500, 1_000].map(Duration::from_millis)) {
             assert!(
                 *pause >= least && *pause <= least + least / 4 + Duration::from_millis(2),
                 "{pauses:?}"
@@ -196,9 +181,7 @@ mod tests {
         }
         let text = process.metrics.render().unwrap();
         assert!(
-            text.contains(
-                r#"mesh_service_restarts_total{mesh_service="registry",reason="panicked"} 1"#
-            ),
+            text.contains(r#"mesh_service_restarts_total{mesh_service="registry",reason="panicked"} 1"#),
             "{text}"
         );
     }
@@ -255,10 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_return_without_being_told_is_an_error() {
         let process = unconnected("mesh").await;
-        let ended = supervise(&process, "registry", Restart::Never, |_| async {
-            Ended::Ok(())
-        })
-        .await;
+        let ended = supervise(&process, "registry", Restart::Never, |_| async { Ended::Ok(()) }).await;
         assert_eq!(ended, Err(SuperviseError::Returned("registry")));
     }
 }

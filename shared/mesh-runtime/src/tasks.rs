@@ -81,9 +81,7 @@ impl Tasks {
                 }
             }
         };
-        self.inner
-            .tracker
-            .spawn(body.instrument(self.inner.span.clone()));
+        self.inner.tracker.spawn(body.instrument(self.inner.span.clone()));
     }
 
     /// Names of the tasks that run now, one entry each.
@@ -94,10 +92,7 @@ impl Tasks {
     /// Waits until every task has ended, at most until `deadline` from now, then aborts the rest.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.inner.tracker.close();
-        if tokio::time::timeout(deadline, self.inner.tracker.wait())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(deadline, self.inner.tracker.wait()).await.is_ok() {
             return Drained::Clean;
         }
         let left = self.names();
@@ -112,10 +107,7 @@ impl Tasks {
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, &'static str>> {
-        self.inner
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,9 +175,6 @@ mod tests {
         tasks.spawn("fine", async {});
         assert_eq!(tasks.drain(Duration::from_secs(10)).await, Drained::Clean);
         let text = metrics.render().unwrap();
-        assert!(
-            text.contains(r#"mesh_task_panics_total{task="broken"} 1"#),
-            "{text}"
-        );
+        assert!(text.contains(r#"mesh_task_panics_total{task="broken"} 1"#), "{text}");
     }
 }

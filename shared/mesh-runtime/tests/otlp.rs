@@ -65,11 +65,8 @@ async fn work(endpoint: String) {
         .counter(MetricName::AgentsPublished)
         .add(1, &[]);
     let publish = || {
-        tracing::info_span!("publish an agent", "mesh.service" = "registry")
-            .in_scope(|| tracing::info!("published"))
+        tracing::info_span!("publish an agent", "mesh.service" = "registry").in_scope(|| tracing::info!("published"))
     };
     service_span("registry").in_scope(publish);
-    tokio::task::spawn_blocking(move || drop(guard))
-        .await
-        .expect("it ends");
+    tokio::task::spawn_blocking(move || drop(guard)).await.expect("it ends");
 }

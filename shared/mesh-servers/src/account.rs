@@ -67,12 +67,8 @@ impl Account {
 
     /// Gives a file or folder to this account.
     pub(crate) fn own(&self, path: &Path) -> Result<(), ServersError> {
-        chown(
-            path,
-            Some(Uid::from_raw(self.uid)),
-            Some(Gid::from_raw(self.gid)),
-        )
-        .map_err(|errno| ServersError::io("change the owner of", path)(errno.into()))
+        chown(path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
+            .map_err(|errno| ServersError::io("change the owner of", path)(errno.into()))
     }
 
     /// Whether this account may pass every folder down to `path`, and `path` itself. Groups

@@ -90,9 +90,7 @@ pub enum ServersError {
         instead: &'static str,
     },
     /// Someone else listens there.
-    #[error(
-        "port {port} on 127.0.0.1 is taken: stop what listens there, or set {variable} to another port"
-    )]
+    #[error("port {port} on 127.0.0.1 is taken: stop what listens there, or set {variable} to another port")]
     PortBusy {
         /// The port asked for.
         port: u16,
@@ -188,10 +186,6 @@ impl ServersError {
     /// For `map_err`: `fs::read(p).map_err(ServersError::io("read", p))`.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| Self::Io { doing, path, source }
     }
 }

@@ -59,11 +59,7 @@ pub(crate) fn open_log(path: &Path) -> Result<File, ServersError> {
         if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
             fs::rename(path, path.with_extension("log.old"))?;
         }
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
+        OpenOptions::new().append(true).create(true).mode(0o600).open(path)
     };
     open().map_err(ServersError::io("open the log", path))
 }
@@ -74,9 +70,7 @@ pub(crate) fn tail(path: &Path, from: u64) -> String {
     let read = || {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(
-            from.max(length.saturating_sub(TAIL_BYTES)).min(length),
-        ))?;
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES)).min(length)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map(|_| bytes)
     };
@@ -111,10 +105,7 @@ mod tests {
         write_private(&path, b"one").unwrap();
         write_private(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

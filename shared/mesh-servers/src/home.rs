@@ -178,9 +178,7 @@ fn holder(file: &mut File) -> Option<u32> {
 fn remove_state(home: &Path) -> Result<(), ServersError> {
     let path = home.join(STATE_FILE);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(ServersError::io("remove", &path)(error))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(ServersError::io("remove", &path)(error)),
         _ => Ok(()),
     }
 }
@@ -205,14 +203,8 @@ mod tests {
         let home = folder.path().join("home");
         let lock = HomeLock::acquire(&home).unwrap();
         let error = HomeLock::acquire(&home).unwrap_err();
-        assert!(
-            error.to_string().contains(&std::process::id().to_string()),
-            "{error}"
-        );
-        assert!(matches!(
-            error,
-            ServersError::AlreadyRunning { pid: Some(_), .. }
-        ));
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        assert!(matches!(error, ServersError::AlreadyRunning { pid: Some(_), .. }));
         assert_eq!(running(&home).unwrap(), Some(std::process::id()));
         drop(lock);
         assert_eq!(running(&home).unwrap(), None);

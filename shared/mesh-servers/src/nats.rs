@@ -74,10 +74,7 @@ impl NatsServer {
     ///
     /// # Errors
     /// [`ServersError::PortBusy`]; [`ServersError::Start`] with the end of the log.
-    pub fn start(
-        tool: &(impl AsRef<NatsTool> + ?Sized),
-        options: NatsOptions,
-    ) -> Result<Self, ServersError> {
+    pub fn start(tool: &(impl AsRef<NatsTool> + ?Sized), options: NatsOptions) -> Result<Self, ServersError> {
         let tool = tool.as_ref().clone();
         files::create_folder(&options.dir, 0o711)?;
         let dir = files::canonical(&options.dir)?;
@@ -199,11 +196,7 @@ fn stop_leftover_at(dir: &Path) -> Result<(), ServersError> {
         .try_for_each(|found| process::stop_found(found, STOP))
 }
 
-fn launch(
-    tool: &NatsTool,
-    options: &NatsOptions,
-    dir: &Path,
-) -> Result<(Server, u16, u16), ServersError> {
+fn launch(tool: &NatsTool, options: &NatsOptions, dir: &Path) -> Result<(Server, u16, u16), ServersError> {
     for port in [options.port, options.monitor_port] {
         if port != 0 {
             ports::check_free(port, NATS_PORT_VARIABLE)?;
@@ -237,11 +230,7 @@ fn launch(
     }
 }
 
-fn wait_healthy(
-    server: &mut Server,
-    options: &NatsOptions,
-    ports_dir: &Path,
-) -> Result<(u16, u16), ServersError> {
+fn wait_healthy(server: &mut Server, options: &NatsOptions, ports_dir: &Path) -> Result<(u16, u16), ServersError> {
     let (port, monitor_port) = server.wait_ready(READY_DEADLINE, || read_ports(ports_dir))?;
     let info = server.wait_ready(READY_DEADLINE, || probe::nats_info(port).ok())?;
     let version = info["version"].as_str().and_then(Version::find);
@@ -343,17 +332,10 @@ mod tests {
         let mut options = NatsOptions::new("/somewhere");
         options.extra_config = "debug: true".to_owned();
         let text = render(&options, Path::new("/"));
-        for line in [
-            "listen: \"127.0.0.1:-1\"",
-            "sync_interval: always",
-            "max_payload: 8MB",
-        ] {
+        for line in ["listen: \"127.0.0.1:-1\"", "sync_interval: always", "max_payload: 8MB"] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        assert!(
-            text.ends_with("debug: true\n") && !text.contains("0.0.0.0"),
-            "{text}"
-        );
+        assert!(text.ends_with("debug: true\n") && !text.contains("0.0.0.0"), "{text}");
         options.lazy_sync = true;
         options.port = 4222;
         let text = render(&options, Path::new("/"));

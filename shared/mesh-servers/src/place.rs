@@ -13,25 +13,18 @@ use crate::account::Account;
 use crate::{ServersError, files, postgres};
 
 /// Root's own folders that others may enter, the best first.
-const SHARED: [&str; 3] = [
-    "/var/lib/agent-mesh",
-    "/var/tmp/agent-mesh",
-    "/tmp/agent-mesh",
-];
+const SHARED: [&str; 3] = ["/var/lib/agent-mesh", "/var/tmp/agent-mesh", "/tmp/agent-mesh"];
 
 /// A folder that the account may enter: the first of [`SHARED`] that can be had.
 pub(crate) fn shared_folder(account: &Account) -> Result<PathBuf, ServersError> {
     let is_ours = |path: &Path| {
         // Someone else's folder or link under /tmp must not be trusted with programs and data.
-        fs::symlink_metadata(path)
-            .is_ok_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0)
+        fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0)
     };
     SHARED
         .iter()
         .map(PathBuf::from)
-        .find(|path| {
-            files::create_folder(path, 0o755).is_ok() && is_ours(path) && account.may_enter(path)
-        })
+        .find(|path| files::create_folder(path, 0o755).is_ok() && is_ours(path) && account.may_enter(path))
         .ok_or_else(|| ServersError::Unreachable {
             user: account.name.clone(),
             path: PathBuf::from(SHARED[0]),
@@ -53,12 +46,10 @@ pub(crate) fn settle(wanted: &Path, account: Option<&Account>) -> Result<PathBuf
     }
     match fs::remove_dir(&real) {
         Ok(()) => relocate(wanted, &real, account),
-        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-            Err(ServersError::Unreachable {
-                user: account.name.clone(),
-                path: real,
-            })
-        }
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Err(ServersError::Unreachable {
+            user: account.name.clone(),
+            path: real,
+        }),
         Err(error) => Err(ServersError::io("remove the empty folder", &real)(error)),
     }
 }
@@ -91,9 +82,7 @@ fn relocate(wanted: &Path, real: &Path, account: &Account) -> Result<PathBuf, Se
 /// When a file cannot be removed.
 pub fn remove_data(path: &Path) -> Result<(), ServersError> {
     let remove = |path: &Path| match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(ServersError::io("remove", path)(error))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(ServersError::io("remove", path)(error)),
         _ => Ok(()),
     };
     let Ok(meta) = fs::symlink_metadata(path) else {

@@ -13,9 +13,7 @@ use crate::ServersError;
 pub fn check_free(port: u16, variable: &'static str) -> Result<(), ServersError> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(ServersError::PortBusy { port, variable })
-        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(ServersError::PortBusy { port, variable }),
         Err(error) => {
             let address = PathBuf::from(format!("127.0.0.1:{port}"));
             Err(ServersError::io("listen on", &address)(error))
@@ -28,9 +26,7 @@ pub fn check_free(port: u16, variable: &'static str) -> Result<(), ServersError>
 /// # Errors
 /// When the system has no port left.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -23,10 +23,7 @@ pub(crate) fn http_get(port: u16, path: &str) -> io::Result<(u16, String)> {
     stream.read_to_string(&mut answer)?;
     let no_http = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(no_http)?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Ok((status.ok_or_else(no_http)?, body.to_owned()))
 }
 
@@ -35,9 +32,7 @@ pub(crate) fn nats_info(port: u16) -> io::Result<serde_json::Value> {
     let stream = connect(port)?;
     let mut line = Vec::new();
     BufReader::new(stream.take(INFO_BYTES_MAX)).read_until(b'\n', &mut line)?;
-    let json = line
-        .strip_prefix(b"INFO ")
-        .ok_or(io::ErrorKind::InvalidData)?;
+    let json = line.strip_prefix(b"INFO ").ok_or(io::ErrorKind::InvalidData)?;
     Ok(serde_json::from_slice(json)?)
 }
 
@@ -87,8 +82,7 @@ mod tests {
 
     #[test]
     fn http_gives_status_and_body() {
-        let port =
-            answering(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n{\"status\":\"no\"}");
+        let port = answering(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n{\"status\":\"no\"}");
         assert_eq!(
             http_get(port, "/healthz").unwrap(),
             (503, "{\"status\":\"no\"}".to_owned())

@@ -61,10 +61,7 @@ impl Found {
 
     /// Whether it runs `program` and has `arguments` in a row on its command line.
     pub(crate) fn runs(&self, program: &str, arguments: &[&str]) -> bool {
-        let name = self
-            .arguments
-            .first()
-            .map(|first| Path::new(first).file_name());
+        let name = self.arguments.first().map(|first| Path::new(first).file_name());
         name.flatten().is_some_and(|name| name == program)
             && self
                 .arguments
@@ -100,9 +97,7 @@ pub(crate) fn find(pid: u32) -> Option<Found> {
 
 /// For systems without /proc (macOS).
 fn listed_by_ps() -> Vec<Found> {
-    let output = Command::new("ps")
-        .args(["axww", "-o", "pid=,stat=,command="])
-        .output();
+    let output = Command::new("ps").args(["axww", "-o", "pid=,stat=,command="]).output();
     let Ok(output) = output else {
         return Vec::new();
     };
@@ -126,11 +121,8 @@ pub fn processes_with_environment(entry: &str) -> Option<Vec<Found>> {
         return None;
     }
     let carries = |found: &Found| {
-        fs::read(format!("/proc/{}/environ", found.pid)).is_ok_and(|bytes| {
-            bytes
-                .split(|byte| *byte == 0)
-                .any(|one| one == entry.as_bytes())
-        })
+        fs::read(format!("/proc/{}/environ", found.pid))
+            .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|one| one == entry.as_bytes()))
     };
     Some(all().into_iter().filter(carries).collect())
 }
@@ -176,16 +168,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts the command with its output appended to `log`.
-    pub(crate) fn spawn(
-        name: &'static str,
-        mut command: Command,
-        log: &Path,
-    ) -> Result<Self, ServersError> {
+    pub(crate) fn spawn(name: &'static str, mut command: Command, log: &Path) -> Result<Self, ServersError> {
         let out = files::open_log(log)?;
         let log_from = out.metadata().map_or(0, |meta| meta.len());
-        let both = out
-            .try_clone()
-            .map_err(ServersError::io("open the log", log))?;
+        let both = out.try_clone().map_err(ServersError::io("open the log", log))?;
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
@@ -293,12 +279,7 @@ mod tests {
     #[test]
     fn an_ended_child_is_no_process_even_before_it_is_reaped() {
         let mut child = Command::new("true").spawn().unwrap();
-        assert!(
-            wait_for(Duration::from_secs(5), || find(child.id())
-                .is_none()
-                .then_some(()))
-            .is_some()
-        );
+        assert!(wait_for(Duration::from_secs(5), || find(child.id()).is_none().then_some(())).is_some());
         child.wait().unwrap();
     }
 
@@ -306,11 +287,7 @@ mod tests {
     fn children_are_found_by_their_environment() {
         let entry = format!("AGENT_MESH_UNIT={}", std::process::id());
         let (name, value) = entry.split_once('=').unwrap();
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .env(name, value)
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
         let pids: Option<Vec<u32>> = wait_for(Duration::from_secs(5), || {
             let found = processes_with_environment(&entry)?;
             (!found.is_empty()).then(|| found.iter().map(|one| one.pid).collect())

@@ -62,8 +62,7 @@ fn sweep(parent: &Path) {
         let is_scratch = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let path = entry.path();
         // Only the death of its process gives the lock back.
-        if is_scratch && File::open(path.join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock().is_ok())
-        {
+        if is_scratch && File::open(path.join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock().is_ok()) {
             clean(&path);
         }
     }
@@ -73,10 +72,7 @@ fn sweep(parent: &Path) {
 /// What cannot be removed is left to the next sweep.
 fn clean(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-    {
+    for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let _ = NatsServer::stop_leftover(&path);
         let _ = Postgres::stop_leftover(&path);
         let _ = place::remove_data(&path);

@@ -17,11 +17,7 @@ impl Version {
     /// The version of that triple.
     #[must_use]
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-        }
+        Self { major, minor, patch }
     }
 
     /// The first version found in a line such as `nats-server: v2.15.1` or
@@ -62,10 +58,7 @@ mod tests {
     fn versions_are_found_in_what_programs_print() {
         let cases = [
             ("nats-server: v2.15.1", Version::new(2, 15, 1)),
-            (
-                "postgres (PostgreSQL) 18.4 (Debian 18.4-1)",
-                Version::new(18, 4, 0),
-            ),
+            ("postgres (PostgreSQL) 18.4 (Debian 18.4-1)", Version::new(18, 4, 0)),
             ("postgres (PostgreSQL) 19beta1", Version::new(19, 0, 0)),
             ("v2.16.0-RC.3", Version::new(2, 16, 0)),
         ];

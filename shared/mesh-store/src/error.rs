@@ -29,9 +29,7 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             // Classes: connection, resources, operator intervention (57014: timed out); then serialization failure,
             // deadlock, lock not available, idle and whole transaction timeouts.
-            ["08", "53", "57"]
-                .iter()
-                .any(|class| code.starts_with(class))
+            ["08", "53", "57"].iter().any(|class| code.starts_with(class))
                 || ["40001", "40P01", "55P03", "25P03", "25P04"].contains(&code.as_ref())
         }),
         _ => false,
@@ -47,11 +45,8 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
 /// Data that Postgres cannot hold (SQLSTATE class 22, such as U+0000 in text) is the caller's error.
 pub fn to_problem(error: sqlx::Error, doing: &'static str) -> Problem {
     if is_transient(&error) {
-        return Problem::new(
-            Code::Unavailable,
-            format!("the database did not answer while {doing}"),
-        )
-        .next("try again; nothing is known to be lost");
+        return Problem::new(Code::Unavailable, format!("the database did not answer while {doing}"))
+            .next("try again; nothing is known to be lost");
     }
     let is_data_error = error
         .as_database_error()

@@ -23,11 +23,7 @@ pub struct MigrationReport {
 
 /// The version of the schema that this build wants.
 pub fn schema_version() -> i64 {
-    MIGRATOR
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0)
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// Applies what is missing. The user of `url` must own the database and may create roles; a superuser is needed only
@@ -57,10 +53,9 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, StoreError> {
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
-    let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass('public._sqlx_migrations') IS NOT NULL")
-            .fetch_one(&mut *connection)
-            .await?;
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('public._sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
     if !exists {
         return Ok(Vec::new());
     }
@@ -68,9 +63,7 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error>
 }
 
 fn label(version: i64) -> String {
-    let known = MIGRATOR
-        .iter()
-        .find(|migration| migration.version == version);
+    let known = MIGRATOR.iter().find(|migration| migration.version == version);
     format!(
         "{version:04} {}",
         known.map_or("unknown", |migration| &migration.description)

@@ -78,8 +78,7 @@ impl Outbox {
 
     /// Adds a fact to the transaction that makes it true; the transaction must be of the event's tenant.
     pub async fn append(&self, tx: &mut PgConnection, event: &Event) -> Result<(), sqlx::Error> {
-        let body =
-            serde_json::to_string(event).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        let body = serde_json::to_string(event).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         sqlx::query(self.append)
             .bind(event.tenant.as_str())
             .bind(event.id.to_uuid())
@@ -119,10 +118,7 @@ impl Outbox {
                 }
             }
         });
-        let results: Vec<_> = futures::stream::iter(sent)
-            .buffered(IN_FLIGHT)
-            .collect()
-            .await;
+        let results: Vec<_> = futures::stream::iter(sent).buffered(IN_FLIGHT).collect().await;
         let mut published = Vec::new();
         for result in results {
             match result {
@@ -148,20 +144,12 @@ impl Outbox {
 
     async fn unpublished(&self, pool: &PgPool) -> Result<Vec<(i64, String)>, sqlx::Error> {
         let mut tx = every_tenant_tx(pool).await?;
-        let rows = sqlx::query_as(self.read)
-            .bind(BATCH)
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows = sqlx::query_as(self.read).bind(BATCH).fetch_all(&mut *tx).await?;
         tx.commit().await?;
         Ok(rows)
     }
 
-    async fn mark(
-        &self,
-        pool: &PgPool,
-        published: Vec<i64>,
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
+    async fn mark(&self, pool: &PgPool, published: Vec<i64>, now: Timestamp) -> Result<(), sqlx::Error> {
         let mut tx = every_tenant_tx(pool).await?;
         sqlx::query(self.mark)
             .bind(published)

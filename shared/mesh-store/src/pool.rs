@@ -44,8 +44,7 @@ const LANE_SETTINGS: &str = "
         ('jit', 'off')
     ) AS setting (name, value)";
 
-const SCHEMA_IS: &str =
-    "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
+const SCHEMA_IS: &str = "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
 
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -95,10 +94,7 @@ pub async fn wait_ready(pool: &PgPool) {
     let mut pause = READY_RETRY_MIN;
     let mut said = String::new();
     loop {
-        let reason = match sqlx::query_scalar::<_, i64>(SCHEMA_IS)
-            .fetch_one(pool)
-            .await
-        {
+        let reason = match sqlx::query_scalar::<_, i64>(SCHEMA_IS).fetch_one(pool).await {
             Ok(version) if version >= schema_version() => return,
             Ok(version) => format!("its schema is at {version}, wanted is {}", schema_version()),
             Err(error) => error.to_string(),

@@ -48,12 +48,7 @@ impl Role {
 
     const fn row(self) -> (&'static str, &'static str, &'static str, &'static str) {
         match self {
-            Self::Registry => (
-                "mesh_registry",
-                "registry",
-                "mesh-registry",
-                "SET ROLE mesh_registry",
-            ),
+            Self::Registry => ("mesh_registry", "registry", "mesh-registry", "SET ROLE mesh_registry"),
             Self::Execution => (
                 "mesh_execution",
                 "execution",
@@ -72,18 +67,8 @@ impl Role {
                 "mesh-messaging",
                 "SET ROLE mesh_messaging",
             ),
-            Self::Memory => (
-                "mesh_memory",
-                "memory",
-                "mesh-memory",
-                "SET ROLE mesh_memory",
-            ),
-            Self::Identity => (
-                "mesh_identity",
-                "identity",
-                "mesh-identity",
-                "SET ROLE mesh_identity",
-            ),
+            Self::Memory => ("mesh_memory", "memory", "mesh-memory", "SET ROLE mesh_memory"),
+            Self::Identity => ("mesh_identity", "identity", "mesh-identity", "SET ROLE mesh_identity"),
             Self::Heartbeat => (
                 "mesh_heartbeat",
                 "heartbeat",

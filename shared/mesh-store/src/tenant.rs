@@ -8,10 +8,7 @@ const SET_TENANT: &str = "SELECT set_config('mesh.tenant', $1, true)";
 const EVERY_TENANT: &str = "*";
 
 /// Begins a transaction that sees and writes rows of `tenant` only. Dropped without a commit, it rolls back.
-pub async fn tenant_tx(
-    pool: &PgPool,
-    tenant: &Tenant,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub async fn tenant_tx(pool: &PgPool, tenant: &Tenant) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     begin(pool, tenant.as_str()).await
 }
 
@@ -23,9 +20,6 @@ pub async fn every_tenant_tx(pool: &PgPool) -> Result<Transaction<'static, Postg
 
 async fn begin(pool: &PgPool, tenant: &str) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query(SET_TENANT)
-        .bind(tenant)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(SET_TENANT).bind(tenant).execute(&mut *tx).await?;
     Ok(tx)
 }

@@ -48,9 +48,7 @@ impl Server {
 
     async fn connect(&self, database: &str) -> PgConnection {
         let url = self.url_of(database);
-        PgConnection::connect(&url)
-            .await
-            .expect("Postgres takes connections")
+        PgConnection::connect(&url).await.expect("Postgres takes connections")
     }
 }
 
@@ -62,9 +60,7 @@ impl TestDatabase {
     pub async fn create() -> Self {
         let server = server().await;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
-        let migrator = Migrator::new(folder)
-            .await
-            .expect("the migrations can be read");
+        let migrator = Migrator::new(folder).await.expect("the migrations can be read");
         let template = template(&server, &migrator).await;
         Self::create_from(server, &template).await
     }
@@ -101,10 +97,7 @@ impl TestDatabase {
     /// When Postgres takes no connection.
     pub async fn pool(&self) -> PgPool {
         let options = PgPoolOptions::new().max_connections(4);
-        options
-            .connect(&self.url)
-            .await
-            .expect("Postgres takes connections")
+        options.connect(&self.url).await.expect("Postgres takes connections")
     }
 }
 
@@ -116,16 +109,10 @@ impl Drop for TestDatabase {
         }
         let (server, name) = (Arc::clone(&self.server), self.name.clone());
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let mut connection = server.connect("postgres").await;
-                execute(
-                    &mut connection,
-                    format!("DROP DATABASE {name} WITH (FORCE)"),
-                )
-                .await;
+                execute(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await;
             });
         });
         // What stays behind goes with the run's server.
@@ -168,31 +155,19 @@ async fn template(server: &Server, migrator: &Migrator) -> String {
     let mut connection = server.connect("postgres").await;
     let lock = format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})");
     execute(&mut connection, lock).await;
-    let is_there: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-            .bind(&name)
-            .fetch_one(&mut connection)
-            .await
-            .expect("the databases are listed");
+    let is_there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut connection)
+        .await
+        .expect("the databases are listed");
     if !is_there {
         // Under another name until it is complete: a test may be killed half-way.
         let fresh = unique("fresh");
-        execute(
-            &mut connection,
-            format!("CREATE DATABASE {fresh} TEMPLATE template0"),
-        )
-        .await;
+        execute(&mut connection, format!("CREATE DATABASE {fresh} TEMPLATE template0")).await;
         let mut inside = server.connect(&fresh).await;
-        migrator
-            .run(&mut inside)
-            .await
-            .expect("the migrations apply");
+        migrator.run(&mut inside).await.expect("the migrations apply");
         inside.close().await.expect("the connection closes");
-        execute(
-            &mut connection,
-            format!("ALTER DATABASE {fresh} RENAME TO {name}"),
-        )
-        .await;
+        execute(&mut connection, format!("ALTER DATABASE {fresh} RENAME TO {name}")).await;
     }
     // The lock goes with the connection.
     connection.close().await.expect("the connection closes");
@@ -233,9 +208,7 @@ async fn execute(connection: &mut PgConnection, statement: String) {
 
 /// The same address with another database.
 fn with_database(url: &str, database: &str) -> String {
-    let (address, query) = url
-        .split_once('?')
-        .map_or((url, None), |(a, q)| (a, Some(q)));
+    let (address, query) = url.split_once('?').map_or((url, None), |(a, q)| (a, Some(q)));
     let authority_at = address.find("://").map_or(0, |at| at + 3);
     let base = match address[authority_at..].find('/') {
         Some(at) => &address[..authority_at + at],
@@ -254,10 +227,7 @@ mod tests {
         let cases = [
             ("postgres://u:p@h:1/mesh", "postgres://u:p@h:1/x"),
             ("postgres://u:p@h:1", "postgres://u:p@h:1/x"),
-            (
-                "postgres://h/mesh?sslmode=disable",
-                "postgres://h/x?sslmode=disable",
-            ),
+            ("postgres://h/mesh?sslmode=disable", "postgres://h/x?sslmode=disable"),
         ];
         for (url, wanted) in cases {
             assert_eq!(with_database(url, "x"), wanted);
@@ -274,10 +244,7 @@ mod tests {
             .unwrap();
         let seen = "SELECT EXISTS (SELECT FROM pg_tables WHERE tablename = 'mine')";
         let here: bool = sqlx::query_scalar(seen).fetch_one(&pool).await.unwrap();
-        let there: bool = sqlx::query_scalar(seen)
-            .fetch_one(&other_pool)
-            .await
-            .unwrap();
+        let there: bool = sqlx::query_scalar(seen).fetch_one(&other_pool).await.unwrap();
         assert!(here && !there);
     }
 

@@ -70,8 +70,7 @@ impl TestNats {
     /// # Panics
     /// When it does not stop.
     pub async fn stop(&self) {
-        self.change(|server| server.stop().expect("nats-server stops"))
-            .await;
+        self.change(|server| server.stop().expect("nats-server stops")).await;
     }
 
     /// Kills it without a word.
@@ -79,8 +78,7 @@ impl TestNats {
     /// # Panics
     /// When it survives.
     pub async fn kill(&self) {
-        self.change(|server| server.kill().expect("nats-server dies"))
-            .await;
+        self.change(|server| server.kill().expect("nats-server dies")).await;
     }
 
     async fn change(&self, change: impl FnOnce(&mut NatsServer) + Send + 'static) {

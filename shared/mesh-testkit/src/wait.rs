@@ -30,10 +30,7 @@ pub fn wait_until<F: Future<Output = bool>>(
 }
 
 /// Hands the same message to a handler twice, one after the other, and answers both results.
-pub async fn deliver_twice<M: Clone, R, F: Future<Output = R>>(
-    message: M,
-    handler: impl Fn(M) -> F,
-) -> (R, R) {
+pub async fn deliver_twice<M: Clone, R, F: Future<Output = R>>(message: M, handler: impl Fn(M) -> F) -> (R, R) {
     let first = handler(message.clone()).await;
     (first, handler(message).await)
 }

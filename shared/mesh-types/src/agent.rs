@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::name::{AgentName, Tenant};
 use crate::problem::{Code, Problem};
+pub use crate::span::Span;
 
 /// The declared object. Unknown fields are refused by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -198,93 +199,66 @@ impl Default for AgentSpec {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: "gpt-4".into(), temperature: 0.7, max_tokens: 1_000, fallbacks: Vec::new() }
+        Self {
+            name: "gpt-4".into(),
+            temperature: 0.7,
+            max_tokens: 1_000,
+            fallbacks: Vec::new(),
+        }
     }
 }
 
 impl Default for ContextLimits {
     fn default() -> Self {
-        Self { history: 50, recent: 10 }
+        Self {
+            history: 50,
+            recent: 10,
+        }
     }
 }
 
 impl Default for MemoryUse {
     fn default() -> Self {
-        Self { query_top_k: 5, writeback: true }
+        Self {
+            query_top_k: 5,
+            writeback: true,
+        }
     }
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { policy: SessionPolicy::Queue }
+        Self {
+            policy: SessionPolicy::Queue,
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { iterations: 12, timeout: Span(Duration::from_secs(120)), concurrency: 16 }
+        Self {
+            iterations: 12,
+            timeout: Span(Duration::from_secs(120)),
+            concurrency: 16,
+        }
     }
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, backoff: Backoff::Exponential }
+        Self {
+            attempts: 3,
+            backoff: Backoff::Exponential,
+        }
     }
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { replicas: 1, node_selector: BTreeMap::new() }
-    }
-}
-
-/// A length of time as people write it: `250ms`, `10s`, `5m`, `2h`, `1d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, utoipa::ToSchema)]
-#[schema(value_type = String, example = "120s")]
-pub struct Span(pub Duration);
-
-const SPAN_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-impl std::str::FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let millis = SPAN_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(*factor));
-        millis
-            .map(|millis| Self(Duration::from_millis(millis)))
-            .ok_or_else(|| format!("`{text}` is no length of time: write a number and ms, s, m, h or d, such as 120s"))
-    }
-}
-
-impl std::fmt::Display for Span {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        let (unit, factor) = SPAN_UNITS
-            .iter()
-            .rev()
-            .take(4)
-            .find(|(unit, factor)| *unit != "d" && millis > 0 && millis % factor == 0 && (*factor <= 1_000 || millis >= 5 * factor))
-            .unwrap_or(&SPAN_UNITS[0]);
-        write!(f, "{}{unit}", millis / factor)
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        Self {
+            replicas: 1,
+            node_selector: BTreeMap::new(),
+        }
     }
 }
 
@@ -298,38 +272,6 @@ impl Agent {
         let agent: Self = crate::json::from_value(value)?;
         agent.validate()?;
         Ok(agent)
-    }
-
-    /// Limits that types cannot say. The problem names the field.
-    pub fn validate(&self) -> Result<(), Problem> {
-        let spec = &self.spec;
-        let checks: [(bool, &str, &str); 14] = [
-            (self.api_version == "mesh/v1", "apiVersion", "must be `mesh/v1`"),
-            (self.kind == "Agent", "kind", "must be `Agent`"),
-            ((0.0..=2.0).contains(&spec.model.temperature), "spec.model.temperature", "must lie between 0 and 2"),
-            ((1..=1_000_000).contains(&spec.model.max_tokens), "spec.model.max_tokens", "must lie between 1 and 1000000"),
-            (!spec.model.name.is_empty() && spec.model.name.len() <= 128, "spec.model.name", "must have 1 to 128 characters"),
-            (spec.model.fallbacks.len() <= 8, "spec.model.fallbacks", "at most 8"),
-            (spec.context.history <= 500, "spec.context.history", "at most 500"),
-            (spec.context.recent <= spec.context.history, "spec.context.recent", "must not exceed spec.context.history"),
-            (spec.memory.query_top_k <= 100, "spec.memory.query_top_k", "at most 100"),
-            ((1..=1_000).contains(&spec.limits.iterations), "spec.limits.iterations", "must lie between 1 and 1000"),
-            ((1..=10_000).contains(&spec.limits.concurrency), "spec.limits.concurrency", "must lie between 1 and 10000"),
-            (spec.limits.timeout.0 >= Duration::from_millis(1), "spec.limits.timeout", "must be at least 1ms"),
-            ((1..=20).contains(&spec.retry.attempts), "spec.retry.attempts", "must lie between 1 and 20"),
-            (spec.noop.as_ref().is_none_or(|noop| noop.steps <= 1_000), "spec.noop.steps", "at most 1000"),
-        ];
-        let labels_are_short = self.metadata.labels.iter().all(|(k, v)| !k.is_empty() && k.len() <= 64 && v.len() <= 256);
-        let text_is_storable = !spec.instructions.contains('\0') && spec.instructions.len() <= 256 * 1024;
-        for (ok, field, rule) in checks.into_iter().chain([
-            (labels_are_short, "metadata.labels", "keys have 1 to 64 bytes, values at most 256"),
-            (text_is_storable, "spec.instructions", "at most 256 KiB and without U+0000"),
-        ]) {
-            if !ok {
-                return Err(Problem::new(Code::AgentInvalid, format!("{field} {rule}")).field(field));
-            }
-        }
-        Ok(())
     }
 
     /// Whether an agent of this runtime can be published by this build.
@@ -371,9 +313,12 @@ fn kind() -> String {
 /// The flat form of the replaced API becomes a declared object; what it does not know is left to be refused by name.
 fn from_flat(mut flat: Map<String, Value>) -> Map<String, Value> {
     let mut container = Map::new();
-    for (from, to) in
-        [("docker_image", "image"), ("cpu_limit", "cpu_limit"), ("memory_limit", "memory_limit"), ("env_vars", "env")]
-    {
+    for (from, to) in [
+        ("docker_image", "image"),
+        ("cpu_limit", "cpu_limit"),
+        ("memory_limit", "memory_limit"),
+        ("env_vars", "env"),
+    ] {
         if let Some(value) = flat.remove(from) {
             container.insert(to.into(), value);
         }
@@ -383,7 +328,10 @@ fn from_flat(mut flat: Map<String, Value>) -> Map<String, Value> {
         metadata.insert("name".into(), name);
     }
     flat.insert("metadata".into(), Value::Object(metadata));
-    flat.insert("spec".into(), serde_json::json!({"runtime": "container", "container": container}));
+    flat.insert(
+        "spec".into(),
+        serde_json::json!({"runtime": "container", "container": container}),
+    );
     flat
 }
 

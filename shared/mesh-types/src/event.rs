@@ -31,7 +31,11 @@ pub enum Fact {
     #[serde(rename = "agent.updated.v1")]
     AgentUpdated { agent: AgentName, generation: u64 },
     #[serde(rename = "agent.published.v1")]
-    AgentPublished { agent: AgentName, version: u32, hash: String },
+    AgentPublished {
+        agent: AgentName,
+        version: u32,
+        hash: String,
+    },
     #[serde(rename = "agent.deleted.v1")]
     AgentDeleted { agent: AgentName },
     #[serde(rename = "channel.created.v1")]
@@ -79,14 +83,49 @@ mod tests {
         let channel: ChannelId = "7c72d497-27aa-4e75-bb2f-4a4a21d4f91f".parse().unwrap();
         let memory = MemoryId::from_u128(7);
         vec![
-            ("tenant.created.v1", Fact::TenantCreated { name: "daarion".parse().unwrap() }),
+            (
+                "tenant.created.v1",
+                Fact::TenantCreated {
+                    name: "daarion".parse().unwrap(),
+                },
+            ),
             ("agent.created.v1", Fact::AgentCreated { agent: agent.clone() }),
-            ("agent.updated.v1", Fact::AgentUpdated { agent: agent.clone(), generation: 2 }),
-            ("agent.published.v1", Fact::AgentPublished { agent: agent.clone(), version: 3, hash: "ab".into() }),
+            (
+                "agent.updated.v1",
+                Fact::AgentUpdated {
+                    agent: agent.clone(),
+                    generation: 2,
+                },
+            ),
+            (
+                "agent.published.v1",
+                Fact::AgentPublished {
+                    agent: agent.clone(),
+                    version: 3,
+                    hash: "ab".into(),
+                },
+            ),
             ("agent.deleted.v1", Fact::AgentDeleted { agent: agent.clone() }),
-            ("channel.created.v1", Fact::ChannelCreated { channel: channel.clone() }),
-            ("message.posted.v1", Fact::MessagePosted { channel, message: "msg_1".parse().unwrap() }),
-            ("memory.stored.v1", Fact::MemoryStored { memory, agent: agent.clone() }),
+            (
+                "channel.created.v1",
+                Fact::ChannelCreated {
+                    channel: channel.clone(),
+                },
+            ),
+            (
+                "message.posted.v1",
+                Fact::MessagePosted {
+                    channel,
+                    message: "msg_1".parse().unwrap(),
+                },
+            ),
+            (
+                "memory.stored.v1",
+                Fact::MemoryStored {
+                    memory,
+                    agent: agent.clone(),
+                },
+            ),
             ("memory.forgotten.v1", Fact::MemoryForgotten { memory, agent }),
         ]
     }

@@ -32,8 +32,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// As [`parse`], without the limit on size and without a target type.
 pub fn parse_value(bytes: &[u8]) -> Result<Value, Problem> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Strict { depth: 0 }
         .deserialize(&mut deserializer)

@@ -1,18 +1,18 @@
 //! Words of the mesh as types: ids, names, subjects, events, problems, declared agents, clocks. No I/O.
 
 pub mod agent;
+mod agent_rules;
 pub mod content;
 pub mod event;
 pub mod id;
 pub mod json;
 pub mod name;
 pub mod problem;
+mod span;
 pub mod subject;
 pub mod time;
 
-pub use id::{
-    DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, RequestId,
-};
+pub use id::{DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, RequestId};
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};
 pub use problem::{Code, Problem};
 pub use subject::Subject;

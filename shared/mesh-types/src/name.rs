@@ -153,7 +153,18 @@ mod tests {
 
     #[test]
     fn nothing_that_widens_a_subject_is_a_token() {
-        for text in ["", "*", ">", "a.b", "a b", "a\0", "a\r\nPUB", "ü", &"x".repeat(65), "$JS"] {
+        for text in [
+            "",
+            "*",
+            ">",
+            "a.b",
+            "a b",
+            "a\0",
+            "a\r\nPUB",
+            "ü",
+            &"x".repeat(65),
+            "$JS",
+        ] {
             assert!(text.parse::<Token>().is_err(), "{text:?}");
         }
         assert!("x".repeat(64).parse::<Token>().is_ok());

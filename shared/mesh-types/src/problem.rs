@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn a_problem_survives_its_json() {
-        let problem = Problem::new(Code::AgentNotFound, "no agent `x`").field("agent").next("mesh get agents");
+        let problem = Problem::new(Code::AgentNotFound, "no agent `x`")
+            .field("agent")
+            .next("mesh get agents");
         let json = serde_json::to_string(&problem).unwrap();
         assert!(json.contains(r#""type":"registry/agent-not-found""#));
         assert_eq!(serde_json::from_str::<Problem>(&json).unwrap(), problem);

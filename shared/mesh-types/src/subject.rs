@@ -10,34 +10,79 @@ use crate::name::{AgentName, NameError, NodeId, Tenant, Token};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Durable inbox of one agent.
-    Invoke { tenant: Tenant, agent: AgentName },
+    Invoke {
+        tenant: Tenant,
+        agent: AgentName,
+    },
     /// Durable inbox with the agent in the body, kept from the replaced router.
     RouterInvoke,
     /// Request/reply call of one agent.
-    Call { tenant: Tenant, agent: AgentName },
+    Call {
+        tenant: Tenant,
+        agent: AgentName,
+    },
     /// Endpoint of a service, answered by any of its instances.
-    Service { service: Token, endpoint: Token },
+    Service {
+        service: Token,
+        endpoint: Token,
+    },
     /// Command to one execution process, named by its instance.
-    Execution { instance: Token, command: Token },
+    Execution {
+        instance: Token,
+        command: Token,
+    },
     /// Committed records of one invocation.
-    Journal { tenant: Tenant, invocation: InvocationId },
+    Journal {
+        tenant: Tenant,
+        invocation: InvocationId,
+    },
     /// Highest batch of a shard that JOURNAL has seen, to notice a database that went back.
-    JournalMark { shard: u16 },
+    JournalMark {
+        shard: u16,
+    },
     /// Streamed tokens of one invocation.
-    Tokens { tenant: Tenant, invocation: InvocationId },
-    Event { tenant: Tenant, kind: Token, id: Token, verb: Token },
+    Tokens {
+        tenant: Tenant,
+        invocation: InvocationId,
+    },
+    Event {
+        tenant: Tenant,
+        kind: Token,
+        id: Token,
+        verb: Token,
+    },
     /// What could not be handled; `origin` names the service or stream.
-    Dead { tenant: Tenant, origin: Token },
-    Heartbeat { node: NodeId },
-    Health { node: NodeId },
+    Dead {
+        tenant: Tenant,
+        origin: Token,
+    },
+    Heartbeat {
+        node: NodeId,
+    },
+    Health {
+        node: NodeId,
+    },
     /// Endpoint of a service as a node may ask it: who asks is in the subject.
-    NodeService { node: NodeId, service: Token, endpoint: Token },
-    Bell { node: NodeId },
-    Tunnel { node: NodeId },
+    NodeService {
+        node: NodeId,
+        service: Token,
+        endpoint: Token,
+    },
+    Bell {
+        node: NodeId,
+    },
+    Tunnel {
+        node: NodeId,
+    },
     /// Where a result may be sent to besides an inbox.
-    Reply { tenant: Tenant, rest: String },
+    Reply {
+        tenant: Tenant,
+        rest: String,
+    },
     /// A private inbox of some client.
-    Inbox { rest: String },
+    Inbox {
+        rest: String,
+    },
 }
 
 /// Longest free rest of a reply subject in bytes; the server cuts connections at lines near 4 KB.
@@ -66,7 +111,11 @@ impl fmt::Display for Subject {
             Self::Dead { tenant, origin } => write!(f, "mesh.dead.{tenant}.{origin}"),
             Self::Heartbeat { node } => write!(f, "mesh.heartbeat.{node}"),
             Self::Health { node } => write!(f, "mesh.health.{node}"),
-            Self::NodeService { node, service, endpoint } => write!(f, "mesh.node.{node}.{service}.{endpoint}"),
+            Self::NodeService {
+                node,
+                service,
+                endpoint,
+            } => write!(f, "mesh.node.{node}.{service}.{endpoint}"),
             Self::Bell { node } => write!(f, "mesh.bell.{node}"),
             Self::Tunnel { node } => write!(f, "mesh.tunnel.{node}"),
             Self::Reply { tenant, rest } => write!(f, "mesh.reply.{tenant}.{rest}"),
@@ -85,25 +134,49 @@ impl FromStr for Subject {
         if let Some(rest) = text.strip_prefix("mesh.reply.") {
             let (tenant, rest) = rest.split_once('.').ok_or_else(|| unknown(text))?;
             let rest = free_rest(text, rest)?;
-            return Ok(Self::Reply { tenant: name(text, tenant)?, rest });
+            return Ok(Self::Reply {
+                tenant: name(text, tenant)?,
+                rest,
+            });
         }
         let parts: Vec<&str> = text.split('.').collect();
         Ok(match parts.as_slice() {
             ["router", "invoke", "agent"] => Self::RouterInvoke,
-            ["mesh", "invoke", t, a] => Self::Invoke { tenant: name(text, t)?, agent: name(text, a)? },
-            ["mesh", "call", t, a] => Self::Call { tenant: name(text, t)?, agent: name(text, a)? },
-            ["mesh", "svc", s, e] => Self::Service { service: name(text, s)?, endpoint: name(text, e)? },
-            ["mesh", "execution", i, c] => Self::Execution { instance: name(text, i)?, command: name(text, c)? },
+            ["mesh", "invoke", t, a] => Self::Invoke {
+                tenant: name(text, t)?,
+                agent: name(text, a)?,
+            },
+            ["mesh", "call", t, a] => Self::Call {
+                tenant: name(text, t)?,
+                agent: name(text, a)?,
+            },
+            ["mesh", "svc", s, e] => Self::Service {
+                service: name(text, s)?,
+                endpoint: name(text, e)?,
+            },
+            ["mesh", "execution", i, c] => Self::Execution {
+                instance: name(text, i)?,
+                command: name(text, c)?,
+            },
             ["mesh", "journal", "_shard", n] => Self::JournalMark { shard: shard(text, n)? },
-            ["mesh", "journal", t, i] => Self::Journal { tenant: name(text, t)?, invocation: id(text, i)? },
-            ["mesh", "token", t, i] => Self::Tokens { tenant: name(text, t)?, invocation: id(text, i)? },
+            ["mesh", "journal", t, i] => Self::Journal {
+                tenant: name(text, t)?,
+                invocation: id(text, i)?,
+            },
+            ["mesh", "token", t, i] => Self::Tokens {
+                tenant: name(text, t)?,
+                invocation: id(text, i)?,
+            },
             ["mesh", "event", t, k, i, v] => Self::Event {
                 tenant: name(text, t)?,
                 kind: name(text, k)?,
                 id: name(text, i)?,
                 verb: name(text, v)?,
             },
-            ["mesh", "dead", t, o] => Self::Dead { tenant: name(text, t)?, origin: name(text, o)? },
+            ["mesh", "dead", t, o] => Self::Dead {
+                tenant: name(text, t)?,
+                origin: name(text, o)?,
+            },
             ["mesh", "heartbeat", n] => Self::Heartbeat { node: name(text, n)? },
             ["mesh", "health", n] => Self::Health { node: name(text, n)? },
             ["mesh", "node", n, s, e] => Self::NodeService {
@@ -170,7 +243,11 @@ fn name<T: FromStr<Err = NameError> + fmt::Display>(subject: &str, part: &str) -
         source,
     })?;
     // `agent:sofia` is a name at the edge but no subject token: one subject has one spelling.
-    if parsed.to_string() == part { Ok(parsed) } else { Err(unknown(subject)) }
+    if parsed.to_string() == part {
+        Ok(parsed)
+    } else {
+        Err(unknown(subject))
+    }
 }
 
 fn id<T: Id + FromStr>(subject: &str, part: &str) -> Result<T, SubjectError> {
@@ -179,13 +256,20 @@ fn id<T: Id + FromStr>(subject: &str, part: &str) -> Result<T, SubjectError> {
 
 fn shard(subject: &str, part: &str) -> Result<u16, SubjectError> {
     let number: u16 = part.parse().map_err(|_| unknown(subject))?;
-    if number.to_string() == part { Ok(number) } else { Err(unknown(subject)) }
+    if number.to_string() == part {
+        Ok(number)
+    } else {
+        Err(unknown(subject))
+    }
 }
 
 fn free_rest(subject: &str, rest: &str) -> Result<String, SubjectError> {
     let ok = rest.len() <= REST_LENGTH_MAX
         && rest.split('.').all(|token| {
-            !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            !token.is_empty()
+                && token
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         });
     if ok { Ok(rest.to_owned()) } else { Err(unknown(subject)) }
 }
@@ -203,8 +287,14 @@ mod tests {
         let t = || token().prop_map(|t| t.parse::<Token>().unwrap());
         prop_oneof![
             Just(Subject::RouterInvoke),
-            (t(), t()).prop_map(|(a, b)| Subject::Invoke { tenant: a.into(), agent: b.into() }),
-            (t(), t()).prop_map(|(a, b)| Subject::Call { tenant: a.into(), agent: b.into() }),
+            (t(), t()).prop_map(|(a, b)| Subject::Invoke {
+                tenant: a.into(),
+                agent: b.into()
+            }),
+            (t(), t()).prop_map(|(a, b)| Subject::Call {
+                tenant: a.into(),
+                agent: b.into()
+            }),
             (t(), t()).prop_map(|(service, endpoint)| Subject::Service { service, endpoint }),
             (t(), t()).prop_map(|(instance, command)| Subject::Execution { instance, command }),
             any::<u16>().prop_map(|shard| Subject::JournalMark { shard }),
@@ -212,11 +302,26 @@ mod tests {
                 tenant: a.into(),
                 invocation: InvocationId::from_u128(i)
             }),
-            (t(), t(), t(), t()).prop_map(|(a, kind, id, verb)| Subject::Event { tenant: a.into(), kind, id, verb }),
-            (t(), t()).prop_map(|(a, origin)| Subject::Dead { tenant: a.into(), origin }),
-            (t(), t(), t()).prop_map(|(n, service, endpoint)| Subject::NodeService { node: n.into(), service, endpoint }),
+            (t(), t(), t(), t()).prop_map(|(a, kind, id, verb)| Subject::Event {
+                tenant: a.into(),
+                kind,
+                id,
+                verb
+            }),
+            (t(), t()).prop_map(|(a, origin)| Subject::Dead {
+                tenant: a.into(),
+                origin
+            }),
+            (t(), t(), t()).prop_map(|(n, service, endpoint)| Subject::NodeService {
+                node: n.into(),
+                service,
+                endpoint
+            }),
             t().prop_map(|n| Subject::Bell { node: n.into() }),
-            (t(), token(), token()).prop_map(|(a, x, y)| Subject::Reply { tenant: a.into(), rest: format!("{x}.{y}") }),
+            (t(), token(), token()).prop_map(|(a, x, y)| Subject::Reply {
+                tenant: a.into(),
+                rest: format!("{x}.{y}")
+            }),
             token().prop_map(|rest| Subject::Inbox { rest }),
         ]
     }
@@ -238,8 +343,17 @@ mod tests {
     #[test]
     fn wildcards_and_strangers_are_refused() {
         for text in [
-            "mesh.invoke.*.sofia", "mesh.invoke.default.>", "mesh.invoke.default", "$JS.API.INFO", "mesh",
-            "mesh.invoke.default.agent:sofia", "mesh.journal._shard.007", "_INBOX.", "_INBOX.a..b", "_INBOX.>", "",
+            "mesh.invoke.*.sofia",
+            "mesh.invoke.default.>",
+            "mesh.invoke.default",
+            "$JS.API.INFO",
+            "mesh",
+            "mesh.invoke.default.agent:sofia",
+            "mesh.journal._shard.007",
+            "_INBOX.",
+            "_INBOX.a..b",
+            "_INBOX.>",
+            "",
         ] {
             assert!(text.parse::<Subject>().is_err(), "{text}");
         }

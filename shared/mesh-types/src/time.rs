@@ -77,9 +77,7 @@ impl FromStr for Timestamp {
     type Err = chrono::ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(DateTime::parse_from_rfc3339(text)?
-            .with_timezone(&Utc)
-            .into())
+        Ok(DateTime::parse_from_rfc3339(text)?.with_timezone(&Utc).into())
     }
 }
 

@@ -30,9 +30,7 @@ impl Budget {
     pub(crate) fn new(grant: &Grant, clock: &dyn Clock) -> Self {
         let timeout = grant.spec.limits.timeout;
         let left = timeout.0.saturating_sub(spent(&grant.journal));
-        let until = grant
-            .deadline
-            .map(|deadline| (deadline, deadline.since(clock.now())));
+        let until = grant.deadline.map(|deadline| (deadline, deadline.since(clock.now())));
         let (allowed, limit) = match until {
             Some((deadline, until)) if until < left => (until, Limit::Deadline(deadline)),
             _ => (left, Limit::Timeout(timeout)),
@@ -57,10 +55,7 @@ impl Budget {
                 format!("spec.limits.timeout of {span} is used up"),
                 "spec.limits.timeout",
             ),
-            Limit::Deadline(at) => (
-                format!("the request's deadline {at} has passed"),
-                "deadline_ms",
-            ),
+            Limit::Deadline(at) => (format!("the request's deadline {at} has passed"), "deadline_ms"),
         };
         let why = last
             .map(|last| format!("; the last try failed: {last}"))

@@ -49,21 +49,13 @@ pub enum AppendError {
 pub trait Journal: Send + Sync {
     /// Commits all of it or nothing, durably, under the worker's own epoch; `facts` may be empty with an end.
     /// The loop has one append in flight at a time and starts no effect before the answer.
-    fn append(
-        &self,
-        facts: Vec<Fact>,
-        then: Then,
-    ) -> impl Future<Output = Result<Appended, AppendError>> + Send;
+    fn append(&self, facts: Vec<Fact>, then: Then) -> impl Future<Output = Result<Appended, AppendError>> + Send;
 }
 
 /// Channels of the invocation's tenant.
 pub trait Channels: Send + Sync {
     /// The newest `limit` messages, oldest first.
-    fn history(
-        &self,
-        channel: &ChannelId,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<Message>, Problem>> + Send;
+    fn history(&self, channel: &ChannelId, limit: u32) -> impl Future<Output = Result<Vec<Message>, Problem>> + Send;
 
     /// Idempotent by the message's id, which the loop always gives.
     fn post(&self, request: PostRequest) -> impl Future<Output = Result<Message, Problem>> + Send;
@@ -71,10 +63,7 @@ pub trait Channels: Send + Sync {
 
 /// Memories of the invocation's tenant.
 pub trait Memories: Send + Sync {
-    fn query(
-        &self,
-        request: QueryRequest,
-    ) -> impl Future<Output = Result<QueryReply, Problem>> + Send;
+    fn query(&self, request: QueryRequest) -> impl Future<Output = Result<QueryReply, Problem>> + Send;
 
     /// Idempotent by the memory's id, which the loop always gives.
     fn store(&self, request: StoreRequest) -> impl Future<Output = Result<Memory, Problem>> + Send;

@@ -14,9 +14,7 @@ mod run;
 mod steps;
 mod stream;
 
-pub use effects::{
-    AppendError, Appended, Channels, Effects, Journal, Memories, Model, Then, Tokens,
-};
+pub use effects::{AppendError, Appended, Channels, Effects, Journal, Memories, Model, Then, Tokens};
 pub use grant::{Finished, Grant, Input, Task};
 pub use plan::{Action, StepPlan, next};
 pub use prompt::{Prompt, PromptLimits, assemble_context};

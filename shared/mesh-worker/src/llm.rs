@@ -78,10 +78,7 @@ impl<'a> Llm<'a> {
         let unreadable = |error: serde_json::Error| {
             Problem::new(
                 Code::Internal,
-                format!(
-                    "the record of a {} step cannot be read: {error}",
-                    kind.as_str()
-                ),
+                format!("the record of a {} step cannot be read: {error}", kind.as_str()),
             )
         };
         match kind {
@@ -150,11 +147,7 @@ impl<'a> Llm<'a> {
         let spec = self.task.spec;
         match kind {
             StepKind::ContextMessages => {
-                let channel = self
-                    .request
-                    .channel
-                    .as_ref()
-                    .filter(|_| spec.context.history > 0)?;
+                let channel = self.request.channel.as_ref().filter(|_| spec.context.history > 0)?;
                 Some(json!({"channel_id": channel, "limit": spec.context.history}))
             }
             StepKind::ContextMemories => {
@@ -174,9 +167,7 @@ impl<'a> Llm<'a> {
                 }))
             }
             StepKind::MemoryStore => {
-                let says = self
-                    .user_text(REMEMBERED_BYTES_MAX)
-                    .filter(|_| spec.memory.writeback)?;
+                let says = self.user_text(REMEMBERED_BYTES_MAX).filter(|_| spec.memory.writeback)?;
                 let reply = cut(&self.answer()?.text, REMEMBERED_BYTES_MAX);
                 Some(json!({
                     "type": MemoryType::Episodic,
@@ -191,14 +182,7 @@ impl<'a> Llm<'a> {
     fn model_input(&self) -> Value {
         let Task { agent, spec, .. } = self.task;
         let limits = PromptLimits::of(spec);
-        let prompt = assemble_context(
-            agent,
-            spec,
-            &self.request,
-            &self.history,
-            &self.memories,
-            limits,
-        );
+        let prompt = assemble_context(agent, spec, &self.request, &self.history, &self.memories, limits);
         json!({
             "model": spec.model.name,
             "fallbacks": spec.model.fallbacks,
@@ -223,9 +207,7 @@ impl<'a> Llm<'a> {
     }
 
     fn provider(&self) -> Option<String> {
-        self.completion
-            .as_ref()
-            .map(|completion| completion.provider.clone())
+        self.completion.as_ref().map(|completion| completion.provider.clone())
     }
 }
 

@@ -86,16 +86,11 @@ impl<'a> Plan<'a> {
         use mesh_types::agent::Runtime;
         let flow = match task.spec.runtime {
             Runtime::Noop => Flow::Noop(Noop::new(task.spec)),
-            Runtime::Llm => {
-                Llm::new(task).map_or_else(Flow::Refused, |llm| Flow::Llm(Box::new(llm)))
-            }
+            Runtime::Llm => Llm::new(task).map_or_else(Flow::Refused, |llm| Flow::Llm(Box::new(llm))),
             other => Flow::Refused(
                 Problem::new(
                     Code::RuntimeNotAvailable,
-                    format!(
-                        "this worker cannot run agents of runtime `{}`",
-                        other.as_str()
-                    ),
+                    format!("this worker cannot run agents of runtime `{}`", other.as_str()),
                 )
                 .field("spec.runtime"),
             ),
@@ -174,16 +169,10 @@ impl<'a> Plan<'a> {
                 )
             }
             Action::Run(plan) if input.is_some_and(|input| *input != plan.input) => {
-                format!(
-                    "step {step} {} would have another input than its record",
-                    kind.as_str()
-                )
+                format!("step {step} {} would have another input than its record", kind.as_str())
             }
             Action::Run(_) => return Ok(()),
-            _ => format!(
-                "nothing would follow, the record says step {step} {}",
-                kind.as_str()
-            ),
+            _ => format!("nothing would follow, the record says step {step} {}", kind.as_str()),
         };
         Err(Box::new(Action::End(Box::new(diverged(why)))))
     }
@@ -191,12 +180,7 @@ impl<'a> Plan<'a> {
 
 /// An end whose reason is the last word of the problem's type.
 pub(crate) fn failed(problem: Problem) -> Ended {
-    let reason = problem
-        .kind
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
-        .replace('-', "_");
+    let reason = problem.kind.rsplit('/').next().unwrap_or_default().replace('-', "_");
     Ended {
         outcome: Outcome::Failed,
         reason: Some(reason),

@@ -85,11 +85,7 @@ pub(crate) fn last_user_text(agent: &AgentName, request: &Request, history: &[Me
         .last_user_text()
         .or_else(|| {
             let is_user = |message: &&Message| spoken(agent, message).role == Role::User;
-            history
-                .iter()
-                .rev()
-                .find(is_user)
-                .map(|message| message.text.clone())
+            history.iter().rev().find(is_user).map(|message| message.text.clone())
         })
         .unwrap_or_else(|| NOBODY_WROTE.to_owned())
 }
@@ -116,12 +112,7 @@ fn size(message: &Message) -> usize {
     }
 }
 
-fn system(
-    artifact: &AgentSpec,
-    request: &Request,
-    memories: &[Hit],
-    limits: PromptLimits,
-) -> Option<PromptMessage> {
+fn system(artifact: &AgentSpec, request: &Request, memories: &[Hit], limits: PromptLimits) -> Option<PromptMessage> {
     let mut parts = Vec::new();
     let instructions = artifact.instructions.trim();
     if !instructions.is_empty() {

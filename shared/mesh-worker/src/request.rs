@@ -30,16 +30,13 @@ impl Request {
         let says = join(text, optional(payload, "content")?);
         let says = match (&says, payload) {
             (None, Value::String(text)) => Some(Content::Text(text.clone())),
-            (None, other) if channel.is_none() && messages.is_empty() => {
-                Some(Content::Text(other.to_string()))
-            }
+            (None, other) if channel.is_none() && messages.is_empty() => Some(Content::Text(other.to_string())),
             _ => says,
         };
         Ok(Self {
             channel,
             trigger: trigger(payload),
-            rewrite_prompt: optional::<String>(payload, "rewrite_prompt")?
-                .filter(|text| !text.trim().is_empty()),
+            rewrite_prompt: optional::<String>(payload, "rewrite_prompt")?.filter(|text| !text.trim().is_empty()),
             messages,
             says,
         })
@@ -48,11 +45,7 @@ impl Request {
     /// The newest thing that the caller's user says in the payload itself.
     pub(crate) fn last_user_text(&self) -> Option<String> {
         self.says.as_ref().map(Content::plain_text).or_else(|| {
-            let last = self
-                .messages
-                .iter()
-                .rev()
-                .find(|message| message.role == Role::User)?;
+            let last = self.messages.iter().rev().find(|message| message.role == Role::User)?;
             Some(last.content.plain_text())
         })
     }
@@ -126,10 +119,7 @@ mod tests {
         assert_eq!(said(json!({"order": 7})).as_deref(), Some(r#"{"order":7}"#));
         assert_eq!(said(json!("just text")).as_deref(), Some("just text"));
         assert_eq!(said(json!({"channel_id": "c1", "order": 7})), None);
-        assert_eq!(
-            said(json!({"messages": [{"role": "user", "content": "hi"}]})),
-            None
-        );
+        assert_eq!(said(json!({"messages": [{"role": "user", "content": "hi"}]})), None);
     }
 
     #[test]
@@ -151,15 +141,7 @@ mod tests {
 
     #[test]
     fn a_foreign_message_id_is_taken_if_it_can_be_one_of_ours() {
-        assert!(
-            parsed(json!({"text": "x", "message_id": "m-1"}))
-                .trigger
-                .is_some()
-        );
-        assert!(
-            parsed(json!({"text": "x", "message_id": "$e:s"}))
-                .trigger
-                .is_none()
-        );
+        assert!(parsed(json!({"text": "x", "message_id": "m-1"})).trigger.is_some());
+        assert!(parsed(json!({"text": "x", "message_id": "$e:s"})).trigger.is_none());
     }
 }

@@ -37,11 +37,7 @@ impl<'a> Tries<'a> {
     }
 
     /// A try has failed: waits until the next one, or gives the problem back where there is none.
-    pub(crate) async fn again(
-        &mut self,
-        effects: &impl Effects,
-        problem: Problem,
-    ) -> Result<(), Problem> {
+    pub(crate) async fn again(&mut self, effects: &impl Effects, problem: Problem) -> Result<(), Problem> {
         let delay = if problem.is(Code::Unavailable) {
             self.waited += 1;
             delay(Backoff::Exponential, self.waited, self.seed)
@@ -74,14 +70,9 @@ fn delay(backoff: Backoff, failures: u32, seed: u64) -> Duration {
             .min(DELAY_MAX),
     };
     // Fibonacci hashing: the high bits of the product are spread evenly.
-    let spread = seed
-        .wrapping_add(failures.into())
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        >> 32;
+    let spread = seed.wrapping_add(failures.into()).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let half = full / 2;
-    half + Duration::from_nanos(
-        u64::try_from(half.as_nanos()).unwrap_or(u64::MAX) / 1_000 * (spread % 1_000),
-    )
+    half + Duration::from_nanos(u64::try_from(half.as_nanos()).unwrap_or(u64::MAX) / 1_000 * (spread % 1_000))
 }
 
 #[cfg(test)]

@@ -23,11 +23,7 @@ const MEMORY_STORE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Runs the invocation from where its journal stands to its end, unless it is stopped or taken away. Dropping
 /// the future at any point is as safe as a crash.
-pub async fn run_invocation<E: Effects>(
-    grant: Grant,
-    effects: &E,
-    cancel: CancellationToken,
-) -> Finished {
+pub async fn run_invocation<E: Effects>(grant: Grant, effects: &E, cancel: CancellationToken) -> Finished {
     let budget = Budget::new(&grant, effects.clock());
     let worker = Worker {
         grant: &grant,
@@ -108,9 +104,7 @@ impl<E: Effects> Worker<'_, E> {
                     step.begun = true;
                 }
                 if !facts.is_empty() {
-                    self.effects
-                        .append(std::mem::take(&mut facts), Then::GoOn)
-                        .await?;
+                    self.effects.append(std::mem::take(&mut facts), Then::GoOn).await?;
                 }
                 match self.run(step).await {
                     Some(done) => done,
@@ -153,11 +147,7 @@ impl<E: Effects> Worker<'_, E> {
         Some(self.record(step, result, tries.attempt, started_at))
     }
 
-    async fn within_limits(
-        &self,
-        step: &StepPlan,
-        tries: &mut Tries<'_>,
-    ) -> Option<Result<Performed, Problem>> {
+    async fn within_limits(&self, step: &StepPlan, tries: &mut Tries<'_>) -> Option<Result<Performed, Problem>> {
         let left = self.budget.left(self.clock());
         let patience = match step.kind {
             StepKind::ContextMemories => MEMORY_QUERY_DEADLINE,
@@ -194,8 +184,7 @@ impl<E: Effects> Worker<'_, E> {
                 if is_best_effort(step.kind) {
                     tracing::warn!(invocation = %self.grant.invocation, step = step.step, kind = step.kind.as_str(), %problem, "went on without it");
                 }
-                let without =
-                    (step.kind == StepKind::ContextMemories).then(|| json!({"memories": []}));
+                let without = (step.kind == StepKind::ContextMemories).then(|| json!({"memories": []}));
                 (without, mesh_api::journal::Usage::default(), Some(problem))
             }
         };

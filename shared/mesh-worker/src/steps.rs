@@ -80,11 +80,7 @@ pub(crate) async fn perform<E: Effects>(
     }
 }
 
-async fn history<E: Effects>(
-    effects: &E,
-    step: &StepPlan,
-    tries: &mut Tries<'_>,
-) -> Result<Performed, Problem> {
+async fn history<E: Effects>(effects: &E, step: &StepPlan, tries: &mut Tries<'_>) -> Result<Performed, Problem> {
     let input: HistoryInput = parse(&step.input)?;
     loop {
         match effects.history(&input.channel_id, input.limit).await {
@@ -95,11 +91,7 @@ async fn history<E: Effects>(
 }
 
 /// One try: who is answered should not wait for a memory.
-async fn memories<E: Effects>(
-    effects: &E,
-    grant: &Grant,
-    step: &StepPlan,
-) -> Result<Performed, Problem> {
+async fn memories<E: Effects>(effects: &E, grant: &Grant, step: &StepPlan) -> Result<Performed, Problem> {
     let QueryInput { query, k } = parse(&step.input)?;
     let filters = QueryFilters::default();
     let reply = effects
@@ -124,9 +116,7 @@ async fn model<E: Effects>(
     let mut stream = Stream::new(effects, step.step, grant.epoch);
     loop {
         let result = effects
-            .complete(request.clone(), |chunk| {
-                stream.take(chunk, &mut tries.attempt)
-            })
+            .complete(request.clone(), |chunk| stream.take(chunk, &mut tries.attempt))
             .await;
         match result {
             Ok(completion) => {
@@ -241,10 +231,6 @@ fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, Problem> {
 }
 
 fn to_value(output: &impl Serialize) -> Result<Value, Problem> {
-    serde_json::to_value(output).map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            format!("the step's output cannot be recorded: {error}"),
-        )
-    })
+    serde_json::to_value(output)
+        .map_err(|error| Problem::new(Code::Internal, format!("the step's output cannot be recorded: {error}")))
 }

@@ -66,10 +66,7 @@ impl<'a, T: Tokens> Stream<'a, T> {
 
     fn send(&self, attempt: u32, text: String) {
         let Self {
-            step,
-            epoch,
-            offset,
-            ..
+            step, epoch, offset, ..
         } = *self;
         self.tokens.chunk(TokenChunk {
             step,
@@ -92,10 +89,7 @@ mod tests {
 
     impl Tokens for Seen {
         fn chunk(&self, chunk: TokenChunk) {
-            self.0
-                .lock()
-                .unwrap()
-                .push((chunk.attempt, chunk.offset, chunk.text));
+            self.0.lock().unwrap().push((chunk.attempt, chunk.offset, chunk.text));
         }
     }
 
@@ -105,13 +99,7 @@ mod tests {
         let mut stream = Stream::new(&seen, 3, 1);
         let mut attempt = 1;
         let text = |text: &str| Chunk::Text(text.to_owned());
-        for chunk in [
-            Chunk::Attempt(1),
-            text("ab"),
-            text("é"),
-            Chunk::Attempt(2),
-            text("c"),
-        ] {
+        for chunk in [Chunk::Attempt(1), text("ab"), text("é"), Chunk::Attempt(2), text("c")] {
             stream.take(chunk, &mut attempt);
         }
         attempt += 1; // the retry is counted
@@ -136,9 +124,7 @@ mod tests {
         ];
         let seen = seen.0.into_inner().unwrap();
         assert!(
-            seen.iter()
-                .map(|(a, o, t)| (*a, *o, t.as_str()))
-                .eq(expected),
+            seen.iter().map(|(a, o, t)| (*a, *o, t.as_str())).eq(expected),
             "{seen:?}"
         );
     }

@@ -19,14 +19,7 @@ pub(crate) fn run(checkout: &Checkout) -> anyhow::Result<()> {
         bail!("deny.toml bans nothing: is its `deny` list still one crate per line?");
     }
     let mut command = checkout.cargo();
-    command.args([
-        "tree",
-        "--workspace",
-        "--edges",
-        "normal,build,dev",
-        "--target",
-        "all",
-    ]);
+    command.args(["tree", "--workspace", "--edges", "normal,build,dev", "--target", "all"]);
     command
         .args(["--prefix", "none", "--format", "{p}", "--locked"])
         .stderr(Stdio::inherit());
@@ -39,16 +32,9 @@ pub(crate) fn run(checkout: &Checkout) -> anyhow::Result<()> {
     if !found.is_empty() {
         bail!("banned crates are in the build: {found:?}; `cargo tree -i NAME` says by whom");
     }
-    println!(
-        "{} crates, none of the {} banned ones",
-        built.len(),
-        banned.len()
-    );
+    println!("{} crates, none of the {} banned ones", built.len(), banned.len());
     if programs::has_deny() {
-        let status = checkout
-            .cargo()
-            .args(["deny", "--workspace", "check"])
-            .status()?;
+        let status = checkout.cargo().args(["deny", "--workspace", "check"]).status()?;
         if !status.success() {
             bail!("cargo deny check failed");
         }
@@ -88,9 +74,6 @@ mod tests {
     #[test]
     fn crates_are_the_first_words_of_the_tree() {
         let tree = "serde v1.0.0\nring v0.17.0 (*)\n\nserde v1.0.0\n";
-        assert_eq!(
-            names(tree),
-            BTreeSet::from(["ring".to_owned(), "serde".to_owned()])
-        );
+        assert_eq!(names(tree), BTreeSet::from(["ring".to_owned(), "serde".to_owned()]));
     }
 }

@@ -17,12 +17,9 @@ pub(crate) struct Checkout {
 impl Checkout {
     /// From the folder of this crate, which cargo tells.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let crate_folder = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = crate_folder
-            .ancestors()
-            .nth(2)
-            .context("xtask lies in shared/xtask")?;
+        let crate_folder =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = crate_folder.ancestors().nth(2).context("xtask lies in shared/xtask")?;
         if !root.join("Cargo.lock").is_file() {
             bail!(
                 "{} is no checkout of the mesh: run `cargo xtask` inside of one",
@@ -52,9 +49,7 @@ impl Checkout {
     /// A command in the checkout's root.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .current_dir(&self.root)
-            .env(self.mark.0, &self.mark.1);
+        command.current_dir(&self.root).env(self.mark.0, &self.mark.1);
         command
     }
 

@@ -30,12 +30,7 @@ const CHATTER: [&str; 9] = [
 
 /// Builds, and answers the programs that were built or up to date. `name` keeps the number of
 /// units for the next time.
-pub(crate) fn run(
-    checkout: &Checkout,
-    name: &str,
-    title: &str,
-    arguments: &[&str],
-) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn run(checkout: &Checkout, name: &str, title: &str, arguments: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let memory = target_folder(checkout).join(format!("xtask-units-{name}"));
     let remembered = fs::read_to_string(&memory)
         .ok()
@@ -78,9 +73,7 @@ fn watch(mut command: Command, report: &mut Report) -> anyhow::Result<Vec<PathBu
             });
         }),
         thread::spawn(move || {
-            forward(BufReader::new(stderr), |line| {
-                sender.send(Line::Said(line)).is_ok()
-            });
+            forward(BufReader::new(stderr), |line| sender.send(Line::Said(line)).is_ok());
         }),
     ];
     let mut programs = Vec::new();
@@ -100,10 +93,7 @@ fn watch(mut command: Command, report: &mut Report) -> anyhow::Result<Vec<PathBu
         }
     }
     for reader in readers {
-        reader
-            .join()
-            .ok()
-            .context("reading cargo's output failed")?;
+        reader.join().ok().context("reading cargo's output failed")?;
     }
     if !child.wait()?.success() {
         bail!(
@@ -124,11 +114,7 @@ fn plain(text: &str) -> String {
 
 fn forward(reader: impl BufRead, mut send: impl FnMut(String) -> bool) {
     for line in reader.split(b'\n').map_while(Result::ok) {
-        if !send(
-            String::from_utf8_lossy(&line)
-                .trim_end_matches('\r')
-                .to_owned(),
-        ) {
+        if !send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()) {
             break;
         }
     }
@@ -136,8 +122,8 @@ fn forward(reader: impl BufRead, mut send: impl FnMut(String) -> bool) {
 
 /// The name of the unit a message says is done.
 fn finished_unit(json: &str) -> Option<&str> {
-    let is_unit = json.contains("\"reason\":\"compiler-artifact\"")
-        || json.contains("\"reason\":\"build-script-executed\"");
+    let is_unit =
+        json.contains("\"reason\":\"compiler-artifact\"") || json.contains("\"reason\":\"build-script-executed\"");
     let id = is_unit.then(|| field(json, "package_id"))??;
     // The id ends in `#name@version`, or in `/name#version` where the folder has the name.
     let (path, last) = id.rsplit_once('#')?;
@@ -156,32 +142,18 @@ fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
 /// Packages in the build, and a quarter more for build scripts and crates built for the host too.
 fn estimate(checkout: &Checkout) -> u64 {
     let mut command = checkout.cargo();
-    command.args([
-        "tree",
-        "--workspace",
-        "--edges",
-        "normal,build",
-        "--prefix",
-        "none",
-    ]);
-    let output = command
-        .args(["--format", "{p}"])
-        .stderr(Stdio::null())
-        .output();
+    command.args(["tree", "--workspace", "--edges", "normal,build", "--prefix", "none"]);
+    let output = command.args(["--format", "{p}"]).stderr(Stdio::null()).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let text = text.unwrap_or_default();
-    let packages: BTreeSet<&str> = text
-        .lines()
-        .map(|line| line.trim_end_matches(" (*)"))
-        .collect();
+    let packages: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     let packages = u64::try_from(packages.len()).unwrap_or(0);
     packages + packages / 4
 }
 
 /// Where cargo puts what it builds.
 pub(crate) fn target_folder(checkout: &Checkout) -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| checkout.path("target"), |set| checkout.root().join(set))
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.path("target"), |set| checkout.root().join(set))
 }
 
 #[cfg(test)]
@@ -192,8 +164,7 @@ mod tests {
     fn a_finished_unit_has_its_crates_name() {
         let json = r#"{"reason":"compiler-artifact","package_id":"registry+x#serde@1.0.2","executable":null}"#;
         assert_eq!(finished_unit(json), Some("serde"));
-        let json =
-            r#"{"reason":"build-script-executed","package_id":"path+file:///a/b/mesh#0.1.0"}"#;
+        let json = r#"{"reason":"build-script-executed","package_id":"path+file:///a/b/mesh#0.1.0"}"#;
         assert_eq!(finished_unit(json), Some("mesh"));
         let json = r#"{"reason":"compiler-message","package_id":"registry+x#serde@1.0.2"}"#;
         assert_eq!(finished_unit(json), None);
@@ -214,10 +185,7 @@ mod tests {
             field(r#"{"executable":"/a/mesh","fresh":true}"#, "executable"),
             Some("/a/mesh")
         );
-        assert_eq!(
-            field(r#"{"executable":null,"fresh":true}"#, "executable"),
-            None
-        );
+        assert_eq!(field(r#"{"executable":null,"fresh":true}"#, "executable"), None);
     }
 
     #[test]

@@ -55,18 +55,12 @@ mod tests {
                 "test result: ok. 42 passed; 0 failed; 1 ignored; 0 measured",
                 Some((42, 0)),
             ),
-            (
-                "test result: FAILED. 18 passed; 2 failed; 0 ignored",
-                Some((18, 2)),
-            ),
+            ("test result: FAILED. 18 passed; 2 failed; 0 ignored", Some((18, 2))),
             (
                 "     Summary [   9.2s] 20 tests run: 17 passed (1 slow), 2 failed, 1 timed out",
                 Some((17, 3)),
             ),
-            (
-                "     Summary [   0.1s] 3 tests run: 3 passed, 0 skipped",
-                Some((3, 0)),
-            ),
+            ("     Summary [   0.1s] 3 tests run: 3 passed, 0 skipped", Some((3, 0))),
             ("test a_test_that_passed ... ok", None),
         ];
         for (line, wanted) in cases {

@@ -19,12 +19,7 @@ use clap::{Parser, Subcommand};
 use checkout::Checkout;
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about,
-    max_term_width = 100
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Task,

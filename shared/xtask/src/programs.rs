@@ -18,10 +18,7 @@ pub(crate) fn require_node() -> anyhow::Result<()> {
     };
     let version = mesh_servers::Version::find(&text);
     if version.is_none_or(|version| version.major < NODE_MAJOR_MIN) {
-        bail!(
-            "Node is {}, and the UI needs {NODE_MAJOR_MIN} or newer",
-            text.trim()
-        );
+        bail!("Node is {}, and the UI needs {NODE_MAJOR_MIN} or newer", text.trim());
     }
     if output_of("npm", "--version").is_none() {
         bail!("npm was not found beside Node: install it (Debian: `apt-get install npm`)");

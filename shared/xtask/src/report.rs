@@ -93,10 +93,7 @@ impl Report {
         let left = (self.done > 0 && self.total > self.done).then(|| {
             let each = elapsed.as_secs_f64() / as_float(self.done);
             let left = Duration::from_secs_f64(each * as_float(self.total - self.done));
-            format!(
-                ", about {} left",
-                HumanDuration(Duration::from_secs(left.as_secs()))
-            )
+            format!(", about {} left", HumanDuration(Duration::from_secs(left.as_secs())))
         });
         let (counted, left) = (counted.unwrap_or_default(), left.unwrap_or_default());
         format!("{}{counted}: {what} ({began:#}{left})", self.title)

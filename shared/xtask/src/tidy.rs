@@ -20,11 +20,7 @@ pub(crate) fn run(checkout: &Checkout) -> anyhow::Result<()> {
     let mut complaints = Vec::new();
     for file in &files {
         let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        let name = file
-            .strip_prefix(checkout.root())
-            .unwrap_or(file)
-            .display()
-            .to_string();
+        let name = file.strip_prefix(checkout.root()).unwrap_or(file).display().to_string();
         complaints.extend(complaint(&text).map(|complaint| format!("{name}: {complaint}")));
     }
     if complaints.is_empty() {
@@ -51,11 +47,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     }
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && !SKIPPED.contains(&name.as_str()) {
             sources(&path, found)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -45,20 +45,14 @@ const STEPS: [Step; 10] = [
     step("deny", Scope::EverythingOnly, None, |checkout, _| {
         one(bans::run(checkout))
     }),
-    step("fmt", Scope::EverythingOnly, None, |checkout, _| {
-        one(fmt(checkout))
-    }),
+    step("fmt", Scope::EverythingOnly, None, |checkout, _| one(fmt(checkout))),
     step("clippy", Scope::EverythingOnly, None, |checkout, _| {
         one(clippy(checkout))
     }),
     // Once, before many tests would each want to download.
     step("servers", Scope::Always, None, |_, _| one(servers())),
-    step("ui", Scope::EverythingOnly, None, |checkout, _| {
-        one(ui::test(checkout))
-    }),
-    step("build", Scope::Always, None, |checkout, _| {
-        one(build(checkout))
-    }),
+    step("ui", Scope::EverythingOnly, None, |checkout, _| one(ui::test(checkout))),
+    step("build", Scope::Always, None, |checkout, _| one(build(checkout))),
     step("tests", Scope::Always, Some("build"), tests),
     step("nothing left behind", Scope::Always, None, |checkout, _| {
         one(left_behind(checkout))
@@ -97,10 +91,7 @@ fn run_steps(steps: &[Step], checkout: &Checkout, filter: Option<&str>) -> (Vec<
         if filter.is_some() && step.scope == Scope::EverythingOnly {
             continue;
         }
-        let lacks = |needed| {
-            done.iter()
-                .any(|one| one.name == needed && one.verdict != "ok")
-        };
+        let lacks = |needed| done.iter().any(|one| one.name == needed && one.verdict != "ok");
         if step.needs.is_some_and(lacks) {
             // What it needed is counted as failed.
             done.push(Done {
@@ -114,10 +105,7 @@ fn run_steps(steps: &[Step], checkout: &Checkout, filter: Option<&str>) -> (Vec<
         let began = Instant::now();
         let outcome = (step.work)(checkout, filter).unwrap_or_else(|error| {
             println!("{}: {error:#}", step.name);
-            Counts {
-                passed: 0,
-                failed: 1,
-            }
+            Counts { passed: 0, failed: 1 }
         });
         counts += outcome;
         let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
@@ -132,17 +120,11 @@ fn run_steps(steps: &[Step], checkout: &Checkout, filter: Option<&str>) -> (Vec<
 
 /// A check counts as one test.
 fn one(outcome: anyhow::Result<()>) -> anyhow::Result<Counts> {
-    outcome.map(|()| Counts {
-        passed: 1,
-        failed: 0,
-    })
+    outcome.map(|()| Counts { passed: 1, failed: 0 })
 }
 
 fn fmt(checkout: &Checkout) -> anyhow::Result<()> {
-    let status = checkout
-        .cargo()
-        .args(["fmt", "--all", "--", "--check"])
-        .status()?;
+    let status = checkout.cargo().args(["fmt", "--all", "--", "--check"]).status()?;
     if !status.success() {
         bail!("`cargo fmt --all` changes something");
     }
@@ -168,16 +150,8 @@ fn clippy(checkout: &Checkout) -> anyhow::Result<()> {
 
 fn servers() -> anyhow::Result<()> {
     let tools = Tools::resolve(&mut Report::new("servers", 0))?;
-    println!(
-        "nats-server {}: {}",
-        tools.nats.version,
-        tools.nats.program.display()
-    );
-    println!(
-        "postgres {}: {}",
-        tools.postgres.version,
-        tools.postgres.bin.display()
-    );
+    println!("nats-server {}: {}", tools.nats.version, tools.nats.program.display());
+    println!("postgres {}: {}", tools.postgres.version, tools.postgres.bin.display());
     Ok(())
 }
 
@@ -203,18 +177,12 @@ fn tests(checkout: &Checkout, filter: Option<&str>) -> anyhow::Result<Counts> {
         command.args(filter);
     }
     // The summaries of cargo test are on stdout, those of nextest on stderr.
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("cargo has no stdout")?;
     let stderr = child.stderr.take().context("cargo has no stderr")?;
     let other = thread::spawn(move || echo(BufReader::new(stderr), |line| eprintln!("{line}")));
     let mut counts = echo(BufReader::new(stdout), |line| println!("{line}"));
-    counts += other
-        .join()
-        .ok()
-        .context("reading the tests' output failed")?;
+    counts += other.join().ok().context("reading the tests' output failed")?;
     if !child.wait()?.success() && counts.failed == 0 {
         // A test program that ended without a summary.
         counts.failed = 1;
@@ -255,10 +223,7 @@ fn left_behind(checkout: &Checkout) -> anyhow::Result<()> {
         found.stop()?;
     }
     if !left.is_empty() {
-        bail!(
-            "{} processes were left behind, and have been ended now",
-            left.len()
-        );
+        bail!("{} processes were left behind, and have been ended now", left.len());
     }
     Ok(())
 }
@@ -280,20 +245,9 @@ mod tests {
         ];
         let checkout = Checkout::find().unwrap();
         let (done, counts) = run_steps(&steps, &checkout, None);
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 2,
-                failed: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 2, failed: 1 });
         let verdicts: Vec<_> = done.iter().map(|one| (one.name, one.verdict)).collect();
-        let wanted = [
-            ("a", "ok"),
-            ("build", "FAILED"),
-            ("tests", "not run"),
-            ("z", "ok"),
-        ];
+        let wanted = [("a", "ok"), ("build", "FAILED"), ("tests", "not run"), ("z", "ok")];
         assert_eq!(verdicts, wanted);
         let (done, _) = run_steps(&steps, &checkout, Some("x"));
         assert!(done.iter().all(|one| one.name != "z"));
@@ -305,16 +259,7 @@ mod tests {
                     test result: FAILED. 1 passed; 1 failed;\n";
         let lines = std::cell::RefCell::new(0);
         let counts = echo(text.as_bytes(), |_| *lines.borrow_mut() += 1);
-        assert_eq!(
-            (counts, lines.into_inner()),
-            (
-                Counts {
-                    passed: 3,
-                    failed: 1
-                },
-                3
-            )
-        );
+        assert_eq!((counts, lines.into_inner()), (Counts { passed: 3, failed: 1 }, 3));
     }
 
     #[test]

@@ -62,11 +62,7 @@ fn npm(checkout: &Checkout, folder: &Path, arguments: &[&str]) -> anyhow::Result
         .status()
         .context("cannot run npm")?;
     if !status.success() {
-        bail!(
-            "`npm {}` failed in {}",
-            arguments.join(" "),
-            folder.display()
-        );
+        bail!("`npm {}` failed in {}", arguments.join(" "), folder.display());
     }
     Ok(())
 }

@@ -42,16 +42,10 @@ pub(super) async fn call(state: Arc<State>, request: RawRequest) {
 
 async fn respond(request: &RawRequest, answered: &Result<Invocation, Problem>) {
     let (headers, body) = match answered {
-        Ok(invocation) => (
-            headers_of(invocation.error.as_ref()),
-            serde_json::to_vec(invocation),
-        ),
+        Ok(invocation) => (headers_of(invocation.error.as_ref()), serde_json::to_vec(invocation)),
         Err(problem) => (headers_of(Some(problem)), serde_json::to_vec(problem)),
     };
-    if let Err(error) = request
-        .respond_with(headers, body.unwrap_or_default().into())
-        .await
-    {
+    if let Err(error) = request.respond_with(headers, body.unwrap_or_default().into()).await {
         tracing::debug!(%error, "nobody hears the answer of a call; it is in the journal");
     }
 }
@@ -77,11 +71,7 @@ fn prepare(request: &RawRequest) -> Result<Call, Problem> {
     if body.idempotency_key.is_none() {
         body.idempotency_key = request.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
     }
-    let actor = request
-        .headers
-        .get(Headers::MESH_ACTOR)
-        .unwrap_or("nats")
-        .to_owned();
+    let actor = request.headers.get(Headers::MESH_ACTOR).unwrap_or("nats").to_owned();
     Ok(Call {
         caller: Caller {
             tenant,
@@ -102,26 +92,19 @@ fn address(subject: &str) -> Result<(Tenant, AgentName), Problem> {
 }
 
 /// Chunks as they come; the result is for the caller of this function to send.
-async fn stream(
-    state: &Arc<State>,
-    request: &RawRequest,
-    call: Call,
-) -> Result<Invocation, Problem> {
+async fn stream(state: &Arc<State>, request: &RawRequest, call: Call) -> Result<Invocation, Problem> {
     let Call {
         caller,
         agent,
         mut body,
     } = call;
     // Heard before it is accepted, so that no token is missed.
-    let id = *body
-        .invocation_id
-        .get_or_insert_with(|| state.context.ids.next());
+    let id = *body.invocation_id.get_or_insert_with(|| state.context.ids.next());
     let subject = Subject::Tokens {
         tenant: caller.tenant.clone(),
         invocation: id,
     };
-    let unavailable =
-        |error: mesh_bus::BusError| Problem::new(Code::Unavailable, error.to_string());
+    let unavailable = |error: mesh_bus::BusError| Problem::new(Code::Unavailable, error.to_string());
     let mut tokens = state
         .context
         .bus
@@ -148,9 +131,7 @@ async fn pass_on(request: &RawRequest, payload: Bytes) {
 
 /// Tokens that were published before the end and are still on their way.
 async fn drain(tokens: &mut Subscription, request: &RawRequest) {
-    while let Ok(Some(message)) =
-        tokio::time::timeout(Duration::from_millis(5), tokens.next()).await
-    {
+    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(5), tokens.next()).await {
         pass_on(request, message.payload).await;
     }
 }

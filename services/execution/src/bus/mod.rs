@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use mesh_api::endpoint::Access;
 use mesh_api::execution::{
-    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept,
-    InvocationCancel, InvocationCounts, InvocationFeed, InvocationGet, InvocationList,
-    InvocationSteps,
+    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept, InvocationCancel,
+    InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
 };
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::ServiceBuilder;
@@ -43,10 +42,7 @@ impl Endpoint for HandOverShard {
 }
 
 /// Every endpoint with its handler.
-pub(crate) fn serve(
-    service: ServiceBuilder,
-    state: &Arc<State>,
-) -> Result<ServiceBuilder, Problem> {
+pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<ServiceBuilder, Problem> {
     macro_rules! handler {
         ($handler:path) => {{
             let state = Arc::clone(state);

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use mesh_api::Caller;
 use mesh_api::execution::{
-    Bodies, Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty,
-    ExecutionStatusView, FeedRequest, Invocation, InvocationFilter, InvocationRequest, ListRequest,
-    ShardView, Step, StepsRequest,
+    Bodies, Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty, ExecutionStatusView, FeedRequest,
+    Invocation, InvocationFilter, InvocationRequest, ListRequest, ShardView, Step, StepsRequest,
 };
 use mesh_api::journal::{Fact, JournalPage, Record, Usage};
 use mesh_api::page::Page;
@@ -21,11 +20,7 @@ const FEED_PAGE: i64 = 200;
 /// Below what a message may have.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-pub(super) async fn get(
-    state: &Arc<State>,
-    caller: Caller,
-    request: InvocationRequest,
-) -> Result<Invocation, Problem> {
+pub(super) async fn get(state: &Arc<State>, caller: Caller, request: InvocationRequest) -> Result<Invocation, Problem> {
     state
         .router
         .read(&caller.tenant, request.id)
@@ -47,16 +42,10 @@ pub(super) async fn list(
     let items = read
         .await
         .map_err(|error| mesh_store::to_problem(error, "list invocations"))?;
-    Ok(Page::cut(items, limit, |invocation| {
-        invocation.id.to_string()
-    }))
+    Ok(Page::cut(items, limit, |invocation| invocation.id.to_string()))
 }
 
-pub(super) async fn counts(
-    state: &Arc<State>,
-    caller: Caller,
-    filter: InvocationFilter,
-) -> Result<Counts, Problem> {
+pub(super) async fn counts(state: &Arc<State>, caller: Caller, filter: InvocationFilter) -> Result<Counts, Problem> {
     let read = async {
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         summary::counts(&mut *tx, &filter).await
@@ -65,11 +54,7 @@ pub(super) async fn counts(
         .map_err(|error| mesh_store::to_problem(error, "count invocations"))
 }
 
-pub(super) async fn steps(
-    state: &Arc<State>,
-    caller: Caller,
-    request: StepsRequest,
-) -> Result<Page<Step>, Problem> {
+pub(super) async fn steps(state: &Arc<State>, caller: Caller, request: StepsRequest) -> Result<Page<Step>, Problem> {
     let after: u32 = match request.page.after.as_deref() {
         None => 0,
         Some(text) => text.parse().map_err(|_| bad_cursor(text))?,
@@ -79,8 +64,7 @@ pub(super) async fn steps(
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         // A step has two records, begun and done; one more step tells whether there are more.
         let records = load::steps(&mut tx, request.id, after, i64::from(limit + 1) * 2).await?;
-        let exists =
-            !records.is_empty() || shards::of_invocation(&mut *tx, request.id).await?.is_some();
+        let exists = !records.is_empty() || shards::of_invocation(&mut *tx, request.id).await?.is_some();
         Ok(exists.then_some(records))
     };
     let records = read
@@ -95,26 +79,13 @@ pub(super) async fn steps(
     steps.truncate(limit as usize + 1);
     // Cut where the answer would not fit; whoever reads on gets the rest.
     let fit = fitting(&steps).min(limit as usize);
-    Ok(Page::cut(
-        steps,
-        u32::try_from(fit).unwrap_or(limit),
-        |step| step.number.to_string(),
-    ))
+    Ok(Page::cut(steps, u32::try_from(fit).unwrap_or(limit), |step| {
+        step.number.to_string()
+    }))
 }
 
-pub(super) async fn feed(
-    state: &Arc<State>,
-    caller: Caller,
-    request: FeedRequest,
-) -> Result<JournalPage, Problem> {
-    let mut records = records(
-        state,
-        &caller,
-        request.invocation,
-        request.after_seq,
-        FEED_PAGE + 1,
-    )
-    .await?;
+pub(super) async fn feed(state: &Arc<State>, caller: Caller, request: FeedRequest) -> Result<JournalPage, Problem> {
+    let mut records = records(state, &caller, request.invocation, request.after_seq, FEED_PAGE + 1).await?;
     let mut more = records.len() > usize::try_from(FEED_PAGE).unwrap_or(usize::MAX);
     records.truncate(usize::try_from(FEED_PAGE).unwrap_or(usize::MAX));
     let fit = fitting(&records);
@@ -161,10 +132,7 @@ fn fitting<T: serde::Serialize>(items: &[T]) -> usize {
 /// Steps as people see them: what was begun, replaced by what was done.
 fn fold_steps(records: Vec<Record>) -> Vec<Step> {
     let mut steps: BTreeMap<u32, Step> = BTreeMap::new();
-    for Record {
-        epoch, at, fact, ..
-    } in records
-    {
+    for Record { epoch, at, fact, .. } in records {
         match fact {
             Fact::Begun(begun) => {
                 let step = Step {
@@ -238,12 +206,7 @@ pub(super) async fn dead_letter(
     let found = read
         .await
         .map_err(|error| mesh_store::to_problem(error, "read a dead letter"))?;
-    found.ok_or_else(|| {
-        Problem::new(
-            Code::DeadLetterNotFound,
-            format!("no dead letter {}", request.id),
-        )
-    })
+    found.ok_or_else(|| Problem::new(Code::DeadLetterNotFound, format!("no dead letter {}", request.id)))
 }
 
 pub(super) async fn status(
@@ -281,10 +244,7 @@ pub(super) async fn status(
     Ok(ExecutionStatusView {
         instance: state.config.instance.clone(),
         feed_id,
-        relayed: shards
-            .iter()
-            .all(|shard| shard.relayed_batch >= shard.batch)
-            && !state.marks.is_deferring(),
+        relayed: shards.iter().all(|shard| shard.relayed_batch >= shard.batch) && !state.marks.is_deferring(),
         shards,
         open: state.open(),
         waiting_commands: state.waiting(),
@@ -292,24 +252,17 @@ pub(super) async fn status(
 }
 
 fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse().map_err(|_| bad_cursor(text)))
-        .transpose()
+    text.map(|text| text.parse().map_err(|_| bad_cursor(text))).transpose()
 }
 
 fn bad_cursor(text: &str) -> Problem {
     let text: String = text.chars().take(64).collect();
-    Problem::new(
-        Code::InvalidRequest,
-        format!("`{text}` is no cursor of this list"),
-    )
-    .field("after")
-    .next("pass `next` of the page before, or leave it out")
+    Problem::new(Code::InvalidRequest, format!("`{text}` is no cursor of this list"))
+        .field("after")
+        .next("pass `next` of the page before, or leave it out")
 }
 
 pub(super) fn not_found(id: InvocationId) -> Problem {
-    Problem::new(
-        Code::InvocationNotFound,
-        format!("no invocation {id} in this tenant"),
-    )
-    .next("`mesh invocations` lists them; check --tenant")
+    Problem::new(Code::InvocationNotFound, format!("no invocation {id} in this tenant"))
+        .next("`mesh invocations` lists them; check --tenant")
 }

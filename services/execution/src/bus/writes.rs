@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::Caller;
-use mesh_api::execution::{
-    AcceptRequest, CancelRequest, DeadLetter, DeadLetterRequest, Invocation,
-};
+use mesh_api::execution::{AcceptRequest, CancelRequest, DeadLetter, DeadLetterRequest, Invocation};
 use mesh_types::{Code, Problem, Subject};
 use tokio::sync::oneshot;
 
@@ -25,11 +23,7 @@ const CANCEL_TRIES: u32 = 25;
 const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 const REASON_MAX: usize = 500;
 
-pub(super) async fn accept(
-    state: &Arc<State>,
-    caller: Caller,
-    request: AcceptRequest,
-) -> Result<Invocation, Problem> {
+pub(super) async fn accept(state: &Arc<State>, caller: Caller, request: AcceptRequest) -> Result<Invocation, Problem> {
     let wait = Duration::from_millis(request.wait_ms);
     state
         .router
@@ -50,11 +44,7 @@ pub(super) async fn accept_here(
         .await
 }
 
-pub(super) async fn cancel(
-    state: &Arc<State>,
-    caller: Caller,
-    request: CancelRequest,
-) -> Result<Invocation, Problem> {
+pub(super) async fn cancel(state: &Arc<State>, caller: Caller, request: CancelRequest) -> Result<Invocation, Problem> {
     let now = state
         .router
         .read(&caller.tenant, request.id)
@@ -74,8 +64,7 @@ pub(super) async fn cancel(
                 Err(problem) => (problem, false),
                 ended => return ended,
             },
-            Owner::There(instance) => match cancel_there(state, &instance, &caller, &request).await
-            {
+            Owner::There(instance) => match cancel_there(state, &instance, &caller, &request).await {
                 Err(problem) => {
                     let is_gone = problem.is(Code::Unavailable);
                     (problem, is_gone)
@@ -130,11 +119,7 @@ async fn cancel_in(
         shard,
         tenant: caller.tenant.clone(),
         actor: caller.actor.clone(),
-        reason: reason
-            .chars()
-            .filter(|c| *c != '\0')
-            .take(REASON_MAX)
-            .collect(),
+        reason: reason.chars().filter(|c| *c != '\0').take(REASON_MAX).collect(),
         answer,
     }))?;
     match tokio::time::timeout(CANCEL_DEADLINE, answered).await {
@@ -147,19 +132,13 @@ async fn cancel_in(
             .ok_or_else(|| not_found(request.id)),
         Ok(Ok(Err(problem))) => Err(problem),
         Ok(Err(_)) => Err(moved()),
-        Err(_) => Err(Problem::new(
-            Code::Timeout,
-            "the cancellation is not known to be durable yet",
-        )
-        .next("cancel it again")),
+        Err(_) => {
+            Err(Problem::new(Code::Timeout, "the cancellation is not known to be durable yet").next("cancel it again"))
+        }
     }
 }
 
-async fn shard_of_row(
-    state: &Arc<State>,
-    caller: &Caller,
-    request: &CancelRequest,
-) -> Result<ShardId, Problem> {
+async fn shard_of_row(state: &Arc<State>, caller: &Caller, request: &CancelRequest) -> Result<ShardId, Problem> {
     let read = async {
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         shards::of_invocation(&mut *tx, request.id).await
@@ -167,9 +146,7 @@ async fn shard_of_row(
     let shard = read
         .await
         .map_err(|error| mesh_store::to_problem(error, "find an invocation"))?;
-    shard
-        .map(i16::cast_unsigned)
-        .ok_or_else(|| not_found(request.id))
+    shard.map(i16::cast_unsigned).ok_or_else(|| not_found(request.id))
 }
 
 pub(super) async fn discard(
@@ -184,10 +161,7 @@ pub(super) async fn discard(
     let now = dead_letter(state, caller, request).await?;
     if !settled {
         let how = now.settled.as_deref().unwrap_or("settled");
-        return Err(Problem::new(
-            Code::DeadLetterSettled,
-            format!("{id} is {how} already"),
-        ));
+        return Err(Problem::new(Code::DeadLetterSettled, format!("{id} is {how} already")));
     }
     Ok(now)
 }

@@ -155,13 +155,7 @@ pub(crate) fn end(meta: &Arc<Meta>, row: &OpenRow, ended: Ended, now: Timestamp)
 }
 
 /// A person stopped it.
-pub(crate) fn cancel(
-    meta: &Arc<Meta>,
-    row: &OpenRow,
-    actor: &str,
-    reason: &str,
-    now: Timestamp,
-) -> Decision {
+pub(crate) fn cancel(meta: &Arc<Meta>, row: &OpenRow, actor: &str, reason: &str, now: Timestamp) -> Decision {
     let problem = Problem::new(Code::Cancelled, format!("cancelled by {actor}: {reason}"));
     end(
         meta,

@@ -20,22 +20,16 @@ struct Turns<K, V> {
 
 impl<K, V> Default for Turns<K, V> {
     fn default() -> Self {
-        Self {
-            ring: VecDeque::new(),
-        }
+        Self { ring: VecDeque::new() }
     }
 }
 
 impl<K: PartialEq + Clone, V: Default> Turns<K, V> {
     fn entry(&mut self, key: &K) -> &mut V {
-        let place = self
-            .ring
-            .iter()
-            .position(|(k, _)| k == key)
-            .unwrap_or_else(|| {
-                self.ring.push_back((key.clone(), V::default()));
-                self.ring.len() - 1
-            });
+        let place = self.ring.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
+            self.ring.push_back((key.clone(), V::default()));
+            self.ring.len() - 1
+        });
         &mut self.ring[place].1
     }
 }
@@ -51,20 +45,9 @@ impl Ready {
         self.length == 0
     }
 
-    pub(crate) fn push(
-        &mut self,
-        priority: u8,
-        tenant: &Tenant,
-        agent: &AgentName,
-        id: InvocationId,
-    ) {
+    pub(crate) fn push(&mut self, priority: u8, tenant: &Tenant, agent: &AgentName, id: InvocationId) {
         let level = PRIORITY_MAX.saturating_sub(priority);
-        let queue = self
-            .levels
-            .entry(level)
-            .or_default()
-            .entry(tenant)
-            .entry(agent);
+        let queue = self.levels.entry(level).or_default().entry(tenant).entry(agent);
         queue.push_back(id);
         self.length += 1;
     }
@@ -72,22 +55,15 @@ impl Ready {
     /// Whether something of this agent waits: a newcomer must not pass it.
     pub(crate) fn holds(&self, tenant: &Tenant, agent: &AgentName) -> bool {
         self.levels.values().any(|tenants| {
-            tenants.ring.iter().any(|(t, agents)| {
-                t == tenant
-                    && agents
-                        .ring
-                        .iter()
-                        .any(|(a, queue)| a == agent && !queue.is_empty())
-            })
+            tenants
+                .ring
+                .iter()
+                .any(|(t, agents)| t == tenant && agents.ring.iter().any(|(a, queue)| a == agent && !queue.is_empty()))
         })
     }
 
     /// Takes at most `limit` that may run. `take` claims a slot for the invocation or says that its agent has none.
-    pub(crate) fn take(
-        &mut self,
-        limit: usize,
-        mut take: impl FnMut(InvocationId) -> Take,
-    ) -> usize {
+    pub(crate) fn take(&mut self, limit: usize, mut take: impl FnMut(InvocationId) -> Take) -> usize {
         let mut taken = 0;
         let mut gone = 0;
         let mut full: HashSet<(Tenant, AgentName)> = HashSet::new();

@@ -46,11 +46,7 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
 }
 
 pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
-    let output = row
-        .output
-        .as_ref()
-        .map(short_text)
-        .filter(|text| !text.is_empty());
+    let output = row.output.as_ref().map(short_text).filter(|text| !text.is_empty());
     Summary {
         state: row.outcome.into(),
         attempt: row.epoch,
@@ -96,10 +92,7 @@ mod tests {
 
     #[test]
     fn a_list_shows_text_that_postgres_takes() {
-        assert_eq!(
-            short_text(&serde_json::json!({"text": "a\0b"})),
-            "a\u{fffd}b"
-        );
+        assert_eq!(short_text(&serde_json::json!({"text": "a\0b"})), "a\u{fffd}b");
         assert_eq!(short_text(&serde_json::json!({"x": 1})), r#"{"x":1}"#);
         assert_eq!(
             short_text(&Value::String("ї".repeat(500))).chars().count(),

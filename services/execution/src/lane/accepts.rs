@@ -59,25 +59,12 @@ impl Lane {
         let is_awake = meta.wake_at.is_none_or(|at| at <= now);
         let may_run = is_awake
             && !self.context.draining.is_cancelled()
-            && (self.memory.ready.is_empty()
-                || !self.memory.ready.holds(&meta.tenant, &meta.agent));
+            && (self.memory.ready.is_empty() || !self.memory.ready.holds(&meta.tenant, &meta.agent));
         let slot = may_run
-            .then(|| {
-                self.context
-                    .slots
-                    .take(&meta.tenant, &meta.agent, meta.concurrency)
-            })
+            .then(|| self.context.slots.take(&meta.tenant, &meta.agent, meta.concurrency))
             .flatten();
-        let decision = decide::accept(
-            Arc::new(meta),
-            slot.as_ref().map(|_| &self.context.holder),
-            now,
-        );
-        let rest = AcceptRest {
-            spec,
-            answer,
-            waiter,
-        };
+        let decision = decide::accept(Arc::new(meta), slot.as_ref().map(|_| &self.context.holder), now);
+        let rest = AcceptRest { spec, answer, waiter };
         batch.push(
             decision,
             Then::Accept {
@@ -124,15 +111,11 @@ impl Lane {
     async fn key_lookup_failed(&mut self, error: &sqlx::Error) {
         if super::write::is_data_error(error) {
             self.accepts.retain_mut(|accept| {
-                let bad = accept
-                    .meta
-                    .key
-                    .as_ref()
-                    .is_some_and(|key| key.contains('\0'));
+                let bad = accept.meta.key.as_ref().is_some_and(|key| key.contains('\0'));
                 if bad {
                     let (closed, _) = oneshot::channel();
-                    let problem = Problem::new(Code::RecordRefused, "idempotency_key holds U+0000")
-                        .field("idempotency_key");
+                    let problem =
+                        Problem::new(Code::RecordRefused, "idempotency_key holds U+0000").field("idempotency_key");
                     let _ = std::mem::replace(&mut accept.answer, closed).send(Err(problem));
                 }
                 !bad
@@ -175,16 +158,16 @@ impl KnownKeys {
     }
 
     fn pending(&self, accept: &Accept) -> bool {
-        accept.meta.key.as_ref().is_some_and(|key| {
-            self.pending
-                .contains(&(accept.meta.tenant.clone(), key.clone()))
-        })
+        accept
+            .meta
+            .key
+            .as_ref()
+            .is_some_and(|key| self.pending.contains(&(accept.meta.tenant.clone(), key.clone())))
     }
 
     fn add_pending(&mut self, accept: &Accept) {
         if let Some(key) = &accept.meta.key {
-            self.pending
-                .insert((accept.meta.tenant.clone(), key.clone()));
+            self.pending.insert((accept.meta.tenant.clone(), key.clone()));
         }
     }
 }

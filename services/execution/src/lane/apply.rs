@@ -64,12 +64,8 @@ impl Lane {
         let summary = summary::of(&decision.meta, &decision.after);
         let id = decision.id();
         match (&decision.after, then) {
-            (After::Opened(row), Then::Accept { accept, slot }) => {
-                self.open(&decision, row.clone(), *accept, slot)
-            }
-            (After::Changed(row), Then::Claim { slot }) => {
-                self.claimed(&decision, row.clone(), slot)
-            }
+            (After::Opened(row), Then::Accept { accept, slot }) => self.open(&decision, row.clone(), *accept, slot),
+            (After::Changed(row), Then::Claim { slot }) => self.claimed(&decision, row.clone(), slot),
             (After::Grew { seq }, Then::Append { answer }) => {
                 if let Some(open) = self.memory.open.get_mut(&id) {
                     open.row.seq = *seq;
@@ -97,11 +93,7 @@ impl Lane {
     }
 
     fn open(&mut self, decision: &Decision, row: OpenRow, accept: AcceptRest, slot: Option<Slot>) {
-        let AcceptRest {
-            spec,
-            answer,
-            waiter,
-        } = accept;
+        let AcceptRest { spec, answer, waiter } = accept;
         let id = decision.id();
         let _ = answer.send(Ok(Accepted::New(Box::new(view_open(&decision.meta, &row)))));
         let is_queued = row.state == RunState::Queued;
@@ -145,10 +137,7 @@ impl Lane {
             journal: std::mem::take(&mut open.journal),
             cancel: cancel.clone(),
         });
-        open.worker = Some(Worker {
-            cancel,
-            _slot: slot,
-        });
+        open.worker = Some(Worker { cancel, _slot: slot });
     }
 
     fn close(&mut self, decision: &Decision, ended: Option<&mesh_api::execution::Invocation>) {
@@ -173,21 +162,17 @@ impl Lane {
                 .as_database_error()
                 .map_or_else(|| error.to_string(), |e| e.message().to_owned());
             tracing::warn!(invocation = %decision.id(), %detail, "a record is refused");
-            let problem = Problem::new(Code::RecordRefused, detail)
-                .next("remove what the message names and send it again");
+            let problem =
+                Problem::new(Code::RecordRefused, detail).next("remove what the message names and send it again");
             match then {
                 Then::Accept { accept, .. } => {
                     let unique = error
                         .as_database_error()
                         .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
                     // Its key or id was taken meanwhile through another shard: sent again, it finds the first answer.
-                    let _ = accept
-                        .answer
-                        .send(Err(if unique { moved() } else { problem }));
+                    let _ = accept.answer.send(Err(if unique { moved() } else { problem }));
                 }
-                Then::Append { answer } => {
-                    drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem)))))
-                }
+                Then::Append { answer } => drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem))))),
                 Then::Cancel { answer } => drop(answer.send(Err(problem))),
                 Then::Claim { .. } | Then::Expire => {
                     tracing::error!(invocation = %decision.id(), "a decision of our own is refused; trying again");

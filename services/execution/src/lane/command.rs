@@ -137,9 +137,7 @@ impl LaneHandle {
     /// Bounded: past the bound the caller is told to come back, and what was accepted goes on.
     pub(crate) fn accept(&self, mut accept: Box<Accept>) -> Result<(), Problem> {
         let place = Place::take(&self.gauges);
-        if place.is_past(ACCEPTS_WAITING_MAX)
-            || self.gauges.open.load(Ordering::Relaxed) >= OPEN_MAX
-        {
+        if place.is_past(ACCEPTS_WAITING_MAX) || self.gauges.open.load(Ordering::Relaxed) >= OPEN_MAX {
             return Err(busy());
         }
         accept.place = Some(place);
@@ -176,8 +174,7 @@ impl Drop for Place {
 }
 
 pub(crate) fn busy() -> Problem {
-    Problem::new(Code::Busy, "more work waits than can be committed soon")
-        .next("send it again after a second")
+    Problem::new(Code::Busy, "more work waits than can be committed soon").next("send it again after a second")
 }
 
 pub(crate) fn moved() -> Problem {

@@ -59,10 +59,7 @@ const TIMERS_SPARE: usize = 1_024;
 impl Memory {
     pub(crate) fn insert(&mut self, open: Open) {
         let id = open.meta.id;
-        for at in [open.meta.wake_at, open.meta.deadline_at]
-            .into_iter()
-            .flatten()
-        {
+        for at in [open.meta.wake_at, open.meta.deadline_at].into_iter().flatten() {
             self.timers.push(Reverse((at, id)));
         }
         self.open.insert(id, open);
@@ -74,9 +71,7 @@ impl Memory {
         if self.timers.len() > TIMERS_SPARE + 2 * TIMERS_EACH * self.open.len() {
             // Mostly of ended ones, whose deadlines may lie far ahead: once in a while only the others are kept.
             let timers = std::mem::take(&mut self.timers).into_iter();
-            let mut kept: Vec<_> = timers
-                .filter(|Reverse((_, id))| self.open.contains_key(id))
-                .collect();
+            let mut kept: Vec<_> = timers.filter(|Reverse((_, id))| self.open.contains_key(id)).collect();
             kept.sort_unstable();
             kept.dedup();
             self.timers = kept.into();
@@ -110,17 +105,11 @@ impl Memory {
 
     /// A worker stopped without an end: it is runnable again after a pause.
     pub(crate) fn holder_gone(&mut self, id: InvocationId, epoch: u32, now: Timestamp) {
-        let Some(open) = self
-            .open
-            .get_mut(&id)
-            .filter(|open| open.row.epoch == epoch)
-        else {
+        let Some(open) = self.open.get_mut(&id).filter(|open| open.row.epoch == epoch) else {
             return;
         };
         open.worker = None;
-        let step = (epoch as usize)
-            .saturating_sub(1)
-            .min(RECLAIM_PAUSE_MS.len() - 1);
+        let step = (epoch as usize).saturating_sub(1).min(RECLAIM_PAUSE_MS.len() - 1);
         let at = Timestamp::from_micros(now.as_micros() + RECLAIM_PAUSE_MS[step] * 1_000);
         self.timers.push(Reverse((at, id)));
     }
@@ -140,11 +129,7 @@ impl Memory {
             let Some(open) = self.open.get(&id) else {
                 continue;
             };
-            if open
-                .meta
-                .deadline_at
-                .is_some_and(|deadline| deadline <= now)
-            {
+            if open.meta.deadline_at.is_some_and(|deadline| deadline <= now) {
                 expired.push(id);
             } else {
                 self.enqueue(id, now);

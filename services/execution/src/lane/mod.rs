@@ -70,11 +70,7 @@ pub(crate) struct Lane {
 const ADOPT_RETRY: Duration = Duration::from_millis(200);
 
 impl Lane {
-    pub(crate) fn new(
-        context: LaneContext,
-        handle: LaneHandle,
-        commands: mpsc::UnboundedReceiver<Command>,
-    ) -> Self {
+    pub(crate) fn new(context: LaneContext, handle: LaneHandle, commands: mpsc::UnboundedReceiver<Command>) -> Self {
         Self {
             context,
             handle,
@@ -150,9 +146,7 @@ impl Lane {
             }
             Command::Cancel(cancel) => self.cancels.push_back(cancel),
             Command::Await { id, waiter } => self.memory.wait_for(id, waiter),
-            Command::HolderGone { id, epoch } => {
-                self.memory.holder_gone(id, epoch, self.context.clock.now())
-            }
+            Command::HolderGone { id, epoch } => self.memory.holder_gone(id, epoch, self.context.clock.now()),
             Command::Adopt(row) => self.adopting.push(row),
             Command::Release { shard, settled } => self.release(shard, settled).await,
             Command::Ring => {}
@@ -160,11 +154,7 @@ impl Lane {
     }
 
     /// Settles what waits, then forgets the shard.
-    async fn release(
-        &mut self,
-        shard: ShardId,
-        settled: tokio::sync::oneshot::Sender<Option<i64>>,
-    ) {
+    async fn release(&mut self, shard: ShardId, settled: tokio::sync::oneshot::Sender<Option<i64>>) {
         let planned = self.plan().await;
         if !planned.is_empty() {
             self.commit(planned).await;
@@ -197,8 +187,6 @@ impl Lane {
     fn publish_gauges(&self) {
         let gauges = &self.handle.gauges;
         gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
-        gauges
-            .ready
-            .store(self.memory.ready.len(), Ordering::Relaxed);
+        gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
     }
 }

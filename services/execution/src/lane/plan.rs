@@ -76,11 +76,7 @@ impl Batch {
         self.records += decision.records.len();
         let bytes = estimate(&decision);
         self.bytes += bytes;
-        self.planned.push(Planned {
-            decision,
-            then,
-            bytes,
-        });
+        self.planned.push(Planned { decision, then, bytes });
     }
 }
 
@@ -90,9 +86,7 @@ fn estimate(decision: &Decision) -> usize {
     for record in &decision.records {
         columns += match &record.fact {
             Fact::Begun(begun) => size(&begun.input),
-            Fact::Done(done) => {
-                done.input.as_ref().map_or(0, size) + done.output.as_ref().map_or(0, size)
-            }
+            Fact::Done(done) => done.input.as_ref().map_or(0, size) + done.output.as_ref().map_or(0, size),
             Fact::Ended(ended) => 2 * ended.output.as_ref().map_or(0, size),
             _ => 0,
         } + 256;
@@ -108,10 +102,7 @@ fn size(value: &serde_json::Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(size).sum::<usize>() + items.len(),
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| key.len() + size(value) + 6)
-            .sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + size(value) + 6).sum(),
         _ => 8,
     }
 }
@@ -187,15 +178,7 @@ impl Lane {
         facts: &[Fact],
     ) -> Result<u32, AppendAnswer> {
         let committed = match self.connection().await {
-            Ok(connection) => {
-                in_time(load::journal(
-                    connection,
-                    id,
-                    after_seq,
-                    i64::from(seq - after_seq),
-                ))
-                .await
-            }
+            Ok(connection) => in_time(load::journal(connection, id, after_seq, i64::from(seq - after_seq))).await,
             Err(error) => Err(error),
         };
         match committed {
@@ -223,9 +206,7 @@ impl Lane {
         if self.memory.ready.is_empty() || self.context.draining.is_cancelled() {
             return;
         }
-        let Self {
-            memory, context, ..
-        } = self;
+        let Self { memory, context, .. } = self;
         let room = BATCH_RECORDS_MAX.saturating_sub(batch.records);
         let open = &memory.open;
         memory.ready.take(room, |id| {
@@ -235,10 +216,9 @@ impl Lane {
             else {
                 return Take::Gone;
             };
-            let Some(slot) =
-                context
-                    .slots
-                    .take(&found.meta.tenant, &found.meta.agent, found.concurrency())
+            let Some(slot) = context
+                .slots
+                .take(&found.meta.tenant, &found.meta.agent, found.concurrency())
             else {
                 return Take::NoSlot;
             };
@@ -269,12 +249,7 @@ impl Lane {
                 let _ = answer.send(Err(moved()));
                 continue;
             }
-            match self
-                .memory
-                .open
-                .get(&id)
-                .filter(|open| open.meta.tenant == tenant)
-            {
+            match self.memory.open.get(&id).filter(|open| open.meta.tenant == tenant) {
                 Some(open) => batch.push(
                     decide::cancel(&open.meta, &open.row, &actor, &reason, now),
                     Then::Cancel { answer },

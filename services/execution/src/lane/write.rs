@@ -126,12 +126,8 @@ impl Lane {
         at: chrono::DateTime<chrono::Utc>,
     ) -> Result<Vec<i16>, (Failure, sqlx::Error)> {
         // No connection: surely nothing was sent.
-        let connection = self
-            .connection()
-            .await
-            .map_err(|error| (Failure::Aborted, error))?;
-        match tokio::time::timeout(STATEMENT_DEADLINE, write(connection, fences, columns, at)).await
-        {
+        let connection = self.connection().await.map_err(|error| (Failure::Aborted, error))?;
+        match tokio::time::timeout(STATEMENT_DEADLINE, write(connection, fences, columns, at)).await {
             Ok(Ok(standing)) => Ok(standing),
             Ok(Err(error)) => Err((failure(&error), error)),
             Err(_) => Err((Failure::Unknown, sqlx::Error::PoolTimedOut)),
@@ -145,10 +141,7 @@ impl Lane {
         standing: &[i16],
         unknown: bool,
     ) -> Result<Vec<ShardId>, sqlx::Error> {
-        let missing: Vec<&Fence> = fences
-            .iter()
-            .filter(|fence| !standing.contains(&fence.shard))
-            .collect();
+        let missing: Vec<&Fence> = fences.iter().filter(|fence| !standing.contains(&fence.shard)).collect();
         if missing.is_empty() {
             return Ok(Vec::new());
         }
@@ -182,9 +175,7 @@ impl Lane {
 }
 
 /// A read on the lane's connection; without an answer the connection is to be dropped.
-pub(super) async fn in_time<T>(
-    read: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
+pub(super) async fn in_time<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     tokio::time::timeout(STATEMENT_DEADLINE, read)
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -205,9 +196,7 @@ fn failure(error: &sqlx::Error) -> Failure {
             _ => Failure::Unknown,
         },
         // Ours, before anything was sent.
-        sqlx::Error::Encode(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            Failure::Aborted
-        }
+        sqlx::Error::Encode(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::Aborted,
         _ => Failure::Unknown,
     }
 }

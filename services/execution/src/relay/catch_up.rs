@@ -45,17 +45,8 @@ impl Relay {
 
     async fn read_batches(&self, shard: ShardId, to: i64) -> Result<Vec<Committed>, sqlx::Error> {
         let after = self.marks.get(shard);
-        let rows = feed::batches(
-            &self.pool,
-            shard.cast_signed(),
-            after,
-            BATCHES.min(to - after),
-        )
-        .await?;
-        let entries: Vec<_> = rows
-            .iter()
-            .flat_map(|(_, entries)| entries.iter().copied())
-            .collect();
+        let rows = feed::batches(&self.pool, shard.cast_signed(), after, BATCHES.min(to - after)).await?;
+        let entries: Vec<_> = rows.iter().flat_map(|(_, entries)| entries.iter().copied()).collect();
         let mut ids: Vec<_> = entries.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();

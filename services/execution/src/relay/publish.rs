@@ -75,26 +75,17 @@ impl Relay {
             invocation: meta.id,
         };
         let payload = serde_json::to_vec(&page).unwrap_or_default();
-        if let Err(error) = self
-            .bus
-            .publish_with(&subject, headers, payload.into())
-            .await
-        {
+        if let Err(error) = self.bus.publish_with(&subject, headers, payload.into()).await {
             tracing::warn!(%error, invocation = %meta.id, "its records are not in JOURNAL; readers take them from the feed");
         }
     }
 
     /// Sends the result where the caller asked for it, and a dead end to the dead letters.
     async fn publish_end(&self, told: &Told) -> bool {
-        let Some((ended, record)) =
-            told.records
-                .iter()
-                .rev()
-                .find_map(|record| match &record.fact {
-                    Fact::Ended(ended) => Some((ended, record)),
-                    _ => None,
-                })
-        else {
+        let Some((ended, record)) = told.records.iter().rev().find_map(|record| match &record.fact {
+            Fact::Ended(ended) => Some((ended, record)),
+            _ => None,
+        }) else {
             return false;
         };
         let meta = &told.meta;
@@ -124,11 +115,7 @@ impl Relay {
                     headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
                     headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());
                 }
-                if let Err(error) = self
-                    .bus
-                    .publish_with(&subject, headers, payload.into())
-                    .await
-                {
+                if let Err(error) = self.bus.publish_with(&subject, headers, payload.into()).await {
                     tracing::warn!(%error, invocation = %meta.id, "its result could not be sent to reply_to");
                 }
             }
@@ -176,11 +163,7 @@ impl Relay {
         // Lost marks only make the check of a takeover weaker for a second.
         let _ = self
             .bus
-            .publish_with(
-                &Subject::JournalMark { shard },
-                headers,
-                bytes::Bytes::new(),
-            )
+            .publish_with(&Subject::JournalMark { shard }, headers, bytes::Bytes::new())
             .await;
     }
 }

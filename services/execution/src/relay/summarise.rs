@@ -55,12 +55,7 @@ impl Relay {
                     ordinal: told.ordinal,
                 });
             } else {
-                let row = (
-                    Arc::clone(&told.meta),
-                    summary.clone(),
-                    told.to,
-                    told.ordinal,
-                );
+                let row = (Arc::clone(&told.meta), summary.clone(), told.to, told.ordinal);
                 self.deferred.rows.insert(told.meta.id, row);
                 self.deferred.since.get_or_insert_with(Instant::now);
                 self.marks.set_deferring(true);
@@ -110,10 +105,7 @@ impl Relay {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         };
-        let rows: Vec<(&Meta, Summary)> = open
-            .iter()
-            .map(|(meta, row)| (meta, of_open(meta, row)))
-            .collect();
+        let rows: Vec<(&Meta, Summary)> = open.iter().map(|(meta, row)| (meta, of_open(meta, row))).collect();
         let rows: Vec<SummaryWrite<'_>> = rows
             .iter()
             // After all that the batch itself told, before the next batch.

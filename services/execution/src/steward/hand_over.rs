@@ -39,12 +39,9 @@ impl Steward {
         };
         self.context.tasks.spawn("ask", async move {
             let caller = context.caller(mesh_types::Tenant::default());
-            let asked = context.bus.call_at::<crate::bus::HandOverShard>(
-                &subject,
-                &caller,
-                &request,
-                RELEASE_DEADLINE,
-            );
+            let asked = context
+                .bus
+                .call_at::<crate::bus::HandOverShard>(&subject, &caller, &request, RELEASE_DEADLINE);
             let answered = asked.await;
             asking.store(false, Ordering::Release);
             match answered {
@@ -95,10 +92,7 @@ impl Steward {
             };
             // What is not relayed by then, the next owner relays.
             let _ = tokio::time::timeout(RELAY_WAIT, relayed).await;
-            shards
-                .iter()
-                .map(|shard| marks.get(*shard))
-                .collect::<Vec<i64>>()
+            shards.iter().map(|shard| marks.get(*shard)).collect::<Vec<i64>>()
         };
         let Some(relayed) = self.beating(settled).await else {
             tracing::warn!(

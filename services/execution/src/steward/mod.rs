@@ -156,19 +156,14 @@ impl Steward {
     /// Our name owns a shard at an epoch that we did not take.
     fn notice_theft(&mut self, lost: &[(ShardId, i64)], rows: &[ShardRow], now: Duration) -> bool {
         let is_stolen = |(shard, epoch): &(ShardId, i64)| {
-            rows.iter().any(|row| {
-                row.id.cast_unsigned() == *shard
-                    && *row.owner == *self.instance
-                    && row.epoch > *epoch
-            })
+            rows.iter()
+                .any(|row| row.id.cast_unsigned() == *shard && *row.owner == *self.instance && row.epoch > *epoch)
         };
         let memory = &mut self.memory;
         if lost.iter().any(is_stolen) {
             memory.stolen.push(now);
         }
-        memory
-            .stolen
-            .retain(|at| now.saturating_sub(*at) < NAMESAKE_WINDOW);
+        memory.stolen.retain(|at| now.saturating_sub(*at) < NAMESAKE_WINDOW);
         memory.stolen.len() >= 2
     }
 

@@ -42,9 +42,7 @@ pub(super) fn plan_ask(instance: &str, rows: &[ShardRow]) -> Option<String> {
         *counts.entry(row.owner.as_str()).or_default() += 1;
     }
     let share = rows.len() / counts.len();
-    let (most, count) = counts
-        .iter()
-        .max_by_key(|(name, count)| (**count, **name))?;
+    let (most, count) = counts.iter().max_by_key(|(name, count)| (**count, **name))?;
     (counts[instance] < share && *count > share && *most != instance).then(|| (*most).to_owned())
 }
 
@@ -74,34 +72,16 @@ mod tests {
         let at = Duration::from_secs;
         let ids = |rows: Vec<ShardRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
         assert_eq!(
-            ids(plan_takeovers(
-                "me",
-                &table,
-                &BTreeMap::new(),
-                &mut seen,
-                at(0)
-            )),
+            ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(0))),
             [0, 1]
         );
         table[3].beat += 1;
         assert_eq!(
-            ids(plan_takeovers(
-                "me",
-                &table,
-                &BTreeMap::new(),
-                &mut seen,
-                at(2)
-            )),
+            ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(2))),
             [0, 1]
         );
         assert_eq!(
-            ids(plan_takeovers(
-                "me",
-                &table,
-                &BTreeMap::new(),
-                &mut seen,
-                at(3)
-            )),
+            ids(plan_takeovers("me", &table, &BTreeMap::new(), &mut seen, at(3))),
             [0, 1, 2]
         );
         let held = BTreeMap::from([(0, 2), (1, 2), (2, 2)]);
@@ -114,15 +94,9 @@ mod tests {
 
     #[test]
     fn shares_even_out_and_then_rest() {
-        assert_eq!(
-            plan_ask("b", &rows(&["a", "a", "a", "a"])),
-            Some("a".into())
-        );
+        assert_eq!(plan_ask("b", &rows(&["a", "a", "a", "a"])), Some("a".into()));
         assert_eq!(plan_ask("b", &rows(&["a", "a", "b", "b"])), None);
-        assert_eq!(
-            plan_ask("c", &rows(&["a", "a", "b", "b"])),
-            Some("b".into())
-        );
+        assert_eq!(plan_ask("c", &rows(&["a", "a", "b", "b"])), Some("b".into()));
         assert_eq!(plan_ask("a", &rows(&["a", "a", "a", "a"])), None);
     }
 }

@@ -138,8 +138,7 @@ impl Columns {
         self.closed.id.push(meta.id.to_uuid());
         let output = end.output.as_ref().map(json);
         let error = end.error.as_ref().map(json);
-        self.bytes +=
-            output.as_ref().map_or(0, Vec::len) + error.as_ref().map_or(0, Vec::len) + 128;
+        self.bytes += output.as_ref().map_or(0, Vec::len) + error.as_ref().map_or(0, Vec::len) + 128;
         if end.outcome == mesh_api::journal::Outcome::Dead {
             let dead = &mut self.dead;
             dead.shard.push(shard);
@@ -192,9 +191,7 @@ impl Columns {
                 self.body.shard.push(shard);
                 self.body.root.push(meta.id.to_uuid());
                 self.body.hash.push(hash.clone());
-                self.body
-                    .part
-                    .push(int(u32::try_from(part).unwrap_or(u32::MAX)));
+                self.body.part.push(int(u32::try_from(part).unwrap_or(u32::MAX)));
                 self.body.tenant.push(meta.tenant.to_string());
                 self.body.bytes.push(bytes.to_vec());
             }
@@ -234,10 +231,8 @@ impl RecordColumns {
         self.attempt.push(attempt);
         self.class.push(class);
         self.input_hash.push(input_hash);
-        self.input_tokens
-            .push(usage.map(|usage| big(usage.input_tokens)));
-        self.output_tokens
-            .push(usage.map(|usage| big(usage.output_tokens)));
+        self.input_tokens.push(usage.map(|usage| big(usage.input_tokens)));
+        self.output_tokens.push(usage.map(|usage| big(usage.output_tokens)));
         self.cost_usd.push(usage.map(|usage| usage.cost_usd));
         self.started_at.push(started_at);
         self.ended_at.push(ended_at);
@@ -267,8 +262,7 @@ impl OpenColumns {
         self.state.push(row.state.state().as_str());
         self.epoch.push(int(row.epoch));
         self.node.push(holder.map(|holder| holder.node.to_string()));
-        self.incarnation
-            .push(holder.map(|holder| big(holder.incarnation)));
+        self.incarnation.push(holder.map(|holder| big(holder.incarnation)));
         self.wake_at.push(meta.wake_at.map(time));
         self.priority.push(meta.priority.into());
         self.started_at.push(row.started_at.map(time));

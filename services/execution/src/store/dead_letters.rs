@@ -74,10 +74,7 @@ pub(crate) async fn list(
     rows.into_iter().map(DeadRow::parse).collect()
 }
 
-pub(crate) async fn get(
-    db: impl PgExecutor<'_>,
-    id: DeadLetterId,
-) -> Result<Option<DeadLetter>, sqlx::Error> {
+pub(crate) async fn get(db: impl PgExecutor<'_>, id: DeadLetterId) -> Result<Option<DeadLetter>, sqlx::Error> {
     let row: Option<DeadRow> = sqlx::query_as(
         "SELECT id, tenant, origin, reason, invocation, subject, substring(message FROM 1 FOR $2) AS message, created_at,
              settled
@@ -97,21 +94,19 @@ pub(crate) async fn settle(
     id: DeadLetterId,
     how: &str,
 ) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
-        "UPDATE execution.dead_letter SET settled = $3 WHERE id = $1 AND tenant = $2 AND settled IS NULL",
-    )
-    .bind(id.to_uuid())
-    .bind(tenant.as_str())
-    .bind(how)
-    .execute(db)
-    .await?;
+    let done =
+        sqlx::query("UPDATE execution.dead_letter SET settled = $3 WHERE id = $1 AND tenant = $2 AND settled IS NULL")
+            .bind(id.to_uuid())
+            .bind(tenant.as_str())
+            .bind(how)
+            .execute(db)
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 
 impl DeadRow {
     fn parse(self) -> Result<DeadLetter, sqlx::Error> {
-        let bad =
-            |what: &str| sqlx::Error::Decode(format!("dead letter {}: {what}", self.id).into());
+        let bad = |what: &str| sqlx::Error::Decode(format!("dead letter {}: {what}", self.id).into());
         Ok(DeadLetter {
             id: DeadLetterId::from_uuid(self.id),
             tenant: self.tenant.parse().map_err(|_| bad("tenant"))?,

@@ -12,10 +12,7 @@ use crate::core::{Meta, OpenRow};
 
 /// The open invocations of a shard, oldest first. One that cannot be read is left out with an error in the log: it must
 /// not keep the others from running.
-pub(crate) async fn open(
-    connection: &mut PgConnection,
-    shard: i16,
-) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
+pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
     let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!(
         "{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.invocation"
     )))

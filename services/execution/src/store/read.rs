@@ -74,19 +74,14 @@ pub(crate) async fn invocations(
     ids: &[InvocationId],
 ) -> Result<Vec<(Meta, Phase)>, sqlx::Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.to_uuid()).collect();
-    let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!(
-        "{SELECT_INVOCATION} WHERE i.id = ANY($1)"
-    )))
-    .bind(ids)
-    .fetch_all(db)
-    .await?;
+    let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!("{SELECT_INVOCATION} WHERE i.id = ANY($1)")))
+        .bind(ids)
+        .fetch_all(db)
+        .await?;
     rows.into_iter().map(InvocationRow::parse).collect()
 }
 
-pub(crate) async fn invocation(
-    db: impl PgExecutor<'_>,
-    id: InvocationId,
-) -> Result<Option<Invocation>, sqlx::Error> {
+pub(crate) async fn invocation(db: impl PgExecutor<'_>, id: InvocationId) -> Result<Option<Invocation>, sqlx::Error> {
     Ok(invocations(db, &[id])
         .await?
         .pop()
@@ -135,9 +130,7 @@ impl InvocationRow {
     fn phase(&self) -> Result<Phase, sqlx::Error> {
         let bad = |what: &str| unreadable(self.id, what);
         let seq = self.seq.ok_or_else(|| bad("seq"))?.cast_unsigned();
-        let (Some(outcome), Some(epoch), Some(ended_at)) =
-            (&self.outcome, self.ended_epoch, self.ended_at)
-        else {
+        let (Some(outcome), Some(epoch), Some(ended_at)) = (&self.outcome, self.ended_epoch, self.ended_at) else {
             let state = match (&self.node, self.incarnation) {
                 (Some(node), Some(incarnation)) => RunState::Running(Holder {
                     node: node.as_str().into(),
@@ -157,8 +150,7 @@ impl InvocationRow {
                 started_at,
             }));
         };
-        let outcome: Outcome =
-            serde_json::from_value(outcome.clone().into()).map_err(|_| bad("outcome"))?;
+        let outcome: Outcome = serde_json::from_value(outcome.clone().into()).map_err(|_| bad("outcome"))?;
         let error: Option<Problem> = match &self.error {
             Some(bytes) => Some(serde_json::from_slice(bytes).map_err(|_| bad("error"))?),
             None => None,
@@ -187,11 +179,5 @@ impl InvocationRow {
 }
 
 fn unreadable(id: Uuid, what: &str) -> sqlx::Error {
-    sqlx::Error::Decode(
-        format!(
-            "invocation {} cannot be read: {what}",
-            InvocationId::from_uuid(id)
-        )
-        .into(),
-    )
+    sqlx::Error::Decode(format!("invocation {} cannot be read: {what}", InvocationId::from_uuid(id)).into())
 }

@@ -13,17 +13,12 @@ pub(crate) struct ShardRow {
 }
 
 pub(crate) async fn all(db: impl PgExecutor<'_>) -> Result<Vec<ShardRow>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT id, owner, epoch, batch, beat, relayed_batch FROM execution.shard ORDER BY id",
-    )
-    .fetch_all(db)
-    .await
+    sqlx::query_as("SELECT id, owner, epoch, batch, beat, relayed_batch FROM execution.shard ORDER BY id")
+        .fetch_all(db)
+        .await
 }
 
-pub(crate) async fn some(
-    db: impl PgExecutor<'_>,
-    ids: &[i16],
-) -> Result<Vec<ShardRow>, sqlx::Error> {
+pub(crate) async fn some(db: impl PgExecutor<'_>, ids: &[i16]) -> Result<Vec<ShardRow>, sqlx::Error> {
     sqlx::query_as("SELECT id, owner, epoch, batch, beat, relayed_batch FROM execution.shard WHERE id = ANY($1)")
         .bind(ids)
         .fetch_all(db)
@@ -104,12 +99,10 @@ pub(crate) async fn feed_id(db: impl PgExecutor<'_>) -> Result<String, sqlx::Err
 
 /// Starts a new feed in place of `old`; answers the feed's id, also if somebody else was first.
 pub(crate) async fn new_feed(pool: &sqlx::PgPool, old: &str) -> Result<String, sqlx::Error> {
-    sqlx::query(
-        "UPDATE execution.installation SET feed_id = gen_random_uuid()::text WHERE feed_id = $1",
-    )
-    .bind(old)
-    .execute(pool)
-    .await?;
+    sqlx::query("UPDATE execution.installation SET feed_id = gen_random_uuid()::text WHERE feed_id = $1")
+        .bind(old)
+        .execute(pool)
+        .await?;
     feed_id(pool).await
 }
 

@@ -39,14 +39,8 @@ ON CONFLICT (invocation) DO UPDATE SET state = excluded.state, attempt = exclude
 WHERE (summary.batch, summary.ordinal) < (excluded.batch, excluded.ordinal)";
 
 /// At most one row an invocation in `rows`.
-pub(crate) async fn upsert(
-    db: impl PgExecutor<'_>,
-    rows: &[SummaryWrite<'_>],
-) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(
-        rows: &'a [SummaryWrite<'a>],
-        of: impl Fn(&'a SummaryWrite<'a>) -> T,
-    ) -> Vec<T> {
+pub(crate) async fn upsert(db: impl PgExecutor<'_>, rows: &[SummaryWrite<'_>]) -> Result<(), sqlx::Error> {
+    fn column<'a, T>(rows: &'a [SummaryWrite<'a>], of: impl Fn(&'a SummaryWrite<'a>) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
     let time = |at: Timestamp| at.to_chrono();
@@ -124,10 +118,7 @@ pub(crate) async fn list(
     rows.into_iter().map(SummaryRow::parse).collect()
 }
 
-pub(crate) async fn counts(
-    db: impl PgExecutor<'_>,
-    filter: &InvocationFilter,
-) -> Result<Counts, sqlx::Error> {
+pub(crate) async fn counts(db: impl PgExecutor<'_>, filter: &InvocationFilter) -> Result<Counts, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT state, count(*) FROM execution.summary WHERE true");
     push_filter(&mut query, filter);
     query.push(" GROUP BY state");
@@ -169,26 +160,15 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &InvocationFilter) {
         query.push(" AND root = ").push_bind(root.to_uuid());
     }
     if let Some(since) = filter.since {
-        query
-            .push(" AND created_at >= ")
-            .push_bind(since.to_chrono());
+        query.push(" AND created_at >= ").push_bind(since.to_chrono());
     }
     if let Some(until) = filter.until {
-        query
-            .push(" AND created_at < ")
-            .push_bind(until.to_chrono());
+        query.push(" AND created_at < ").push_bind(until.to_chrono());
     }
     if let Some(q) = filter.q.as_deref().filter(|q| !q.is_empty()) {
         let id = q.parse::<InvocationId>().ok().map(IdExt::to_uuid);
-        let pattern = format!(
-            "%{}%",
-            q.replace('\\', "\\\\")
-                .replace('%', "\\%")
-                .replace('_', "\\_")
-        );
-        query
-            .push(" AND (short_text ILIKE ")
-            .push_bind(pattern.clone());
+        let pattern = format!("%{}%", q.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        query.push(" AND (short_text ILIKE ").push_bind(pattern.clone());
         query.push(" OR error ILIKE ").push_bind(pattern);
         query.push(" OR invocation = ").push_bind(id).push(")");
     }
@@ -210,11 +190,7 @@ impl SummaryRow {
             session: self.session,
             entrypoint: self.entrypoint,
             priority: u8::try_from(self.priority).map_err(|_| bad())?,
-            payload: if has_output {
-                Value::Null
-            } else {
-                text.clone()
-            },
+            payload: if has_output { Value::Null } else { text.clone() },
             output: has_output.then_some(text),
             error: self.error.map(|text| {
                 let (kind, detail) = text.split_once(": ").unwrap_or(("", text.as_str()));

@@ -31,12 +31,7 @@ pub(crate) async fn write(
         .bind(fences.iter().map(|fence| fence.epoch).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.batch).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.relayed).collect::<Vec<_>>())
-        .bind(
-            fences
-                .iter()
-                .map(|fence| fence.feed.as_slice())
-                .collect::<Vec<_>>(),
-        )
+        .bind(fences.iter().map(|fence| fence.feed.as_slice()).collect::<Vec<_>>())
         .bind(at);
     let rows = bind(query, columns).fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mesh_api::PageQuery;
 use mesh_api::execution::{
-    Counts, FeedRequest, Invocation, InvocationCounts, InvocationFeed, InvocationFilter,
-    InvocationGet, InvocationList, InvocationRequest, ListRequest,
+    Counts, FeedRequest, Invocation, InvocationCounts, InvocationFeed, InvocationFilter, InvocationGet, InvocationList,
+    InvocationRequest, ListRequest,
 };
 use mesh_api::journal::{Fact, JournalPage, Record};
 use mesh_testkit::wait_until;
@@ -37,19 +37,12 @@ impl Mesh {
             counted.all += 1;
             *state_of(&mut counted, &read) += 1;
         }
-        let counts = self
-            .ask::<InvocationCounts>(InvocationFilter::default())
-            .await
-            .unwrap();
+        let counts = self.ask::<InvocationCounts>(InvocationFilter::default()).await.unwrap();
         assert_eq!(counts, counted);
         let rows = self
             .count("SELECT count(*) FROM execution.invocation WHERE tenant = 'default'")
             .await;
-        assert_eq!(
-            rows,
-            i64::try_from(listed.len()).unwrap(),
-            "every invocation is listed"
-        );
+        assert_eq!(rows, i64::try_from(listed.len()).unwrap(), "every invocation is listed");
         listed.len()
     }
 
@@ -57,10 +50,7 @@ impl Mesh {
         let mut all = Vec::new();
         let mut after = None;
         loop {
-            let page = PageQuery {
-                limit: Some(50),
-                after,
-            };
+            let page = PageQuery { limit: Some(50), after };
             let request = ListRequest {
                 filter: InvocationFilter::default(),
                 page,
@@ -97,9 +87,7 @@ fn assert_is_gapless(invocation: &Invocation, records: &[Record]) {
         assert_eq!(record.seq as usize, n + 1, "{records:#?}");
     }
     assert!(
-        records
-            .windows(2)
-            .all(|pair| pair[0].epoch <= pair[1].epoch),
+        records.windows(2).all(|pair| pair[0].epoch <= pair[1].epoch),
         "{records:#?}"
     );
     assert!(matches!(records[0].fact, Fact::Accepted(_)));
@@ -107,11 +95,7 @@ fn assert_is_gapless(invocation: &Invocation, records: &[Record]) {
         .iter()
         .filter(|record| matches!(record.fact, Fact::Ended(_)))
         .count();
-    assert_eq!(
-        ends,
-        usize::from(invocation.state.is_ended()),
-        "{records:#?}"
-    );
+    assert_eq!(ends, usize::from(invocation.state.is_ended()), "{records:#?}");
     let mut done: BTreeMap<u32, usize> = BTreeMap::new();
     for record in records {
         if let Fact::Done(step) = &record.fact {

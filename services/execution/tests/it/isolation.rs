@@ -24,17 +24,11 @@ async fn a_tenant_sees_nothing_of_another() {
     mesh.publish("mesh.invoke.default.noop", "{").await;
     let dead = DeadLetterListRequest::default;
     wait_until(SOON, || async {
-        mesh.ask::<DeadLetterList>(dead())
-            .await
-            .unwrap()
-            .items
-            .len()
-            == 1
+        mesh.ask::<DeadLetterList>(dead()).await.unwrap().items.len() == 1
     })
     .await;
     mesh.check().await;
-    let not_found =
-        |problem: mesh_types::Problem| assert!(problem.is(Code::InvocationNotFound), "{problem:?}");
+    let not_found = |problem: mesh_types::Problem| assert!(problem.is(Code::InvocationNotFound), "{problem:?}");
     not_found(
         mesh.ask_as::<InvocationGet>("other", InvocationRequest { id })
             .await
@@ -45,11 +39,7 @@ async fn a_tenant_sees_nothing_of_another() {
         bodies: Bodies::Full,
         page: PageQuery::default(),
     };
-    not_found(
-        mesh.ask_as::<InvocationSteps>("other", steps)
-            .await
-            .unwrap_err(),
-    );
+    not_found(mesh.ask_as::<InvocationSteps>("other", steps).await.unwrap_err());
     not_found(
         mesh.ask_as::<InvocationFeed>(
             "other",
@@ -77,31 +67,18 @@ async fn a_tenant_sees_nothing_of_another() {
         .unwrap();
     assert_eq!(counts, Counts::default());
     let letters = mesh
-        .ask_as::<DeadLetterList>(
-            "other",
-            DeadLetterListRequest {
-                all: true,
-                ..dead()
-            },
-        )
+        .ask_as::<DeadLetterList>("other", DeadLetterListRequest { all: true, ..dead() })
         .await
         .unwrap();
     assert!(letters.items.is_empty());
-    let letter = mesh
-        .ask::<DeadLetterList>(dead())
-        .await
-        .unwrap()
-        .items
-        .remove(0)
-        .id;
+    let letter = mesh.ask::<DeadLetterList>(dead()).await.unwrap().items.remove(0).id;
     let problem = mesh
         .ask_as::<DeadLetterGet>("other", DeadLetterRequest { id: letter })
         .await
         .unwrap_err();
     assert!(problem.is(Code::DeadLetterNotFound));
     // A key belongs to its tenant; an id is one for all, and tells nothing.
-    mesh.world
-        .publish("other", "noop", &json!({"runtime": "noop"}));
+    mesh.world.publish("other", "noop", &json!({"runtime": "noop"}));
     let own = AcceptRequest {
         agent: "noop".parse().unwrap(),
         request: request(json!({"idempotency_key": "k"})),
@@ -114,9 +91,6 @@ async fn a_tenant_sees_nothing_of_another() {
         request: request(json!({"invocation_id": id})),
         wait_ms: 0,
     };
-    let problem = mesh
-        .ask_as::<InvocationAccept>("other", foreign)
-        .await
-        .unwrap_err();
+    let problem = mesh.ask_as::<InvocationAccept>("other", foreign).await.unwrap_err();
     assert!(problem.is(Code::KeyReused) && !problem.detail.contains("secret"));
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_api::execution::{
-    Empty, ExecutionStatus, ExecutionStatusView, Invocation, InvocationGet, InvocationRequest,
-    InvokeRequest,
+    Empty, ExecutionStatus, ExecutionStatusView, Invocation, InvocationGet, InvocationRequest, InvokeRequest,
 };
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::{Bus, BusOptions, Headers, ServiceHandle, Stored, topology};
@@ -82,12 +81,11 @@ impl Mesh {
     /// Waits until each process owns so many shards.
     pub(crate) async fn owned_by(&self, wanted: &[(&str, i64)]) {
         wait_until(SOON, || async {
-            let owners: Vec<(String, i64)> = sqlx::query_as(
-                "SELECT owner, count(*) FROM execution.shard GROUP BY owner ORDER BY owner",
-            )
-            .fetch_all(&self.pool)
-            .await
-            .unwrap_or_default();
+            let owners: Vec<(String, i64)> =
+                sqlx::query_as("SELECT owner, count(*) FROM execution.shard GROUP BY owner ORDER BY owner")
+                    .fetch_all(&self.pool)
+                    .await
+                    .unwrap_or_default();
             owners
                 .iter()
                 .map(|(owner, count)| (owner.as_str(), *count))
@@ -100,11 +98,7 @@ impl Mesh {
         self.ask_as::<E>("default", request).await
     }
 
-    pub(crate) async fn ask_as<E: Endpoint>(
-        &self,
-        tenant: &str,
-        request: E::Request,
-    ) -> Result<E::Reply, Problem> {
+    pub(crate) async fn ask_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
         let caller = Caller {
             tenant: tenant.parse().unwrap(),
             actor: "user:ann".into(),
@@ -125,8 +119,7 @@ impl Mesh {
             request,
             wait_ms,
         };
-        self.ask::<mesh_api::execution::InvocationAccept>(request)
-            .await
+        self.ask::<mesh_api::execution::InvocationAccept>(request).await
     }
 
     /// `nats req mesh.call.default.<agent>`: the first answer, as JSON.
@@ -149,12 +142,7 @@ impl Mesh {
     }
 
     /// What comes back on an inbox of our own, until `is_last` says so.
-    pub(crate) async fn request(
-        &self,
-        subject: &str,
-        body: Bytes,
-        is_last: impl Fn(&Bytes) -> bool,
-    ) -> Vec<Bytes> {
+    pub(crate) async fn request(&self, subject: &str, body: Bytes, is_last: impl Fn(&Bytes) -> bool) -> Vec<Bytes> {
         let client = async_nats::connect(self.nats.url()).await.unwrap();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.unwrap();
@@ -185,12 +173,7 @@ impl Mesh {
     }
 
     /// With this `Nats-Msg-Id`.
-    pub(crate) async fn publish_as(
-        &self,
-        subject: &str,
-        id: &str,
-        body: impl Into<Bytes>,
-    ) -> Stored {
+    pub(crate) async fn publish_as(&self, subject: &str, id: &str, body: impl Into<Bytes>) -> Stored {
         let subject: Subject = subject.parse().unwrap();
         self.bus
             .publish_durable(&subject, id, Headers::new(), body.into())
@@ -205,9 +188,7 @@ impl Mesh {
     }
 
     pub(crate) async fn get(&self, id: InvocationId) -> Invocation {
-        self.ask::<InvocationGet>(InvocationRequest { id })
-            .await
-            .unwrap()
+        self.ask::<InvocationGet>(InvocationRequest { id }).await.unwrap()
     }
 
     /// Waits until it has ended.
@@ -244,7 +225,11 @@ impl Mesh {
     pub(crate) async fn all_ended(&self, count: i64) {
         wait_until(Duration::from_secs(60), || async {
             let sql = "SELECT (SELECT count(*) FROM execution.ended), (SELECT count(*) FROM execution.open)";
-            sqlx::query_as(sql).fetch_one(&self.pool).await.unwrap_or((-1_i64, -1_i64)) == (count, 0)
+            sqlx::query_as(sql)
+                .fetch_one(&self.pool)
+                .await
+                .unwrap_or((-1_i64, -1_i64))
+                == (count, 0)
         })
         .await;
     }

@@ -46,9 +46,7 @@ async fn an_older_database_is_refused_until_an_operator_accepts_it() {
         .unwrap();
     let refusing = mesh.process("one").await;
     let refused = || async {
-        let tried = mesh
-            .accept("noop", request(json!({})), Duration::ZERO)
-            .await;
+        let tried = mesh.accept("noop", request(json!({})), Duration::ZERO).await;
         tried.is_err_and(|problem| problem.is(Code::DatabaseWentBack))
     };
     wait_until(SOON, refused).await;
@@ -80,10 +78,7 @@ async fn keys_and_feed_are_pruned_when_they_are_old_and_not_before() {
     let (mesh, process) = Mesh::start().await;
     for key in ["old", "new"] {
         let body = request(json!({"idempotency_key": key}));
-        assert_eq!(
-            mesh.accept("noop", body, SOON).await.unwrap().state,
-            State::Completed
-        );
+        assert_eq!(mesh.accept("noop", body, SOON).await.unwrap().state, State::Completed);
     }
     let open = request(json!({"idempotency_key": "open", "delay_ms": 86_400_000}));
     mesh.accept("noop", open, Duration::ZERO).await.unwrap();

@@ -14,11 +14,8 @@ use crate::mesh::{Mesh, SOON, request};
 async fn a_restart_of_nats_in_the_middle_loses_nothing() {
     let (mesh, _process) = Mesh::start().await;
     for n in 0..10 {
-        mesh.publish(
-            "mesh.invoke.default.slow",
-            json!({"payload": {"n": n}}).to_string(),
-        )
-        .await;
+        mesh.publish("mesh.invoke.default.slow", json!({"payload": {"n": n}}).to_string())
+            .await;
     }
     mesh.held_models(10).await;
     mesh.nats.restart().await;
@@ -39,11 +36,7 @@ async fn a_restart_of_nats_in_the_middle_loses_nothing() {
 async fn what_ends_while_nats_is_away_is_told_when_it_is_back() {
     let (mesh, _process) = Mesh::start().await;
     let delayed = request(json!({"delay_ms": 1_500}));
-    let id = mesh
-        .accept("noop", delayed, Duration::ZERO)
-        .await
-        .unwrap()
-        .id;
+    let id = mesh.accept("noop", delayed, Duration::ZERO).await.unwrap().id;
     mesh.nats.stop().await;
     wait_until(SOON, || async {
         mesh.count("SELECT count(*) FROM execution.ended").await == 1
@@ -100,21 +93,15 @@ async fn a_crash_of_postgres_in_the_middle_loses_nothing_and_repeats_no_recorded
     let _process = mesh.process("one").await;
     mesh.owned_by(&[("one", 16)]).await;
     for n in 0..10 {
-        mesh.publish(
-            "mesh.invoke.default.slow",
-            json!({"payload": {"n": n}}).to_string(),
-        )
-        .await;
+        mesh.publish("mesh.invoke.default.slow", json!({"payload": {"n": n}}).to_string())
+            .await;
     }
     mesh.held_models(10).await;
     // A flood of batches is under way when it dies.
     let flood = async {
         for n in 0..60 {
-            mesh.publish(
-                "mesh.invoke.default.noop",
-                json!({"payload": {"n": n}}).to_string(),
-            )
-            .await;
+            mesh.publish("mesh.invoke.default.noop", json!({"payload": {"n": n}}).to_string())
+                .await;
         }
     };
     let crash = own.change(|postgres| {
@@ -148,11 +135,7 @@ async fn requests_while_postgres_is_away_are_answered_with_a_problem_or_later() 
         .await
         .unwrap_err();
     assert!(problem.is_transient(), "{problem:?}");
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     own.change(|postgres| postgres.restart().unwrap()).await;
     wait_until(SOON, || async {
         mesh.accept("noop", request(json!({})), SOON).await.is_ok()

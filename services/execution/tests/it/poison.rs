@@ -2,8 +2,7 @@
 
 use mesh_api::PageQuery;
 use mesh_api::execution::{
-    DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest,
-    DeadLetterRequest,
+    DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest, DeadLetterRequest,
 };
 use mesh_bus::Headers;
 use mesh_testkit::wait_until;
@@ -17,13 +16,8 @@ const INVOKE: &str = "mesh.invoke.default.noop";
 const ROUTER: &str = "router.invoke.agent";
 
 /// Subject, body, type of the reason, a word of its text.
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn poison() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
-    let (malformed, invalid, name) = (
-        "mesh/malformed-json",
-        "mesh/invalid-request",
-        "mesh/invalid-name",
-    );
+    let (malformed, invalid, name) = ("mesh/malformed-json", "mesh/invalid-request", "mesh/invalid-name");
     let text = |text: &str| text.as_bytes().to_vec();
     let mut large = text(r#"{"payload":""#);
     large.resize(1024 * 1024 + 1 - 2, b'x');
@@ -31,24 +25,9 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
     vec![
         (INVOKE, text("{"), malformed, "EOF"),
         (INVOKE, text("hello"), malformed, "expected"),
-        (
-            INVOKE,
-            text(r#"{"payload":{"a":1,"a":2}}"#),
-            malformed,
-            "stands twice",
-        ),
-        (
-            INVOKE,
-            text(r#"{"payload":"\ud800"}"#),
-            malformed,
-            "hex escape",
-        ),
-        (
-            INVOKE,
-            b"{\"payload\":\"\xff\"}".to_vec(),
-            malformed,
-            "UTF-8",
-        ),
+        (INVOKE, text(r#"{"payload":{"a":1,"a":2}}"#), malformed, "stands twice"),
+        (INVOKE, text(r#"{"payload":"\ud800"}"#), malformed, "hex escape"),
+        (INVOKE, b"{\"payload\":\"\xff\"}".to_vec(), malformed, "UTF-8"),
         (INVOKE, large, "mesh/body-too-large", "1048577 bytes"),
         (
             INVOKE,
@@ -65,25 +44,10 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
         (INVOKE, text(r#"{"payload":1e999}"#), malformed, "range"),
         (INVOKE, text(r#"{"priority":-1}"#), invalid, "-1"),
         (INVOKE, text(r#"{"priority":10}"#), invalid, "0 and 9"),
-        (
-            INVOKE,
-            text(r#"{"delay_ms":18446744073709551615}"#),
-            invalid,
-            "a year",
-        ),
+        (INVOKE, text(r#"{"delay_ms":18446744073709551615}"#), invalid, "a year"),
         (INVOKE, text(r#"{"deadline_ms":"soon"}"#), invalid, "u64"),
-        (
-            INVOKE,
-            text(r#"{"colour":"red"}"#),
-            invalid,
-            "unknown field `colour`",
-        ),
-        (
-            INVOKE,
-            text(r#"{"idempotency_key":"a\u0000b"}"#),
-            invalid,
-            "U+0000",
-        ),
+        (INVOKE, text(r#"{"colour":"red"}"#), invalid, "unknown field `colour`"),
+        (INVOKE, text(r#"{"idempotency_key":"a\u0000b"}"#), invalid, "U+0000"),
         (
             INVOKE,
             text(r#"{"invocation_id":"inv_nonsense"}"#),
@@ -103,12 +67,7 @@ fn poison() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
             "registry/agent-not-found",
             "stranger",
         ),
-        (
-            "mesh.invoke.default.agent:noop",
-            text("{}"),
-            name,
-            "no subject",
-        ),
+        ("mesh.invoke.default.agent:noop", text("{}"), name, "no subject"),
         ("mesh.invoke.def!ault.noop", text("{}"), name, "def!ault"),
         ("mesh.invoke.default.*", text("{}"), name, "*"),
         ("mesh.invoke.>.noop", text("{}"), name, ">"),
@@ -143,10 +102,7 @@ async fn each_poison_message_is_a_dead_letter_with_its_reason_and_the_next_good_
         mesh.publish_raw(subject, body.clone()).await;
         mesh.publish_raw(INVOKE, "{}").await;
         mesh.all_ended(i64::try_from(n).unwrap() + 1).await;
-        wait_until(SOON, || async {
-            dead_letters(&mesh, false).await.len() == n + 1
-        })
-        .await;
+        wait_until(SOON, || async { dead_letters(&mesh, false).await.len() == n + 1 }).await;
         let newest = dead_letters(&mesh, false)
             .await
             .into_iter()
@@ -161,11 +117,7 @@ async fn each_poison_message_is_a_dead_letter_with_its_reason_and_the_next_good_
             .await
             .unwrap();
         assert_eq!(dead.reason.kind, kind, "{subject} {word}: {dead:?}");
-        assert!(
-            dead.reason.detail.contains(word),
-            "{word}: {}",
-            dead.reason.detail
-        );
+        assert!(dead.reason.detail.contains(word), "{word}: {}", dead.reason.detail);
         assert_eq!(
             (dead.origin.as_str(), dead.subject.as_deref()),
             ("intake", Some(subject))
@@ -174,21 +126,9 @@ async fn each_poison_message_is_a_dead_letter_with_its_reason_and_the_next_good_
             Ok(text) => assert_eq!(dead.message.as_deref(), Some(text)),
             Err(_) => assert!(dead.message.unwrap().starts_with("hex:")),
         }
-        let message = tokio::time::timeout(SOON, buried.next())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            message.headers.get(Headers::MESH_DEAD_SUBJECT),
-            Some(subject)
-        );
-        assert!(
-            message
-                .headers
-                .get(Headers::MESH_DEAD_REASON)
-                .unwrap()
-                .contains(kind)
-        );
+        let message = tokio::time::timeout(SOON, buried.next()).await.unwrap().unwrap();
+        assert_eq!(message.headers.get(Headers::MESH_DEAD_SUBJECT), Some(subject));
+        assert!(message.headers.get(Headers::MESH_DEAD_REASON).unwrap().contains(kind));
     }
     mesh.check().await;
 }
@@ -203,9 +143,7 @@ async fn a_body_of_exactly_the_limit_is_taken_and_all_that_json_can_say_comes_ba
     mesh.publish_raw(INVOKE, body).await;
     mesh.all_ended(1).await;
     let odd = json!({"nul": "a\u{0}b", "big": u64::MAX, "least": i64::MIN, "small": 1e-300, "text": "ї🦀"});
-    let answer = mesh
-        .call("noop", &json!({"payload": odd}).to_string())
-        .await;
+    let answer = mesh.call("noop", &json!({"payload": odd}).to_string()).await;
     assert_eq!(
         (answer["state"].as_str(), &answer["payload"]),
         (Some("completed"), &odd),
@@ -218,16 +156,10 @@ async fn a_body_of_exactly_the_limit_is_taken_and_all_that_json_can_say_comes_ba
 async fn a_dead_letter_is_settled_once_and_only_in_its_tenant() {
     let (mesh, _process) = Mesh::start().await;
     mesh.publish_raw(INVOKE, "{").await;
-    wait_until(SOON, || async {
-        dead_letters(&mesh, false).await.len() == 1
-    })
-    .await;
+    wait_until(SOON, || async { dead_letters(&mesh, false).await.len() == 1 }).await;
     let id = dead_letters(&mesh, false).await[0].id;
     let request = || DeadLetterRequest { id };
-    let foreign = mesh
-        .ask_as::<DeadLetterDiscard>("other", request())
-        .await
-        .unwrap_err();
+    let foreign = mesh.ask_as::<DeadLetterDiscard>("other", request()).await.unwrap_err();
     assert!(foreign.is(Code::DeadLetterNotFound));
     let settled = mesh.ask::<DeadLetterDiscard>(request()).await.unwrap();
     assert_eq!(settled.settled.as_deref(), Some("discarded"));

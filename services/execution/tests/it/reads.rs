@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mesh_api::PageQuery;
 use mesh_api::execution::{
-    Bodies, FeedRequest, InvocationFeed, InvocationFilter, InvocationGet, InvocationList,
-    InvocationRequest, InvocationSteps, ListRequest, State, StepsRequest,
+    Bodies, FeedRequest, InvocationFeed, InvocationFilter, InvocationGet, InvocationList, InvocationRequest,
+    InvocationSteps, ListRequest, State, StepsRequest,
 };
 use mesh_api::journal::Fact;
 use mesh_bus::StreamName;
@@ -21,8 +21,7 @@ async fn lists_are_filtered_and_read_page_by_page() {
     let (mesh, _process) = Mesh::start().await;
     for n in 0..7 {
         let agent = if n % 2 == 0 { "noop" } else { "talker" };
-        let body =
-            json!({"payload": {"text": format!("order {n}")}, "session": format!("s{}", n % 3)});
+        let body = json!({"payload": {"text": format!("order {n}")}, "session": format!("s{}", n % 3)});
         mesh.accept(agent, request(body), SOON).await.unwrap();
     }
     mesh.check().await;
@@ -36,20 +35,14 @@ async fn lists_are_filtered_and_read_page_by_page() {
     };
     let first = list(InvocationFilter::default(), 4, None).await;
     let rest = list(InvocationFilter::default(), 4, first.next.clone()).await;
-    assert_eq!(
-        (first.items.len(), rest.items.len(), rest.next),
-        (4, 3, None)
-    );
+    assert_eq!((first.items.len(), rest.items.len(), rest.next), (4, 3, None));
     let ids: Vec<_> = first
         .items
         .iter()
         .chain(&rest.items)
         .map(|invocation| invocation.id)
         .collect();
-    assert!(
-        ids.windows(2).all(|pair| pair[0] > pair[1]),
-        "newest first, none twice"
-    );
+    assert!(ids.windows(2).all(|pair| pair[0] > pair[1]), "newest first, none twice");
     for (filter, count) in [
         (
             InvocationFilter {
@@ -94,11 +87,7 @@ async fn lists_are_filtered_and_read_page_by_page() {
             0,
         ),
     ] {
-        assert_eq!(
-            list(filter.clone(), 50, None).await.items.len(),
-            count,
-            "{filter:?}"
-        );
+        assert_eq!(list(filter.clone(), 50, None).await.items.len(), count, "{filter:?}");
     }
     let page = PageQuery {
         limit: None,
@@ -121,11 +110,7 @@ async fn lists_are_filtered_and_read_page_by_page() {
 async fn steps_come_with_their_bodies_or_without_also_while_one_runs() {
     let (mesh, _process) = Mesh::start().await;
     let id = mesh
-        .accept(
-            "slow",
-            request(json!({"payload": {"text": "hi"}})),
-            Duration::ZERO,
-        )
+        .accept("slow", request(json!({"payload": {"text": "hi"}})), Duration::ZERO)
         .await
         .unwrap()
         .id;
@@ -140,11 +125,7 @@ async fn steps_come_with_their_bodies_or_without_also_while_one_runs() {
     };
     let running = steps(Bodies::Full).await;
     assert_eq!(
-        (
-            running.len(),
-            running[0].ended_at,
-            running[0].output.is_none()
-        ),
+        (running.len(), running[0].ended_at, running[0].output.is_none()),
         (1, None, true)
     );
     assert!(running[0].input.is_some());
@@ -152,10 +133,7 @@ async fn steps_come_with_their_bodies_or_without_also_while_one_runs() {
     mesh.ended(id).await;
     let done = steps(Bodies::Full).await;
     assert_eq!(done[0].output.as_ref().unwrap()["text"], "Hello, world");
-    assert_eq!(
-        done[0].input, running[0].input,
-        "what was begun is what was done"
-    );
+    assert_eq!(done[0].input, running[0].input, "what was begun is what was done");
     assert_eq!(done[0].usage.cost_usd, 0.5);
     let bare = steps(Bodies::None).await;
     assert!(bare[0].input.is_none() && bare[0].output.is_none() && bare[0].ended_at.is_some());
@@ -164,18 +142,10 @@ async fn steps_come_with_their_bodies_or_without_also_while_one_runs() {
 #[tokio::test]
 async fn the_feed_goes_on_from_any_mark_and_journal_tells_the_same() {
     let (mesh, _process) = Mesh::start().await;
-    let id = mesh
-        .accept("noop", request(json!({})), SOON)
-        .await
-        .unwrap()
-        .id;
+    let id = mesh.accept("noop", request(json!({})), SOON).await.unwrap().id;
     let invocation = mesh.get(id).await;
     let all = mesh.journal(&invocation).await;
-    assert_eq!(
-        all.len(),
-        6,
-        "accepted, claimed, three steps, ended: {all:#?}"
-    );
+    assert_eq!(all.len(), 6, "accepted, claimed, three steps, ended: {all:#?}");
     assert!(matches!(all[5].fact, Fact::Ended(_)));
     for after in 0..=6_u32 {
         let page = mesh
@@ -186,10 +156,7 @@ async fn the_feed_goes_on_from_any_mark_and_journal_tells_the_same() {
             .await;
         let wanted = &all[after as usize..];
         assert_eq!(
-            (
-                page.as_ref().unwrap().records.as_slice(),
-                page.as_ref().unwrap().more
-            ),
+            (page.as_ref().unwrap().records.as_slice(), page.as_ref().unwrap().more),
             (wanted, false)
         );
     }
@@ -207,36 +174,19 @@ async fn the_feed_goes_on_from_any_mark_and_journal_tells_the_same() {
         .unwrap();
     let page: mesh_api::journal::JournalPage = serde_json::from_slice(&last.payload).unwrap();
     assert_eq!(page.records.last(), all.last());
-    assert!(
-        last.headers
-            .get("Mesh-To-Batch")
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            > 0
-    );
+    assert!(last.headers.get("Mesh-To-Batch").unwrap().parse::<u64>().unwrap() > 0);
 }
 
 #[tokio::test]
 async fn steps_are_read_page_by_page_and_no_page_is_too_large_for_a_message() {
     let (mesh, _process) = Mesh::start().await;
-    mesh.world.publish(
-        "default",
-        "long",
-        &json!({"runtime": "noop", "noop": {"steps": 25}}),
-    );
-    let id = mesh
-        .accept("long", request(json!({})), SOON)
-        .await
-        .unwrap()
-        .id;
+    mesh.world
+        .publish("default", "long", &json!({"runtime": "noop", "noop": {"steps": 25}}));
+    let id = mesh.accept("long", request(json!({})), SOON).await.unwrap().id;
     let mut numbers = Vec::new();
     let mut after = None;
     loop {
-        let page = PageQuery {
-            limit: Some(10),
-            after,
-        };
+        let page = PageQuery { limit: Some(10), after };
         let page = mesh
             .ask::<InvocationSteps>(StepsRequest {
                 id,
@@ -255,11 +205,7 @@ async fn steps_are_read_page_by_page_and_no_page_is_too_large_for_a_message() {
     assert_eq!(numbers, (1..=25).collect::<Vec<_>>());
     // One that has no step yet is found, and has none.
     let delayed = mesh
-        .accept(
-            "noop",
-            request(json!({"delay_ms": 3_600_000})),
-            Duration::ZERO,
-        )
+        .accept("noop", request(json!({"delay_ms": 3_600_000})), Duration::ZERO)
         .await
         .unwrap();
     let request = StepsRequest {
@@ -267,23 +213,14 @@ async fn steps_are_read_page_by_page_and_no_page_is_too_large_for_a_message() {
         bodies: Bodies::None,
         page: PageQuery::default(),
     };
-    assert!(
-        mesh.ask::<InvocationSteps>(request)
-            .await
-            .unwrap()
-            .items
-            .is_empty()
-    );
+    assert!(mesh.ask::<InvocationSteps>(request).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]
 async fn what_does_not_exist_is_not_found() {
     let (mesh, _process) = Mesh::start().await;
     let id: InvocationId = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
-    let problem = mesh
-        .ask::<InvocationGet>(InvocationRequest { id })
-        .await
-        .unwrap_err();
+    let problem = mesh.ask::<InvocationGet>(InvocationRequest { id }).await.unwrap_err();
     assert!(problem.is(Code::InvocationNotFound));
     let problem = mesh
         .ask::<InvocationFeed>(FeedRequest {
@@ -315,13 +252,6 @@ async fn a_long_record_lies_beside_the_journal_and_reads_back_whole() {
         })
         .await
         .unwrap();
-    assert!(
-        steps.items[0]
-            .input
-            .as_ref()
-            .unwrap()
-            .to_string()
-            .contains(&text)
-    );
+    assert!(steps.items[0].input.as_ref().unwrap().to_string().contains(&text));
     mesh.check().await;
 }

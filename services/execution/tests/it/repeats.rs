@@ -61,20 +61,12 @@ async fn a_message_whose_acceptance_was_committed_and_not_acknowledged_is_one_in
 async fn the_same_message_id_twice_is_one_invocation() {
     let (mesh, _process) = Mesh::start().await;
     let first = mesh
-        .publish_as(
-            "mesh.invoke.default.noop",
-            "order-7",
-            r#"{"payload":{"n":7}}"#,
-        )
+        .publish_as("mesh.invoke.default.noop", "order-7", r#"{"payload":{"n":7}}"#)
         .await;
     mesh.all_ended(1).await;
     tokio::time::sleep(PAST_THE_WINDOW).await;
     let second = mesh
-        .publish_as(
-            "mesh.invoke.default.noop",
-            "order-7",
-            r#"{ "payload" : {"n":7} }"#,
-        )
+        .publish_as("mesh.invoke.default.noop", "order-7", r#"{ "payload" : {"n":7} }"#)
         .await;
     assert_ne!(first.sequence, second.sequence, "the stream holds both");
     mesh.publish("mesh.invoke.default.noop", "{}").await;
@@ -105,10 +97,7 @@ async fn the_same_key_16_times_at_once_is_one_invocation() {
         mesh.accept("noop", same, SOON)
     }))
     .await;
-    let ids: BTreeSet<_> = all
-        .iter()
-        .map(|answer| answer.as_ref().unwrap().id)
-        .collect();
+    let ids: BTreeSet<_> = all.iter().map(|answer| answer.as_ref().unwrap().id).collect();
     assert_eq!(ids.len(), 1);
     assert!(
         all.iter()
@@ -141,13 +130,8 @@ async fn the_same_key_16_times_at_once_over_many_shards_is_one_invocation_and_15
 async fn the_same_id_16_times_at_once_is_one_invocation() {
     let (mesh, _process) = Mesh::start().await;
     let id: InvocationId = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
-    let all =
-        join_all((0..16).map(|_| mesh.accept("noop", request(json!({"invocation_id": id})), SOON)))
-            .await;
-    assert!(
-        all.iter().all(|answer| answer.as_ref().unwrap().id == id),
-        "{all:?}"
-    );
+    let all = join_all((0..16).map(|_| mesh.accept("noop", request(json!({"invocation_id": id})), SOON))).await;
+    assert!(all.iter().all(|answer| answer.as_ref().unwrap().id == id), "{all:?}");
     // In another shard, too, where nobody knows of the first.
     let elsewhere = join_all((0..8).map(|n| {
         let body = request(json!({"invocation_id": id, "session": format!("s{n}")}));

@@ -14,11 +14,7 @@ async fn hold(mesh: &Mesh, count: usize) -> Vec<Invocation> {
     let mut open = Vec::new();
     for n in 0..count {
         let body = json!({"payload": {"text": format!("{n}"), "channel_id": "room"}});
-        open.push(
-            mesh.accept("slow", request(body), Duration::ZERO)
-                .await
-                .unwrap(),
-        );
+        open.push(mesh.accept("slow", request(body), Duration::ZERO).await.unwrap());
     }
     mesh.held_models(count).await;
     open
@@ -33,9 +29,7 @@ async fn two_processes_share_the_shards_evenly_and_either_takes_every_request() 
     let (mesh, _one) = Mesh::start().await;
     let two = mesh.process("two").await;
     mesh.owned_by(&[("one", 8), ("two", 8)]).await;
-    let all =
-        futures::future::join_all((0..60).map(|_| mesh.accept("noop", request(json!({})), SOON)))
-            .await;
+    let all = futures::future::join_all((0..60).map(|_| mesh.accept("noop", request(json!({})), SOON))).await;
     assert!(
         all.iter()
             .all(|answer| answer.as_ref().unwrap().state == State::Completed),
@@ -43,10 +37,7 @@ async fn two_processes_share_the_shards_evenly_and_either_takes_every_request() 
     );
     for n in 0..20 {
         let body = json!({"payload": {"n": n}, "idempotency_key": format!("k{n}")});
-        let first = mesh
-            .accept("noop", request(body.clone()), SOON)
-            .await
-            .unwrap();
+        let first = mesh.accept("noop", request(body.clone()), SOON).await.unwrap();
         assert_eq!(
             mesh.accept("noop", request(body), SOON).await.unwrap(),
             first,
@@ -94,15 +85,8 @@ async fn a_killed_process_is_taken_over_and_recorded_steps_are_not_run_again() {
         .iter()
         .filter(|(key, times)| before.get(*key) != Some(times))
         .count();
-    assert!(
-        again <= 12,
-        "only steps without a record ran again: {again}"
-    );
-    assert_eq!(
-        mesh.world.posts.lock().unwrap().len(),
-        24,
-        "one message each"
-    );
+    assert!(again <= 12, "only steps without a record ran again: {again}");
+    assert_eq!(mesh.world.posts.lock().unwrap().len(), 24, "one message each");
     assert_eq!(mesh.check().await, 24);
     two.stop().await;
 }
@@ -145,10 +129,7 @@ async fn a_restarted_process_of_the_same_name_takes_its_shards_at_once() {
     );
     let after = epochs(&mesh.status().await);
     assert!(
-        before
-            .iter()
-            .zip(&after)
-            .all(|(before, after)| after > before),
+        before.iter().zip(&after).all(|(before, after)| after > before),
         "{before:?} {after:?}"
     );
     mesh.world.let_go(8);
@@ -190,9 +171,7 @@ async fn a_caller_hears_of_the_end_although_the_shard_moved_meanwhile() {
             .all(|answer| answer.as_ref().unwrap().state == State::Completed),
         "{answers:?}"
     );
-    let moved = mesh
-        .count("SELECT count(*) FROM execution.ended WHERE epoch > 1")
-        .await;
+    let moved = mesh.count("SELECT count(*) FROM execution.ended WHERE epoch > 1").await;
     assert!(moved > 0, "some did move");
     two.stop().await;
     assert_eq!(mesh.check().await, 12);

@@ -10,10 +10,7 @@ use serde_json::json;
 
 use crate::mesh::{Mesh, SOON, request};
 
-async fn cancel(
-    mesh: &Mesh,
-    id: InvocationId,
-) -> Result<mesh_api::execution::Invocation, mesh_types::Problem> {
+async fn cancel(mesh: &Mesh, id: InvocationId) -> Result<mesh_api::execution::Invocation, mesh_types::Problem> {
     mesh.ask::<InvocationCancel>(CancelRequest {
         id,
         reason: Some("not needed".into()),
@@ -29,11 +26,7 @@ fn says(text: &str) -> InvokeRequest {
 async fn a_queued_one_is_cancelled_before_it_runs() {
     let (mesh, _process) = Mesh::start().await;
     let delayed = request(json!({"delay_ms": 3_600_000}));
-    let id = mesh
-        .accept("noop", delayed, Duration::ZERO)
-        .await
-        .unwrap()
-        .id;
+    let id = mesh.accept("noop", delayed, Duration::ZERO).await.unwrap().id;
     assert_eq!(mesh.get(id).await.state, State::Queued);
     let cancelled = cancel(&mesh, id).await.unwrap();
     assert_eq!((cancelled.state, cancelled.attempt), (State::Cancelled, 0));
@@ -52,9 +45,7 @@ async fn a_running_one_is_cancelled_and_its_caller_hears_of_it() {
             .fetch_one(&mesh.pool)
             .await
             .unwrap();
-        let id = <InvocationId as mesh_types::Id>::from_u128(
-            u128::from_str_radix(&id.replace('-', ""), 16).unwrap(),
-        );
+        let id = <InvocationId as mesh_types::Id>::from_u128(u128::from_str_radix(&id.replace('-', ""), 16).unwrap());
         let cancelled = cancel(&mesh, id).await.unwrap();
         assert_eq!(cancelled.state, State::Cancelled);
     });
@@ -114,29 +105,16 @@ async fn an_agent_runs_no_more_at_once_than_its_limit() {
 #[tokio::test]
 async fn among_those_that_wait_the_higher_priority_runs_first_then_the_older() {
     let (mesh, _process) = Mesh::start().await;
-    mesh.world.publish(
-        "default",
-        "single",
-        &crate::mesh::talker(crate::world::SLOW, 1),
-    );
+    mesh.world
+        .publish("default", "single", &crate::mesh::talker(crate::world::SLOW, 1));
     // One session is one shard, and so one queue.
     let ask = |n: u32, priority: u8| {
         let body = request(json!({"payload": {"n": n}, "session": "s", "priority": priority}));
-        async {
-            mesh.accept("single", body, Duration::ZERO)
-                .await
-                .unwrap()
-                .id
-        }
+        async { mesh.accept("single", body, Duration::ZERO).await.unwrap().id }
     };
     let mut wanted = vec![ask(0, 5).await];
     mesh.held_models(1).await;
-    let (low, middle, high, second) = (
-        ask(1, 0).await,
-        ask(2, 5).await,
-        ask(3, 9).await,
-        ask(4, 9).await,
-    );
+    let (low, middle, high, second) = (ask(1, 0).await, ask(2, 5).await, ask(3, 9).await, ask(4, 9).await);
     wanted.extend([high, second, middle, low]);
     mesh.world.let_go(5);
     mesh.all_ended(5).await;

@@ -55,16 +55,9 @@ impl World {
         let (resolve, artifact) = (Arc::clone(self), Arc::clone(self));
         let registry = bus
             .service("registry", "0.1.0")
-            .endpoint::<AgentResolve, _, _>(move |_, request| {
-                std::future::ready(resolve.resolve(&request))
-            })
+            .endpoint::<AgentResolve, _, _>(move |_, request| std::future::ready(resolve.resolve(&request)))
             .endpoint::<ArtifactGet, _, _>(move |_, request| {
-                let bytes = artifact
-                    .artifacts
-                    .lock()
-                    .unwrap()
-                    .get(&request.hash)
-                    .cloned();
+                let bytes = artifact.artifacts.lock().unwrap().get(&request.hash).cloned();
                 let missing = || Problem::new(Code::ArtifactNotFound, "no such artifact");
                 std::future::ready(
                     bytes
@@ -91,17 +84,11 @@ impl World {
                     next: None,
                 }))
             })
-            .endpoint::<MessagePost, _, _>(move |_, request| {
-                std::future::ready(Ok(post.post(request)))
-            });
+            .endpoint::<MessagePost, _, _>(move |_, request| std::future::ready(Ok(post.post(request))));
         let memory = bus
             .service("memory", "0.1.0")
-            .endpoint::<MemoryQuery, _, _>(|_, _| {
-                std::future::ready(Ok(QueryReply { items: Vec::new() }))
-            })
-            .endpoint::<MemoryStore, _, _>(|_, request| {
-                std::future::ready(Ok(remembered(request)))
-            });
+            .endpoint::<MemoryQuery, _, _>(|_, _| std::future::ready(Ok(QueryReply { items: Vec::new() })))
+            .endpoint::<MemoryStore, _, _>(|_, request| std::future::ready(Ok(remembered(request))));
         let mut handles = Vec::new();
         for service in [registry, inference, messaging, memory] {
             handles.push(service.start().await.unwrap());
@@ -139,32 +126,18 @@ impl World {
     pub(crate) fn assert_each_completion_ran_once(&self, count: usize) {
         let completions = self.completions.lock().unwrap();
         assert_eq!(completions.len(), count, "{completions:?}");
-        assert!(
-            completions.values().all(|times| *times == 1),
-            "{completions:?}"
-        );
+        assert!(completions.values().all(|times| *times == 1), "{completions:?}");
     }
 
     fn resolve(&self, request: &ResolveRequest) -> Result<Pointer, Problem> {
         self.resolved.fetch_add(1, Ordering::SeqCst);
         let place = (request.tenant.to_string(), request.agent.to_string());
-        let missing = || {
-            Problem::new(Code::AgentNotFound, format!("no agent {}", request.agent))
-                .next("mesh get agents")
-        };
-        self.pointers
-            .lock()
-            .unwrap()
-            .get(&place)
-            .cloned()
-            .ok_or_else(missing)
+        let missing =
+            || Problem::new(Code::AgentNotFound, format!("no agent {}", request.agent)).next("mesh get agents");
+        self.pointers.lock().unwrap().get(&place).cloned().ok_or_else(missing)
     }
 
-    async fn complete(
-        &self,
-        request: CompleteRequest,
-        sink: ChunkSink<Chunk>,
-    ) -> Result<Completion, Problem> {
+    async fn complete(&self, request: CompleteRequest, sink: ChunkSink<Chunk>) -> Result<Completion, Problem> {
         let key = request.idempotency_key.clone().unwrap_or_default();
         *self.completions.lock().unwrap().entry(key).or_default() += 1;
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -202,12 +175,7 @@ impl World {
 
     fn post(&self, request: PostRequest) -> Message {
         let id = request.id.expect("the agent loop names its messages");
-        *self
-            .posts
-            .lock()
-            .unwrap()
-            .entry(id.to_string())
-            .or_default() += 1;
+        *self.posts.lock().unwrap().entry(id.to_string()).or_default() += 1;
         Message {
             id,
             channel_id: request.channel,

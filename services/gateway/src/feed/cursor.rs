@@ -46,9 +46,8 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Problem> {
         let cursor = parse_cursor(text).filter(|cursor| cursor.to_string() == text);
         cursor.ok_or_else(|| {
-            Problem::new(Code::InvalidRequest, "that is no event id of this feed").next(
-                "send the `id` of the last event that you have, or none to start at the beginning",
-            )
+            Problem::new(Code::InvalidRequest, "that is no event id of this feed")
+                .next("send the `id` of the last event that you have, or none to start at the beginning")
         })
     }
 }

@@ -105,12 +105,7 @@ impl Follower {
     }
 
     fn take_record(&mut self, record: Record, is_new: bool) {
-        let Record {
-            seq,
-            epoch,
-            at,
-            fact,
-        } = record;
+        let Record { seq, epoch, at, fact } = record;
         let mut event = match fact {
             Fact::Begun(begun) => {
                 self.begun.insert(begun.step, begun);
@@ -160,14 +155,8 @@ impl Follower {
         if !self.texts.contains_key(&chunk.step) && self.texts.len() >= STREAMING_STEPS_MAX {
             return Taken::All;
         }
-        let text = self
-            .texts
-            .entry(chunk.step)
-            .or_insert_with(|| Text::new(chunk));
-        let (ours, theirs) = (
-            (text.place.epoch, text.place.attempt),
-            (chunk.epoch, chunk.attempt),
-        );
+        let text = self.texts.entry(chunk.step).or_insert_with(|| Text::new(chunk));
+        let (ours, theirs) = ((text.place.epoch, text.place.attempt), (chunk.epoch, chunk.attempt));
         if theirs < ours {
             return Taken::All;
         }
@@ -290,13 +279,7 @@ fn end_view(ended: Ended) -> Value {
 }
 
 /// Every record's event says which invocation, which record, and when.
-fn with_where(
-    mut data: Value,
-    id: InvocationId,
-    seq: u32,
-    epoch: u32,
-    at: mesh_types::Timestamp,
-) -> Value {
+fn with_where(mut data: Value, id: InvocationId, seq: u32, epoch: u32, at: mesh_types::Timestamp) -> Value {
     if let Some(object) = data.as_object_mut() {
         let key = if object.contains_key("state") {
             "id"

@@ -166,13 +166,7 @@ fn a_hole_asks_for_the_feed_and_repeats_are_dropped() {
 
 #[test]
 fn a_resume_tells_only_what_the_reader_lacks() {
-    let mut follower = Follower::new(
-        invocation(),
-        Cursor {
-            seq: 3,
-            inside: None,
-        },
-    );
+    let mut follower = Follower::new(invocation(), Cursor { seq: 3, inside: None });
     follower.take_records(journal("hi"));
     let events = drain(&mut follower);
     assert_eq!(names(&events), ["step.recorded", "invocation.completed"]);
@@ -205,29 +199,16 @@ fn lost_text_is_told_from_the_record() {
     follower.take_chunk(&chunk(1, 13, " late"));
     let events = drain(&mut follower);
     assert_eq!(shown(&events), "one two three");
-    let step = events
-        .iter()
-        .position(|event| event.name == "step.recorded")
-        .unwrap();
-    let last_token = events
-        .iter()
-        .rposition(|event| event.name == "token")
-        .unwrap();
-    assert!(
-        last_token < step,
-        "the text is complete before its record is told"
-    );
+    let step = events.iter().position(|event| event.name == "step.recorded").unwrap();
+    let last_token = events.iter().rposition(|event| event.name == "token").unwrap();
+    assert!(last_token < step, "the text is complete before its record is told");
 }
 
 #[test]
 fn a_hole_in_the_text_is_said_and_filled_by_what_is_read_back() {
     let mut follower = Follower::new(invocation(), Cursor::default());
     assert_eq!(follower.take_chunk(&chunk(1, 8, "three")), Taken::Gap);
-    for piece in [
-        chunk(1, 0, "one "),
-        chunk(1, 4, "two "),
-        chunk(1, 8, "three"),
-    ] {
+    for piece in [chunk(1, 0, "one "), chunk(1, 4, "two "), chunk(1, 8, "three")] {
         assert_eq!(follower.take_chunk(&piece), Taken::All);
     }
     follower.take_chunk(&chunk(1, 8, "three"));
@@ -249,21 +230,14 @@ fn a_resume_inside_a_finished_step_gets_the_rest_or_starts_over() {
     let mut follower = Follower::new(invocation(), inside(1, 4));
     follower.take_records(journal("one two"));
     let events = drain(&mut follower);
-    assert_eq!(
-        names(&events),
-        ["token", "step.recorded", "invocation.completed"]
-    );
+    assert_eq!(names(&events), ["token", "step.recorded", "invocation.completed"]);
     assert_eq!(events[0].data["text"], "two");
 
     for stale in [inside(9, 4), inside(1, 400)] {
         let mut follower = Follower::new(invocation(), stale);
         follower.take_records(journal("one two"));
         let events = drain(&mut follower);
-        assert_eq!(
-            names(&events)[..3],
-            ["reset", "token", "step.recorded"],
-            "{stale}"
-        );
+        assert_eq!(names(&events)[..3], ["reset", "token", "step.recorded"], "{stale}");
         assert_eq!(shown(&events), "one two");
     }
 }

@@ -27,10 +27,7 @@ impl Text {
     /// The beginning of the attempt that a chunk belongs to.
     pub(super) fn new(chunk: &TokenChunk) -> Self {
         let TokenChunk {
-            step,
-            epoch,
-            attempt,
-            ..
+            step, epoch, attempt, ..
         } = *chunk;
         let place = Place {
             step,

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::registry::{
-    AgentCreate, AgentDelete, AgentDeleted, AgentGet, AgentGuarded, AgentList, AgentPublish,
-    AgentRequest, AgentRollback, AgentUpdate, AgentUpdateRequest, AgentVersions, AgentView,
-    Missing, Published, RollbackRequest, VersionView, VersionsRequest,
+    AgentCreate, AgentDelete, AgentDeleted, AgentGet, AgentGuarded, AgentList, AgentPublish, AgentRequest,
+    AgentRollback, AgentUpdate, AgentUpdateRequest, AgentVersions, AgentView, Missing, Published, RollbackRequest,
+    VersionView, VersionsRequest,
 };
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::AgentName;
@@ -17,8 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{
-    FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, TENANT_HEADER, Who,
-    header_text,
+    FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, TENANT_HEADER, Who, header_text,
 };
 use super::problem::Failure;
 use crate::state::App;
@@ -57,12 +56,7 @@ async fn create(
     let caller = tenant_of(caller, &headers, &agent)?;
     let view = app.call::<AgentCreate>(&caller, &agent).await?;
     let location = format!("/api/v1/agents/{}", view.metadata.name);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        tagged(view),
-    )
-        .into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged(view)).into_response())
 }
 
 /// One agent; with `If-None-Match` 304 if it has not changed.
@@ -75,14 +69,9 @@ async fn get(
     Query(Nothing): Query<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let view = app
-        .call::<AgentGet>(&caller, &AgentRequest { agent })
-        .await?;
+    let view = app.call::<AgentGet>(&caller, &AgentRequest { agent }).await?;
     let known = etags(header_text(&headers, header::IF_NONE_MATCH.as_str())?);
-    if known
-        .iter()
-        .any(|tag| tag == "*" || *tag == view.status.etag)
-    {
+    if known.iter().any(|tag| tag == "*" || *tag == view.status.etag) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         set_etag(&mut response, &view.status.etag);
         return Ok(response);
@@ -201,10 +190,7 @@ impl FromParams for IfMissing {
         match params.take::<String>("missing")?.as_deref() {
             None | Some("refuse") => Ok(Self(Missing::Refuse)),
             Some("create") => Ok(Self(Missing::Create)),
-            Some(_) => Err(Failure::invalid(
-                "missing",
-                "missing must be `refuse` or `create`",
-            )),
+            Some(_) => Err(Failure::invalid("missing", "missing must be `refuse` or `create`")),
         }
     }
 }
@@ -245,12 +231,7 @@ fn etags(header: Option<&str>) -> Vec<String> {
         .map(str::trim)
         .filter(|part| !part.is_empty());
     parts
-        .map(|tag| {
-            tag.strip_prefix("W/")
-                .unwrap_or(tag)
-                .trim_matches('"')
-                .to_owned()
-        })
+        .map(|tag| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').to_owned())
         .collect()
 }
 

@@ -30,20 +30,14 @@ async fn history(
     Segment(channel): Segment<ChannelId>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<History>, Failure> {
-    let before = page
-        .after
-        .as_deref()
-        .map(str::parse::<MessageId>)
-        .transpose();
+    let before = page.after.as_deref().map(str::parse::<MessageId>).transpose();
     let before = before.map_err(|error| Failure(Problem::from(error).field("after")))?;
     let request = HistoryRequest {
         channel,
         limit: page.limit(),
         before,
     };
-    app.call::<ChannelHistory>(&caller, &request)
-        .await
-        .map(Json)
+    app.call::<ChannelHistory>(&caller, &request).await.map(Json)
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

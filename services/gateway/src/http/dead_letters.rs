@@ -2,17 +2,14 @@
 
 use axum::extract::State;
 use mesh_api::execution::{
-    DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest,
-    DeadLetterRequest,
+    DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest, DeadLetterRequest,
 };
 use mesh_api::{Page, PageQuery};
 use mesh_types::DeadLetterId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{
-    FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, Who,
-};
+use super::extract::{FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, Who};
 use super::problem::Failure;
 use crate::state::App;
 
@@ -31,9 +28,7 @@ async fn list(
     Who(caller): Who,
     Query(Listed(request)): Query<Listed>,
 ) -> Result<Json<Page<DeadLetter>>, Failure> {
-    app.call::<DeadLetterList>(&caller, &request)
-        .await
-        .map(Json)
+    app.call::<DeadLetterList>(&caller, &request).await.map(Json)
 }
 
 /// One dead letter.

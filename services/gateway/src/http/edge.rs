@@ -125,12 +125,7 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     }
 }
 
-fn refuse_foreign(
-    app: &App,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(), Failure> {
+fn refuse_foreign(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let host = match headers.get(header::HOST) {
         Some(value) => value.to_str().ok(),
         None => uri.authority().map(axum::http::uri::Authority::as_str),
@@ -140,9 +135,7 @@ fn refuse_foreign(
             Code::Forbidden,
             "in development mode only requests to localhost are taken",
         )
-        .next(
-            "use http://localhost or http://127.0.0.1, or name the host in gateway.allowed_hosts",
-        ));
+        .next("use http://localhost or http://127.0.0.1, or name the host in gateway.allowed_hosts"));
     }
     if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
         return Ok(());
@@ -151,18 +144,14 @@ fn refuse_foreign(
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
-    let is_ours = origin
-        .split_once("://")
-        .map(|(_, authority)| Some(authority) == host)
-        == Some(true);
+    let is_ours = origin.split_once("://").map(|(_, authority)| Some(authority) == host) == Some(true);
     if is_ours || app.cors_origins.iter().any(|allowed| allowed == origin) {
         return Ok(());
     }
-    Err(Failure::new(
-        Code::Forbidden,
-        "another page's request would change something here",
+    Err(
+        Failure::new(Code::Forbidden, "another page's request would change something here")
+            .next("name its origin in gateway.cors_origins (CORS_ORIGINS)"),
     )
-    .next("name its origin in gateway.cors_origins (CORS_ORIGINS)"))
 }
 
 fn is_this_machine(host: &str, allowed: &[String]) -> bool {
@@ -173,9 +162,7 @@ fn is_this_machine(host: &str, allowed: &[String]) -> bool {
     let name = name.to_ascii_lowercase();
     name == "localhost"
         || name.ends_with(".localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
         || allowed.contains(&name)
 }
 

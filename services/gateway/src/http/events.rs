@@ -66,9 +66,7 @@ async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
-    let mut response = Sse::new(live.into_stream())
-        .keep_alive(keep_alive)
-        .into_response();
+    let mut response = Sse::new(live.into_stream()).keep_alive(keep_alive).into_response();
     response.headers_mut().insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static("no-cache, no-transform"),
@@ -130,29 +128,19 @@ impl Live {
             tenant: tenant.clone(),
             invocation: id,
         };
-        let journal = app
-            .bus
-            .subscribe(&Filter::Only(journal))
-            .await
-            .map_err(no_bus)?;
+        let journal = app.bus.subscribe(&Filter::Only(journal)).await.map_err(no_bus)?;
         let tokens = app
             .bus
-            .subscribe(&Filter::Only(Subject::Tokens {
-                tenant,
-                invocation: id,
-            }))
+            .subscribe(&Filter::Only(Subject::Tokens { tenant, invocation: id }))
             .await
             .map_err(no_bus)?;
-        let invocation = app
-            .call::<InvocationGet>(&caller, &InvocationRequest { id })
-            .await?;
+        let invocation = app.call::<InvocationGet>(&caller, &InvocationRequest { id }).await?;
         if cursor.seq > invocation.cursor {
             let detail = format!(
                 "the invocation has {} records, the event id names record {}",
                 invocation.cursor, cursor.seq
             );
-            return Err(Failure::invalid("Last-Event-ID", detail)
-                .next("leave it out to start at the beginning"));
+            return Err(Failure::invalid("Last-Event-ID", detail).next("leave it out to start at the beginning"));
         }
         if invocation.state.is_ended() && cursor.seq == invocation.cursor {
             return Ok(None);
@@ -286,11 +274,7 @@ impl Live {
             after_seq: self.follower.read(),
         };
         let now = Instant::now();
-        match self
-            .app
-            .call::<InvocationFeed>(&self.caller, &request)
-            .await
-        {
+        match self.app.call::<InvocationFeed>(&self.caller, &request).await {
             Ok(page) => {
                 let (more, is_empty) = (page.more, page.records.is_empty());
                 let taken = self.follower.take_records(page.records);

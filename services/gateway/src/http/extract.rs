@@ -35,10 +35,7 @@ impl FromRequestParts<App> for Who {
                 .parse()
                 .map_err(|error| Problem::from(error).field("Mesh-Tenant"))?,
         };
-        let request_id = parts
-            .extensions
-            .get::<RequestIdentity>()
-            .map(|identity| identity.id);
+        let request_id = parts.extensions.get::<RequestIdentity>().map(|identity| identity.id);
         Ok(Self(Caller {
             tenant,
             actor: "dev".into(),
@@ -58,19 +55,13 @@ impl Who {
 }
 
 /// A header's text; named twice or not visible ASCII, it is refused.
-pub(crate) fn header_text<'a>(
-    headers: &'a HeaderMap,
-    name: &str,
-) -> Result<Option<&'a str>, Failure> {
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Failure::invalid(
-            name,
-            format!("the header {name} stands twice"),
-        ));
+        return Err(Failure::invalid(name, format!("the header {name} stands twice")));
     }
     value
         .to_str()
@@ -165,12 +156,7 @@ impl Params {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn take_number(
-        &mut self,
-        name: &str,
-        least: u32,
-        most: u32,
-    ) -> Result<Option<u32>, Failure> {
+    pub(crate) fn take_number(&mut self, name: &str, least: u32, most: u32) -> Result<Option<u32>, Failure> {
         let Some(text) = self.0.remove(name) else {
             return Ok(None);
         };
@@ -250,10 +236,7 @@ pub(crate) struct NoFields {}
 fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let value = mesh_types::json::parse_value(bytes)?;
     if !value.is_object() {
-        return Err(Failure::new(
-            Code::InvalidRequest,
-            "the body must be a JSON object",
-        ));
+        return Err(Failure::new(Code::InvalidRequest, "the body must be a JSON object"));
     }
     Ok(mesh_types::json::from_value(value)?)
 }
@@ -262,31 +245,22 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(kind) = header_text(headers, header::CONTENT_TYPE.as_str())? else {
         return Ok(());
     };
-    let kind = kind
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
         return Ok(());
     }
     let shown: String = kind.chars().take(80).collect();
-    Err(Failure::new(
-        Code::UnsupportedMediaType,
-        format!("`{shown}` is not taken"),
+    Err(
+        Failure::new(Code::UnsupportedMediaType, format!("`{shown}` is not taken"))
+            .next("send Content-Type: application/json"),
     )
-    .next("send Content-Type: application/json"))
 }
 
 async fn read_body(body: Body, app: &App) -> Result<Bytes, Failure> {
     let read = collect(body, app.body_bytes_max);
     match tokio::time::timeout(app.request_timeout, read).await {
         Ok(bytes) => bytes,
-        Err(_) => Err(Failure::new(
-            Code::RequestTimeout,
-            "the body did not arrive in time",
-        )),
+        Err(_) => Err(Failure::new(Code::RequestTimeout, "the body did not arrive in time")),
     }
 }
 
@@ -307,8 +281,9 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
     }
     if seen > limit {
         let detail = format!("the body is larger than {limit} bytes");
-        return Err(Failure::new(Code::BodyTooLarge, detail)
-            .next("send less; large content goes into several requests"));
+        return Err(
+            Failure::new(Code::BodyTooLarge, detail).next("send less; large content goes into several requests")
+        );
     }
     Ok(kept.freeze())
 }
@@ -336,10 +311,7 @@ mod tests {
             );
         }
         assert_eq!(
-            query::<PageQuery>("limit=500&after=x%20y")
-                .unwrap()
-                .after
-                .as_deref(),
+            query::<PageQuery>("limit=500&after=x%20y").unwrap().after.as_deref(),
             Some("x y")
         );
         assert_eq!(query::<PageQuery>("").unwrap().limit, None);
@@ -348,11 +320,7 @@ mod tests {
     #[test]
     fn a_parameter_named_twice_is_refused() {
         assert_eq!(
-            query::<PageQuery>("limit=1&limit=2")
-                .unwrap_err()
-                .0
-                .field
-                .as_deref(),
+            query::<PageQuery>("limit=1&limit=2").unwrap_err().0.field.as_deref(),
             Some("limit")
         );
     }

@@ -19,9 +19,7 @@ use crate::state::App;
 const DISCOVERY: Duration = Duration::from_millis(250);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(services))
-        .routes(routes!(tenants))
+    OpenApiRouter::new().routes(routes!(services)).routes(routes!(tenants))
 }
 
 /// One process's share of a service, counted since its start.
@@ -82,11 +80,7 @@ impl From<ServiceStats> for ServiceView {
             instance: stats.id,
             version: stats.version,
             started_at: stats.started,
-            endpoints: stats
-                .endpoints
-                .into_iter()
-                .map(EndpointView::from)
-                .collect(),
+            endpoints: stats.endpoints.into_iter().map(EndpointView::from).collect(),
         }
     }
 }

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::execution::{
-    AcceptRequest, Bodies, CancelRequest, Counts, Invocation, InvocationAccept, InvocationCancel,
-    InvocationCounts, InvocationFilter, InvocationGet, InvocationList, InvocationRequest,
-    InvocationSteps, InvokeRequest, ListRequest, Step, StepsRequest,
+    AcceptRequest, Bodies, CancelRequest, Counts, Invocation, InvocationAccept, InvocationCancel, InvocationCounts,
+    InvocationFilter, InvocationGet, InvocationList, InvocationRequest, InvocationSteps, InvokeRequest, ListRequest,
+    Step, StepsRequest,
 };
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::{AgentName, InvocationId};
@@ -16,9 +16,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{
-    FromParams, Json, Nothing, OptionalJson, Params, Query, Segment, Who, header_text,
-};
+use super::extract::{FromParams, Json, Nothing, OptionalJson, Params, Query, Segment, Who, header_text};
 use super::problem::Failure;
 use crate::state::App;
 
@@ -60,10 +58,8 @@ async fn invoke(
 ) -> Result<Response, Failure> {
     let request = with_key(request, header_text(&headers, "idempotency-key")?)?;
     if request.stream {
-        return Err(
-            Failure::invalid("stream", "stream is for calls over NATS (mesh.call)")
-                .next("leave it out and read /api/v1/invocations/{id}/events"),
-        );
+        return Err(Failure::invalid("stream", "stream is for calls over NATS (mesh.call)")
+            .next("leave it out and read /api/v1/invocations/{id}/events"));
     }
     let invocation = accept(&app, &caller, agent, request, wait.unwrap_or(0)).await?;
     let status = if wait.is_some() && invocation.state.is_ended() {
@@ -118,9 +114,7 @@ async fn counts(
     Who(caller): Who,
     Query(filter): Query<InvocationFilter>,
 ) -> Result<Json<Counts>, Failure> {
-    app.call::<InvocationCounts>(&caller, &filter)
-        .await
-        .map(Json)
+    app.call::<InvocationCounts>(&caller, &filter).await.map(Json)
 }
 
 /// One invocation, read from the journal.
@@ -177,11 +171,7 @@ async fn cancel(
 /// The header is the same as the field; both with different values would be two keys.
 fn with_key(mut request: InvokeRequest, header: Option<&str>) -> Result<InvokeRequest, Failure> {
     if let Some(key) = header {
-        if request
-            .idempotency_key
-            .as_deref()
-            .is_some_and(|field| field != key)
-        {
+        if request.idempotency_key.as_deref().is_some_and(|field| field != key) {
             let detail = "the header Idempotency-Key and the field idempotency_key differ";
             return Err(Failure::invalid("idempotency_key", detail).next("send one of them"));
         }
@@ -206,9 +196,7 @@ impl FromParams for Wait {
 }
 
 impl FromParams for InvocationFilter {
-    const NAMES: &'static [&'static str] = &[
-        "agent", "state", "session", "parent", "root", "since", "until", "q",
-    ];
+    const NAMES: &'static [&'static str] = &["agent", "state", "session", "parent", "root", "since", "until", "q"];
     fn from_params(params: &mut Params) -> Result<Self, Failure> {
         Ok(Self {
             agent: params.take("agent")?,
@@ -270,23 +258,16 @@ mod tests {
             idempotency_key: key.map(str::to_owned),
             ..InvokeRequest::default()
         };
-        let key =
-            |made: Result<InvokeRequest, Failure>| made.map(|request| request.idempotency_key);
+        let key = |made: Result<InvokeRequest, Failure>| made.map(|request| request.idempotency_key);
         assert_eq!(key(with_key(body(None), Some("a"))), Ok(Some("a".into())));
-        assert_eq!(
-            key(with_key(body(Some("a")), Some("a"))),
-            Ok(Some("a".into()))
-        );
+        assert_eq!(key(with_key(body(Some("a")), Some("a"))), Ok(Some("a".into())));
         assert_eq!(key(with_key(body(Some("a")), None)), Ok(Some("a".into())));
         for wrong in [
             with_key(body(Some("a")), Some("b")),
             with_key(body(None), Some("")),
             with_key(body(Some(&"k".repeat(256))), None),
         ] {
-            assert_eq!(
-                wrong.unwrap_err().0.field.as_deref(),
-                Some("idempotency_key")
-            );
+            assert_eq!(wrong.unwrap_err().0.field.as_deref(), Some("idempotency_key"));
         }
     }
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::memory::{
-    Forgotten, Memory, MemoryChange, MemoryForget, MemoryGet, MemoryQuery, MemoryRequest,
-    MemoryStore, MemoryUpdate, QueryReply, QueryRequest, StoreRequest, UpdateRequest,
+    Forgotten, Memory, MemoryChange, MemoryForget, MemoryGet, MemoryQuery, MemoryRequest, MemoryStore, MemoryUpdate,
+    QueryReply, QueryRequest, StoreRequest, UpdateRequest,
 };
 use mesh_types::MemoryId;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,12 +33,7 @@ async fn store(
 ) -> Result<Response, Failure> {
     let memory = app.call::<MemoryStore>(&caller, &request).await?;
     let location = format!("/api/v1/memories/{}", memory.id);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        Json(memory),
-    )
-        .into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(memory)).into_response())
 }
 
 /// The memories of an agent nearest to a question, best first.
@@ -63,9 +58,7 @@ async fn get(
     Segment(id): Segment<MemoryId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Json<Memory>, Failure> {
-    app.call::<MemoryGet>(&caller, &MemoryRequest { id })
-        .await
-        .map(Json)
+    app.call::<MemoryGet>(&caller, &MemoryRequest { id }).await.map(Json)
 }
 
 /// Changes a memory; what is left out stays.
@@ -92,9 +85,7 @@ async fn forget(
     Segment(id): Segment<MemoryId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Json<Forgotten>, Failure> {
-    app.call::<MemoryForget>(&caller, &MemoryRequest { id })
-        .await
-        .map(Json)
+    app.call::<MemoryForget>(&caller, &MemoryRequest { id }).await.map(Json)
 }
 
 /// Hits wanted, 1 to 100.

@@ -113,10 +113,7 @@ fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
 /// Answers are what their type says, and no page may frame them.
 async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
@@ -130,13 +127,7 @@ fn cors(app: &App) -> CorsLayer {
     let name = HeaderName::from_static;
     CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([
-            Method::GET,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-        ])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::CONTENT_TYPE,
             header::IF_MATCH,
@@ -160,8 +151,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_problem_without_its_words() {
-        let (response, problem) =
-            problem::render(panicked(Box::new("the password")), "GET", "/", "r");
+        let (response, problem) = problem::render(panicked(Box::new("the password")), "GET", "/", "r");
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let problem = problem.expect("a problem");
         assert!(

@@ -5,9 +5,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::{
-    ContentBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
-};
+use utoipa::openapi::{ContentBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, ObjectBuilder, Type};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -53,10 +51,7 @@ fn complete(operation: &mut Operation) {
         .description("What went wrong, as a problem document")
         .content("application/problem+json", problem)
         .build();
-    operation
-        .responses
-        .responses
-        .insert("default".into(), response.into());
+    operation.responses.responses.insert("default".into(), response.into());
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response
             && response.description.is_empty()
@@ -71,10 +66,7 @@ fn complete(operation: &mut Operation) {
         .description(Some("Tenant; `default` when left out"))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .build();
-    operation
-        .parameters
-        .get_or_insert_default()
-        .push(tenant.into());
+    operation.parameters.get_or_insert_default().push(tenant.into());
 }
 
 const TENANT_NAME: &str = "Mesh-Tenant";

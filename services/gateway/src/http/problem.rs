@@ -82,19 +82,11 @@ pub(crate) fn render(
     *rendered.status_mut() = status_of(&problem);
     // `Allow` of a 405, rate limits and the like stay; what described the old body does not.
     for (name, value) in response.headers() {
-        if ![
-            header::CONTENT_TYPE,
-            header::CONTENT_LENGTH,
-            header::CONTENT_ENCODING,
-        ]
-        .contains(name)
-        {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING].contains(name) {
             rendered.headers_mut().append(name.clone(), value.clone());
         }
     }
-    rendered
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    rendered.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
     if let Some(seconds) = problem.retry_after_seconds {
         rendered
             .headers_mut()
@@ -130,17 +122,12 @@ fn from_status(response: &Response, method: &str, path: &str) -> Problem {
                 allowed => problem.next(format!("use {allowed}")),
             }
         }
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(Code::BodyTooLarge, "the body is over the limit")
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body is over the limit"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(Code::UnsupportedMediaType, "send JSON"),
-        StatusCode::REQUEST_TIMEOUT => {
-            Problem::new(Code::RequestTimeout, "the request did not arrive in time")
+        StatusCode::REQUEST_TIMEOUT => Problem::new(Code::RequestTimeout, "the request did not arrive in time"),
+        StatusCode::GATEWAY_TIMEOUT => {
+            Problem::new(Code::Timeout, "no answer in time; whether it was done is not known")
         }
-        StatusCode::GATEWAY_TIMEOUT => Problem::new(
-            Code::Timeout,
-            "no answer in time; whether it was done is not known",
-        ),
         status if status.is_client_error() => {
             let reason = status.canonical_reason().unwrap_or("refused");
             Problem {
@@ -158,8 +145,7 @@ fn from_status(response: &Response, method: &str, path: &str) -> Problem {
 /// What the fallback answers too.
 pub(crate) fn route_not_found(path: &str) -> Problem {
     let shown: String = path.chars().take(120).collect();
-    Problem::new(Code::RouteNotFound, format!("there is no {shown}"))
-        .next("GET /docs lists every route")
+    Problem::new(Code::RouteNotFound, format!("there is no {shown}")).next("GET /docs lists every route")
 }
 
 /// Nothing of the inside leaves with a 500, whoever made it.
@@ -178,9 +164,7 @@ mod tests {
     use super::*;
 
     fn body_of(response: Response) -> serde_json::Value {
-        let bytes =
-            futures::executor::block_on(axum::body::to_bytes(response.into_body(), 100_000))
-                .unwrap();
+        let bytes = futures::executor::block_on(axum::body::to_bytes(response.into_body(), 100_000)).unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -189,10 +173,7 @@ mod tests {
         let failure = Failure::new(Code::Busy, "too much waits").into_response();
         let (response, _) = render(failure, "GET", "/x", "req_1");
         assert_eq!(response.status(), 503);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["retry-after"], "1");
         let body = body_of(response);
         assert_eq!(
@@ -203,12 +184,7 @@ mod tests {
 
     #[test]
     fn a_bare_status_becomes_a_problem_and_keeps_what_it_allows() {
-        let bare = (
-            StatusCode::METHOD_NOT_ALLOWED,
-            [(header::ALLOW, "GET,HEAD")],
-            "no",
-        )
-            .into_response();
+        let bare = (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET,HEAD")], "no").into_response();
         let (response, _) = render(bare, "PATCH", "/api/v1/agents", "r");
         assert_eq!(response.headers()["allow"], "GET,HEAD");
         let body = body_of(response);
@@ -230,11 +206,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_inside_leaves_with_a_500() {
-        let failure = Failure::new(
-            Code::Internal,
-            "password authentication failed for mesh_registry",
-        )
-        .into_response();
+        let failure = Failure::new(Code::Internal, "password authentication failed for mesh_registry").into_response();
         let (response, _) = render(failure, "GET", "/x", "r");
         assert!(!body_of(response).to_string().contains("password"));
     }

@@ -27,10 +27,7 @@ async fn a_fault_inside_is_named_without_its_words() {
         (503, &"1".parse().unwrap())
     );
     let absent = problem(absent).await;
-    assert!(
-        absent["detail"].as_str().unwrap().contains("`memory`"),
-        "{absent}"
-    );
+    assert!(absent["detail"].as_str().unwrap().contains("`memory`"), "{absent}");
 }
 
 #[tokio::test]
@@ -49,12 +46,7 @@ async fn request_ids_are_echoed_or_minted() {
             request = request.header("x-request-id", bad);
         }
         let minted = request.send().await.unwrap();
-        assert!(
-            minted.headers()["x-request-id"]
-                .to_str()
-                .unwrap()
-                .starts_with("req_")
-        );
+        assert!(minted.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
     }
 }
 
@@ -64,11 +56,7 @@ async fn pages_docs_and_operations_are_served() {
     for (path, kind, holds) in [
         ("/", "text/html", "Agent Mesh"),
         ("/docs/", "text/html", "swagger"),
-        (
-            "/api/v1/openapi.json",
-            "application/json",
-            "\"openapi\":\"3.1",
-        ),
+        ("/api/v1/openapi.json", "application/json", "\"openapi\":\"3.1"),
         ("/health", "application/json", "\"nats_connected\":true"),
         ("/livez", "text/plain", "ok"),
         ("/metrics", "text/plain", "mesh_http_requests"),
@@ -76,18 +64,11 @@ async fn pages_docs_and_operations_are_served() {
         let response = edge.get(path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         assert!(
-            response.headers()["content-type"]
-                .to_str()
-                .unwrap()
-                .starts_with(kind),
+            response.headers()["content-type"].to_str().unwrap().starts_with(kind),
             "{path}"
         );
         let text = response.text().await.unwrap();
-        assert!(
-            text.contains(holds),
-            "{path}: {}",
-            &text[..text.len().min(300)]
-        );
+        assert!(text.contains(holds), "{path}: {}", &text[..text.len().min(300)]);
     }
     let zipped = edge
         .get("/api/v1/openapi.json")
@@ -107,9 +88,7 @@ async fn only_named_origins_may_call_from_a_browser() {
     };
     let edge = Edge::start_with(config).await;
     let preflight = |origin: &'static str| {
-        let request = edge
-            .request(Method::OPTIONS, "/api/v1/agents")
-            .header("origin", origin);
+        let request = edge.request(Method::OPTIONS, "/api/v1/agents").header("origin", origin);
         request
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "mesh-tenant")
@@ -121,14 +100,8 @@ async fn only_named_origins_may_call_from_a_browser() {
             .get("access-control-allow-origin")
             .map(|origin| origin.to_str().unwrap().to_owned())
     };
-    assert_eq!(
-        allowed(preflight(ours).await.unwrap()).as_deref(),
-        Some(ours)
-    );
-    assert_eq!(
-        allowed(preflight("https://evil.example").await.unwrap()),
-        None
-    );
+    assert_eq!(allowed(preflight(ours).await.unwrap()).as_deref(), Some(ours));
+    assert_eq!(allowed(preflight("https://evil.example").await.unwrap()), None);
     let posted = edge
         .post("/api/v1/agents", &json!({"metadata": {"name": "x"}}))
         .header("origin", ours)
@@ -139,14 +112,7 @@ async fn only_named_origins_may_call_from_a_browser() {
     assert_eq!(allowed(posted).as_deref(), Some(ours));
     // An error must be readable by the page, too.
     assert_eq!(
-        allowed(
-            edge.get("/api/v1/nope")
-                .header("origin", ours)
-                .send()
-                .await
-                .unwrap()
-        )
-        .as_deref(),
+        allowed(edge.get("/api/v1/nope").header("origin", ours).send().await.unwrap()).as_deref(),
         Some(ours)
     );
 }
@@ -158,9 +124,7 @@ async fn a_wait_outlasts_the_request_timeout() {
         ..gateway::Config::default()
     };
     let edge = Edge::start_with(config).await;
-    let waiting = edge
-        .post("/api/v1/agents/slow/invocations?wait=30", &json!({}))
-        .send();
+    let waiting = edge.post("/api/v1/agents/slow/invocations?wait=30", &json!({})).send();
     let later = async {
         edge.slow_request_arrives().await;
         let arrived = Instant::now();
@@ -182,15 +146,8 @@ async fn an_answer_that_takes_too_long_is_a_timeout_and_the_next_request_works()
     };
     let edge = Edge::start_with(config).await;
     // Nobody serves this endpoint, which is believed only after a while.
-    let late = edge
-        .get("/api/v1/agents/sofia/versions")
-        .send()
-        .await
-        .unwrap();
+    let late = edge.get("/api/v1/agents/sofia/versions").send().await.unwrap();
     assert_eq!(late.status(), 504);
     assert_eq!(problem(late).await["type"], "mesh/timeout");
-    assert_eq!(
-        edge.get("/api/v1/models").send().await.unwrap().status(),
-        200
-    );
+    assert_eq!(edge.get("/api/v1/models").send().await.unwrap().status(), 200);
 }

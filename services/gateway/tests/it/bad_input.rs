@@ -8,8 +8,7 @@ use crate::support::{Edge, problem};
 
 #[tokio::test]
 async fn json_that_could_be_read_in_two_ways_is_refused() {
-    let nested =
-        |depth: usize| format!("{{\"payload\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let nested = |depth: usize| format!("{{\"payload\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     run(vec![
         malformed("{"),
         malformed(""),
@@ -32,7 +31,6 @@ async fn json_that_could_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn wrong_types_and_unknown_fields_are_refused_by_name() {
     let invalid = "mesh/invalid-request";
     let agents = "/api/v1/agents";
@@ -44,12 +42,7 @@ async fn wrong_types_and_unknown_fields_are_refused_by_name() {
         posted(INVOKE, r#"{"priority":1000}"#, invalid).of("priority"),
         posted(INVOKE, r#"{"delay_ms":-5}"#, invalid).of("delay_ms"),
         posted(INVOKE, r#"{"deadline_ms":1.5}"#, invalid).of("deadline_ms"),
-        posted(
-            INVOKE,
-            r#"{"invocation_id":"mem_01ARZ3NDEKTSV4RRFFQ69G5FAV"}"#,
-            invalid,
-        )
-        .of("invocation_id"),
+        posted(INVOKE, r#"{"invocation_id":"mem_01ARZ3NDEKTSV4RRFFQ69G5FAV"}"#, invalid).of("invocation_id"),
         posted(INVOKE, r#"{"context":[]}"#, invalid).of("context"),
         posted(INVOKE, r#"{"stream":true}"#, invalid).of("stream"),
         posted(INVOKE, r#"{"idempotency_key":"a"}"#, invalid)
@@ -58,50 +51,22 @@ async fn wrong_types_and_unknown_fields_are_refused_by_name() {
         posted(INVOKE, r#"{"idempotency_key":""}"#, invalid).of("idempotency_key"),
         posted(agents, "{}", invalid),
         posted(agents, r#"{"metadata":{"name":"a.*"}}"#, invalid).of("metadata.name"),
-        posted(
-            agents,
-            r#"{"metadata":{"name":"x"},"spec":{"modle":{}}}"#,
-            invalid,
-        ),
+        posted(agents, r#"{"metadata":{"name":"x"},"spec":{"modle":{}}}"#, invalid),
         posted(agents, r#"{"metadata":{"name":"x","tenant":"b"}}"#, invalid)
             .of("metadata.tenant")
             .with("mesh-tenant", "a"),
         posted("/api/v1/agents/sofia/publish", r#"{"force":true}"#, invalid),
-        posted(
-            "/api/v1/agents/sofia/rollback",
-            r#"{"version":-1}"#,
-            invalid,
-        )
-        .of("version"),
-        posted(
-            "/api/v1/agents/sofia/rollback",
-            r#"{"version":99999999999}"#,
-            invalid,
-        )
-        .of("version"),
-        posted(
-            "/api/v1/channels/general/messages",
-            r#"{"text":5}"#,
-            invalid,
-        )
-        .of("text"),
+        posted("/api/v1/agents/sofia/rollback", r#"{"version":-1}"#, invalid).of("version"),
+        posted("/api/v1/agents/sofia/rollback", r#"{"version":99999999999}"#, invalid).of("version"),
+        posted("/api/v1/channels/general/messages", r#"{"text":5}"#, invalid).of("text"),
         posted(
             "/api/v1/channels/general/messages",
             r#"{"text":"x","author":{"kind":"robot","id":"r"}}"#,
             invalid,
         )
         .of("author.kind"),
-        posted(
-            "/api/v1/memories",
-            r#"{"agent":"a","content":"x","secret":1}"#,
-            invalid,
-        ),
-        posted(
-            "/api/v1/memories/search",
-            r#"{"agent":"a","query":"x","k":0}"#,
-            invalid,
-        )
-        .of("k"),
+        posted("/api/v1/memories", r#"{"agent":"a","content":"x","secret":1}"#, invalid),
+        posted("/api/v1/memories/search", r#"{"agent":"a","query":"x","k":0}"#, invalid).of("k"),
         posted(
             "/api/v1/memories/search",
             r#"{"agent":"a","query":"x","k":101}"#,
@@ -110,12 +75,7 @@ async fn wrong_types_and_unknown_fields_are_refused_by_name() {
         .of("k"),
         Case {
             method: Method::PUT,
-            ..posted(
-                "/api/v1/agents/other",
-                r#"{"metadata":{"name":"sofia"}}"#,
-                invalid,
-            )
-            .of("metadata.name")
+            ..posted("/api/v1/agents/other", r#"{"metadata":{"name":"sofia"}}"#, invalid).of("metadata.name")
         },
         Case {
             status: 422,

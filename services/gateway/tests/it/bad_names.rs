@@ -7,22 +7,12 @@ use crate::cases::{Case, INVOKE, case, get, posted, run};
 const SOME_ID: &str = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn names_that_are_none_and_queries_out_of_bounds_are_refused() {
     let (name, invalid) = ("mesh/invalid-name", "mesh/invalid-request");
-    let mut cases: Vec<Case> = [
-        "a.b",
-        "*",
-        "%3E",
-        "a%20b",
-        "%00",
-        "a%0d%0aPUB",
-        "%FF",
-        "%F0%9F%92%A5",
-    ]
-    .into_iter()
-    .map(|bad| get(format!("/api/v1/agents/{bad}"), 400, name))
-    .collect();
+    let mut cases: Vec<Case> = ["a.b", "*", "%3E", "a%20b", "%00", "a%0d%0aPUB", "%FF", "%F0%9F%92%A5"]
+        .into_iter()
+        .map(|bad| get(format!("/api/v1/agents/{bad}"), 400, name))
+        .collect();
     cases.push(get(format!("/api/v1/agents/{}", "x".repeat(65)), 400, name).of("agent"));
     for id in [
         "1",
@@ -65,13 +55,9 @@ async fn names_that_are_none_and_queries_out_of_bounds_are_refused() {
     }
     for id in ["x", "-1", "1.2", "0.0.0.0.0.0.0"] {
         cases.push(
-            get(
-                format!("/api/v1/invocations/{SOME_ID}/events"),
-                400,
-                invalid,
-            )
-            .of("Last-Event-ID")
-            .with("last-event-id", id),
+            get(format!("/api/v1/invocations/{SOME_ID}/events"), 400, invalid)
+                .of("Last-Event-ID")
+                .with("last-event-id", id),
         );
     }
     cases.push(
@@ -97,12 +83,7 @@ async fn strange_routes_methods_media_types_and_pages_are_refused() {
         case(Method::PATCH, "/api/v1/agents", 405, method),
         case(Method::DELETE, "/api/v1/invocations", 405, method),
         case(Method::PUT, "/health", 405, method),
-        case(
-            Method::from_bytes(b"BREW").unwrap(),
-            "/api/v1/agents",
-            405,
-            method,
-        ),
+        case(Method::from_bytes(b"BREW").unwrap(), "/api/v1/agents", 405, method),
         Case {
             status: 415,
             media_type: "text/plain",
@@ -119,13 +100,7 @@ async fn strange_routes_methods_media_types_and_pages_are_refused() {
             ..posted(INVOKE, "{}", "identity/forbidden")
         }
         .with("origin", foreign),
-        case(
-            Method::DELETE,
-            "/api/v1/agents/sofia",
-            403,
-            "identity/forbidden",
-        )
-        .with("origin", "null"),
+        case(Method::DELETE, "/api/v1/agents/sofia", 403, "identity/forbidden").with("origin", "null"),
     ])
     .await;
 }
@@ -137,24 +112,14 @@ async fn kept_routes_name_what_is_wrong_too() {
     run(vec![
         posted(test_channel, "{", "mesh/malformed-json"),
         posted(test_channel, "{}", invalid),
-        posted(
-            test_channel,
-            r#"{"agent_id":"agent:*"}"#,
-            "mesh/invalid-name",
-        )
-        .of("agent_id"),
+        posted(test_channel, r#"{"agent_id":"agent:*"}"#, "mesh/invalid-name").of("agent_id"),
         posted(
             test_channel,
             r#"{"agent_id":"a","payload":{"microdao_id":"a.b"}}"#,
             "mesh/invalid-name",
         )
         .of("payload.microdao_id"),
-        posted(
-            test_channel,
-            r#"{"agent_id":"a","payload":{"microdao_id":7}}"#,
-            invalid,
-        )
-        .of("payload.microdao_id"),
+        posted(test_channel, r#"{"agent_id":"a","payload":{"microdao_id":7}}"#, invalid).of("payload.microdao_id"),
         posted(
             "/internal/agents/sofia/post-to-channel",
             r#"{"channel_id":"a b","text":"x"}"#,
@@ -179,18 +144,8 @@ async fn kept_routes_name_what_is_wrong_too() {
             invalid,
         )
         .of("content"),
-        posted(
-            "/internal/llm/proxy",
-            r#"{"model":"m","messages":[]}"#,
-            invalid,
-        )
-        .of("messages"),
-        get(
-            "/api/messaging/channels/general/messages?limit=0",
-            400,
-            invalid,
-        )
-        .of("limit"),
+        posted("/internal/llm/proxy", r#"{"model":"m","messages":[]}"#, invalid).of("messages"),
+        get("/api/messaging/channels/general/messages?limit=0", 400, invalid).of("limit"),
     ])
     .await;
 }

@@ -18,12 +18,7 @@ pub(crate) struct Case {
     pub(crate) field: Option<&'static str>,
 }
 
-pub(crate) fn case(
-    method: Method,
-    path: impl Into<String>,
-    status: u16,
-    kind: &'static str,
-) -> Case {
+pub(crate) fn case(method: Method, path: impl Into<String>, status: u16, kind: &'static str) -> Case {
     Case {
         method,
         path: path.into(),
@@ -91,16 +86,8 @@ pub(crate) async fn run(cases: Vec<Case>) {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let response = request
-            .send()
-            .await
-            .unwrap_or_else(|error| panic!("{case}: {error:?}"));
-        assert_eq!(
-            response.status(),
-            status,
-            "{case}: {:?}",
-            response.text().await
-        );
+        let response = request.send().await.unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        assert_eq!(response.status(), status, "{case}: {:?}", response.text().await);
         let problem = problem(response).await;
         assert_eq!(problem["type"], kind, "{case}: {problem}");
         if let Some(field) = field {

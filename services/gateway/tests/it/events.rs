@@ -28,11 +28,7 @@ fn path() -> String {
 
 impl Edge {
     fn commit(&self, records: &[Record]) {
-        self.world
-            .journal
-            .lock()
-            .unwrap()
-            .extend_from_slice(records);
+        self.world.journal.lock().unwrap().extend_from_slice(records);
     }
 
     /// What the relay publishes; it may lose and repeat.
@@ -94,12 +90,7 @@ impl Edge {
                 .unwrap()
                 .starts_with("text/event-stream")
         );
-        Box::pin(
-            response
-                .bytes_stream()
-                .eventsource()
-                .map(|event| event.unwrap()),
-        )
+        Box::pin(response.bytes_stream().eventsource().map(|event| event.unwrap()))
     }
 }
 
@@ -149,10 +140,7 @@ async fn an_ended_invocation_is_told_and_the_stream_closes() {
     assert_eq!(data(&events[2])["input"], json!({"asked": 1}));
     assert_eq!(data(&events[4])["output"], json!({"text": "bye"}));
     assert_eq!(
-        events
-            .iter()
-            .map(|event| event.id.as_str())
-            .collect::<Vec<_>>(),
+        events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(),
         ["1", "2", "4", "6", "7"]
     );
 }
@@ -166,12 +154,7 @@ async fn a_resume_at_any_event_loses_nothing_and_repeats_nothing() {
         let resumed = rest(edge.follow(Some(&all[cut - 1].id)).await).await;
         assert_eq!(resumed, all[cut..], "after {}", all[cut - 1].id);
     }
-    let over = edge
-        .get(&path())
-        .header("last-event-id", "7")
-        .send()
-        .await
-        .unwrap();
+    let over = edge.get(&path()).header("last-event-id", "7").send().await.unwrap();
     assert_eq!(over.status(), 204, "a browser stops asking");
     let by_query = edge
         .get(&format!("{}?after=6", path()))
@@ -217,10 +200,7 @@ async fn a_journal_message_that_cannot_be_read_or_is_cut_short_leads_to_the_feed
         tenant: Tenant::default(),
         invocation: the_invocation(),
     };
-    edge.bus
-        .publish(&subject, Bytes::from_static(b"{"))
-        .await
-        .unwrap();
+    edge.bus.publish(&subject, Bytes::from_static(b"{")).await.unwrap();
     assert_eq!(names(&rest(stream).await), ALL[1..]);
 }
 
@@ -252,22 +232,14 @@ async fn tokens_are_told_live_and_what_was_lost_comes_from_the_record() {
     assert_eq!(shown(&told), "one two");
     assert_eq!(
         names(&told[3..]),
-        [
-            "token",
-            "step.recorded",
-            "step.recorded",
-            "invocation.completed"
-        ]
+        ["token", "step.recorded", "step.recorded", "invocation.completed"]
     );
 }
 
 #[tokio::test]
 async fn who_comes_late_or_was_away_reads_the_running_text_from_its_beginning() {
     let edge = Edge::start().await;
-    edge.bus
-        .apply_topology(&mesh_bus::topology::standard())
-        .await
-        .unwrap();
+    edge.bus.apply_topology(&mesh_bus::topology::standard()).await.unwrap();
     edge.commit(&journal()[..3]);
     edge.token(1, 1, 0, "one ").await;
     edge.token(1, 1, 4, "two ").await;
@@ -309,16 +281,8 @@ async fn strangers_and_impossible_cursors_are_refused_before_the_stream() {
         .send()
         .await
         .unwrap();
-    assert_eq!(
-        problem(unknown).await["type"],
-        "execution/invocation-not-found"
-    );
-    let ahead = edge
-        .get(&path())
-        .header("last-event-id", "3")
-        .send()
-        .await
-        .unwrap();
+    assert_eq!(problem(unknown).await["type"], "execution/invocation-not-found");
+    let ahead = edge.get(&path()).header("last-event-id", "3").send().await.unwrap();
     let ahead = problem(ahead).await;
     assert_eq!(
         (ahead["status"].as_u64(), ahead["field"].as_str()),

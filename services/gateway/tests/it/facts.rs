@@ -71,8 +71,5 @@ pub(crate) fn journal() -> Vec<Record> {
         done(2, "three"),
         ended(),
     ];
-    (1..)
-        .zip(facts)
-        .map(|(seq, fact)| record(seq, fact))
-        .collect()
+    (1..).zip(facts).map(|(seq, fact)| record(seq, fact)).collect()
 }

@@ -39,9 +39,7 @@ async fn only_loopback_is_bound() {
 #[tokio::test]
 async fn a_shutdown_finishes_what_is_in_flight_and_takes_nothing_new() {
     let mut edge = Edge::start().await;
-    let waiting = edge
-        .post("/api/v1/agents/slow/invocations?wait=30", &json!({}))
-        .send();
+    let waiting = edge.post("/api/v1/agents/slow/invocations?wait=30", &json!({})).send();
     let shutdown = async {
         edge.slow_request_arrives().await;
         edge.context.shutdown.cancel();
@@ -59,10 +57,7 @@ async fn a_shutdown_finishes_what_is_in_flight_and_takes_nothing_new() {
     let (response, ()) = tokio::join!(waiting, shutdown);
     assert_eq!(json_of(response.unwrap()).await["state"], "completed");
     let served = tokio::time::timeout(Duration::from_secs(10), &mut edge.served).await;
-    served
-        .expect("serve returns once drained")
-        .unwrap()
-        .unwrap();
+    served.expect("serve returns once drained").unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -72,10 +67,7 @@ async fn what_outlasts_the_drain_deadline_is_cut_off() {
         ..Config::default()
     })
     .await;
-    let path = format!(
-        "http://{}/api/v1/agents/slow/invocations?wait=30",
-        edge.address
-    );
+    let path = format!("http://{}/api/v1/agents/slow/invocations?wait=30", edge.address);
     let endless = edge.client.post(path).json(&json!({})).send();
     tokio::select! {
         response = endless => panic!("the agent never ends, but: {response:?}"),

@@ -45,11 +45,7 @@ pub(crate) fn invocation(request: &AcceptRequest, state: State) -> Invocation {
         version: 1,
         state,
         session: None,
-        entrypoint: request
-            .request
-            .entrypoint
-            .clone()
-            .unwrap_or_else(|| "invoke".into()),
+        entrypoint: request.request.entrypoint.clone().unwrap_or_else(|| "invoke".into()),
         priority: 5,
         payload: request.request.payload.clone(),
         output: (state == State::Completed).then(|| json!({"text": "hello"})),

@@ -1,9 +1,6 @@
 //! The edge on a real nats-server, with small services of the test's own behind it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test's helpers fail by panicking, too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking, too")]
 
 mod around;
 mod bad_input;

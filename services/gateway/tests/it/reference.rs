@@ -50,17 +50,10 @@ fn every_operation_has_a_name_a_summary_and_a_problem() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} of {method} {path} stands twice");
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
             assert!(
-                names.insert(name.to_owned()),
-                "{name} of {method} {path} stands twice"
-            );
-            assert!(
-                operation["summary"].is_string(),
-                "{method} {path} has no summary"
-            );
-            assert!(
-                operation["responses"]["default"]["content"]["application/problem+json"]
-                    .is_object(),
+                operation["responses"]["default"]["content"]["application/problem+json"].is_object(),
                 "{method} {path}"
             );
         }

@@ -20,12 +20,7 @@ async fn an_agent_is_declared_guarded_and_deleted() {
     );
 
     let path = "/api/v1/agents/agent:sofia";
-    let unchanged = edge
-        .get(path)
-        .header("if-none-match", "\"g1\"")
-        .send()
-        .await
-        .unwrap();
+    let unchanged = edge.get(path).header("if-none-match", "\"g1\"").send().await.unwrap();
     assert_eq!(
         (unchanged.status().as_u16(), &unchanged.headers()["etag"]),
         (304, &"\"g1\"".parse().unwrap())
@@ -35,10 +30,7 @@ async fn an_agent_is_declared_guarded_and_deleted() {
         .send()
         .await
         .unwrap();
-    assert_eq!(
-        problem(again).await["type"],
-        "registry/agent-already-exists"
-    );
+    assert_eq!(problem(again).await["type"], "registry/agent-already-exists");
 
     let put = |etag: &str| {
         let body = json!({"metadata": {"name": "sofia"}, "spec": {"instructions": "other"}});
@@ -62,10 +54,7 @@ async fn an_agent_is_declared_guarded_and_deleted() {
     )
     .await;
     assert_eq!(
-        (
-            published["version"].as_u64(),
-            published["hash"].as_str().map(str::len)
-        ),
+        (published["version"].as_u64(), published["hash"].as_str().map(str::len)),
         (Some(1), Some(64))
     );
     let deleted = json_of(edge.request(Method::DELETE, path).send().await.unwrap()).await;
@@ -86,8 +75,7 @@ async fn put_makes_a_missing_agent_only_when_asked_and_the_flat_form_is_taken() 
     };
     assert_eq!(put("").await.unwrap().status(), 404);
     assert_eq!(put("?missing=create").await.unwrap().status(), 200);
-    let flat =
-        json!({"name": "old", "docker_image": "x:1", "cpu_limit": "1", "env_vars": {"A": "b"}});
+    let flat = json!({"name": "old", "docker_image": "x:1", "cpu_limit": "1", "env_vars": {"A": "b"}});
     let view = json_of(edge.post("/api/v1/agents", &flat).send().await.unwrap()).await;
     assert_eq!(
         (
@@ -98,10 +86,7 @@ async fn put_makes_a_missing_agent_only_when_asked_and_the_flat_form_is_taken() 
     );
     let page = json_of(edge.get("/api/v1/agents?limit=1").send().await.unwrap()).await;
     assert_eq!(
-        (
-            page["items"].as_array().map(Vec::len),
-            page["next"].as_str()
-        ),
+        (page["items"].as_array().map(Vec::len), page["next"].as_str()),
         (Some(1), Some("new"))
     );
 }
@@ -122,17 +107,10 @@ async fn an_invocation_is_accepted_with_its_location_and_an_id_of_its_own() {
         format!("/api/v1/invocations/{}", invocation["id"].as_str().unwrap())
     );
     let (caller, request) = edge.world.last_accepted();
-    assert_eq!(
-        (caller.tenant.as_str(), caller.actor.as_str()),
-        ("daarion", "dev")
-    );
+    assert_eq!((caller.tenant.as_str(), caller.actor.as_str()), ("daarion", "dev"));
     assert!(caller.request_id.is_some());
     assert_eq!(
-        (
-            request.agent.as_str(),
-            request.wait_ms,
-            request.request.priority
-        ),
+        (request.agent.as_str(), request.wait_ms, request.request.priority),
         ("sofia", 0, Some(7))
     );
     assert_eq!(
@@ -188,32 +166,19 @@ async fn a_wait_answers_200_with_the_end_or_202_without_it() {
         .await
         .unwrap();
     assert_eq!(failed.status(), 200);
-    assert_eq!(
-        json_of(failed).await["error"]["type"],
-        "inference/model-refused"
-    );
+    assert_eq!(json_of(failed).await["error"]["type"], "inference/model-refused");
 }
 
 #[tokio::test]
 async fn filters_of_the_list_reach_execution() {
     let edge = Edge::start().await;
-    let query =
-        "agent=agent:sofia&state=failed&since=2026-01-01T00:00:00Z&q=a%20b&session=s&limit=3";
-    json_of(
-        edge.get(&format!("/api/v1/invocations?{query}"))
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
+    let query = "agent=agent:sofia&state=failed&since=2026-01-01T00:00:00Z&q=a%20b&session=s&limit=3";
+    json_of(edge.get(&format!("/api/v1/invocations?{query}")).send().await.unwrap()).await;
     let request = edge.world.lists.lock().unwrap().pop().unwrap();
     assert_eq!(request.filter.agent.unwrap().as_str(), "sofia");
     assert_eq!(request.filter.state, Some(State::Failed));
     assert_eq!(
-        (
-            request.filter.q.as_deref(),
-            request.filter.session.as_deref()
-        ),
+        (request.filter.q.as_deref(), request.filter.session.as_deref()),
         (Some("a b"), Some("s"))
     );
     assert_eq!(request.page.limit, Some(3));
@@ -228,17 +193,8 @@ async fn filters_of_the_list_reach_execution() {
         3
     );
     let one = format!("/api/v1/invocations/{}", the_invocation());
-    assert_eq!(
-        json_of(edge.get(&one).send().await.unwrap()).await["state"],
-        "running"
-    );
-    let letters = json_of(
-        edge.get("/api/v1/dead-letters?all=true")
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
+    assert_eq!(json_of(edge.get(&one).send().await.unwrap()).await["state"], "running");
+    let letters = json_of(edge.get("/api/v1/dead-letters?all=true").send().await.unwrap()).await;
     assert_eq!(letters, json!({"items": [], "next": "all"}));
     assert_eq!(
         json_of(edge.get("/api/v1/models").send().await.unwrap()).await["items"][0]["name"],
@@ -258,18 +214,8 @@ async fn channels_and_memories_carry_what_was_said() {
     assert_eq!(posted.status(), 201);
     let history = json_of(edge.get(path).send().await.unwrap()).await;
     assert_eq!(history["items"][0]["text"], "привіт");
-    assert_eq!(
-        history["items"][0]["author"],
-        json!({"kind": "user", "id": "dev"})
-    );
-    let elsewhere = json_of(
-        edge.get(path)
-            .header("mesh-tenant", "other")
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
+    assert_eq!(history["items"][0]["author"], json!({"kind": "user", "id": "dev"}));
+    let elsewhere = json_of(edge.get(path).header("mesh-tenant", "other").send().await.unwrap()).await;
     assert_eq!(elsewhere["items"], json!([]));
 
     let stored = edge
@@ -295,10 +241,7 @@ async fn channels_and_memories_carry_what_was_said() {
         .send()
         .await
         .unwrap();
-    assert_eq!(
-        json_of(found).await["items"][0]["memory"]["type"],
-        "semantic"
-    );
+    assert_eq!(json_of(found).await["items"][0]["memory"]["type"], "semantic");
 }
 
 #[tokio::test]

@@ -71,8 +71,7 @@ impl Edge {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client
-            .request(method, format!("http://{}{path}", self.address))
+        self.client.request(method, format!("http://{}{path}", self.address))
     }
 
     /// The bus loses its server and finds it again.
@@ -110,16 +109,10 @@ pub(crate) async fn problem(response: Response) -> Value {
     let headers = response.headers().clone();
     let text = response.text().await.unwrap();
     assert!(status >= 400, "{status} {text}");
-    assert_eq!(
-        headers["content-type"], "application/problem+json",
-        "{text}"
-    );
+    assert_eq!(headers["content-type"], "application/problem+json", "{text}");
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(body["status"], status);
-    assert_eq!(
-        body["request_id"],
-        headers["x-request-id"].to_str().unwrap()
-    );
+    assert_eq!(body["request_id"], headers["x-request-id"].to_str().unwrap());
     for name in ["type", "title", "detail"] {
         assert!(
             body[name].as_str().is_some_and(|text| !text.is_empty()),

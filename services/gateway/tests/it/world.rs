@@ -119,9 +119,7 @@ impl World {
                     items: vec![model.clone()],
                 }))
             })
-            .stream_endpoint::<Complete, _, _>(|_caller, request, _sink| async move {
-                Ok(completion(&request.model))
-            })
+            .stream_endpoint::<Complete, _, _>(|_caller, request, _sink| async move { Ok(completion(&request.model)) })
             .start();
         let (registry, execution) = (registry.await.unwrap(), execution.await.unwrap());
         vec![
@@ -146,10 +144,7 @@ impl World {
         let mut agents = self.agents.lock().unwrap();
         let name = agent.metadata.name.to_string();
         if agents.contains_key(&name) {
-            return Err(Problem::new(
-                Code::AgentAlreadyExists,
-                format!("agent `{name}` exists"),
-            ));
+            return Err(Problem::new(Code::AgentAlreadyExists, format!("agent `{name}` exists")));
         }
         agents.insert(name.clone(), view(agent, 1));
         Ok(agents[&name].clone())
@@ -167,9 +162,7 @@ impl World {
 
     fn agent_list(&self, _caller: Caller, page: PageQuery) -> Answer<AgentList> {
         let items: Vec<AgentView> = self.agents.lock().unwrap().values().cloned().collect();
-        Ok(Page::cut(items, page.limit(), |view| {
-            view.metadata.name.to_string()
-        }))
+        Ok(Page::cut(items, page.limit(), |view| view.metadata.name.to_string()))
     }
 
     fn agent_update(&self, _caller: Caller, request: AgentUpdateRequest) -> Answer<AgentUpdate> {
@@ -178,14 +171,8 @@ impl World {
             (Err(_), Missing::Create) => 1,
             (known, _) => {
                 let known = known?;
-                if request
-                    .if_match
-                    .is_some_and(|etag| etag != known.status.etag)
-                {
-                    return Err(Problem::new(
-                        Code::PreconditionFailed,
-                        "the agent has changed",
-                    ));
+                if request.if_match.is_some_and(|etag| etag != known.status.etag) {
+                    return Err(Problem::new(Code::PreconditionFailed, "the agent has changed"));
                 }
                 known.status.generation + 1
             }
@@ -196,12 +183,7 @@ impl World {
     }
 
     fn agent_delete(&self, _caller: Caller, request: AgentGuarded) -> Answer<AgentDelete> {
-        let deleted = self
-            .agents
-            .lock()
-            .unwrap()
-            .remove(request.agent.as_str())
-            .is_some();
+        let deleted = self.agents.lock().unwrap().remove(request.agent.as_str()).is_some();
         Ok(AgentDeleted {
             agent: request.agent,
             deleted,
@@ -221,21 +203,13 @@ impl World {
 
     fn known(&self, name: &str) -> Result<AgentView, Problem> {
         let missing = || Problem::new(Code::AgentNotFound, format!("there is no agent `{name}`"));
-        self.agents
-            .lock()
-            .unwrap()
-            .get(name)
-            .cloned()
-            .ok_or_else(missing)
+        self.agents.lock().unwrap().get(name).cloned().ok_or_else(missing)
     }
 
     fn accept(&self, caller: Caller, request: AcceptRequest) -> Answer<InvocationAccept> {
         let name = request.agent.as_str();
         if name == "ghost" {
-            return Err(Problem::new(
-                Code::AgentNotFound,
-                "there is no agent `ghost`",
-            ));
+            return Err(Problem::new(Code::AgentNotFound, "there is no agent `ghost`"));
         }
         let state = match (request.wait_ms, name) {
             (0, _) | (_, "endless") => State::Queued,
@@ -267,14 +241,7 @@ impl World {
             request: InvokeRequest::default(),
             wait_ms: 0,
         };
-        let mut found = invocation(
-            &accepted,
-            if has_ended {
-                State::Completed
-            } else {
-                State::Running
-            },
-        );
+        let mut found = invocation(&accepted, if has_ended { State::Completed } else { State::Running });
         found.id = request.id;
         found.cursor = u32::try_from(journal.len()).unwrap();
         Ok(found)
@@ -316,12 +283,11 @@ impl World {
 
     fn history(&self, caller: Caller, request: HistoryRequest) -> Answer<ChannelHistory> {
         let posts = self.posts.lock().unwrap();
-        let ours = posts.iter().enumerate().filter(|(_, (by, post))| {
-            by.tenant == caller.tenant && post.channel == request.channel
-        });
-        let all: Vec<Message> = ours
-            .map(|(number, (_, post))| message(post, number))
-            .collect();
+        let ours = posts
+            .iter()
+            .enumerate()
+            .filter(|(_, (by, post))| by.tenant == caller.tenant && post.channel == request.channel);
+        let all: Vec<Message> = ours.map(|(number, (_, post))| message(post, number)).collect();
         let from = all.len().saturating_sub(request.limit as usize);
         Ok(History {
             items: all[from..].to_vec(),

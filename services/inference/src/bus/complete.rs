@@ -51,11 +51,7 @@ pub(super) async fn handle(
         }
         Err(problem) => {
             calls.add(1, &[("provider", "none"), ("outcome", "failed")]);
-            tracing::warn!(
-                model = request.model,
-                kind = problem.kind,
-                "no model answered"
-            );
+            tracing::warn!(model = request.model, kind = problem.kind, "no model answered");
         }
     }
     result

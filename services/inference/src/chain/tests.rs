@@ -48,24 +48,15 @@ async fn fallbacks_are_tried_in_order_and_each_failure_is_told() {
     let asked = request(&["gpt-4", "claude-sonnet", "mock:script:fail", "mock"]);
     let (result, heard) = run(&quick(), &asked).await;
     let done = result.unwrap();
-    assert_eq!(
-        (done.model.as_str(), done.provider.as_str()),
-        ("mock", "mock")
-    );
+    assert_eq!((done.model.as_str(), done.provider.as_str()), ("mock", "mock"));
     let reasons: Vec<_> = done
         .failed
         .iter()
         .map(|failed| (failed.model.as_str(), failed.reason.as_str()))
         .collect();
     assert_eq!(reasons.len(), 3);
-    assert!(
-        reasons[0].1.starts_with("provider-not-configured"),
-        "{reasons:?}"
-    );
-    assert!(
-        reasons[1].1.starts_with("provider-not-configured"),
-        "{reasons:?}"
-    );
+    assert!(reasons[0].1.starts_with("provider-not-configured"), "{reasons:?}");
+    assert!(reasons[1].1.starts_with("provider-not-configured"), "{reasons:?}");
     assert!(
         reasons[2].1.contains("503") && reasons[2].1.contains("2 tries"),
         "{reasons:?}"
@@ -95,19 +86,13 @@ async fn without_any_provider_the_mock_ends_every_chain_unless_told_otherwise() 
     };
     let problem = run(&strict, &asked).await.0.unwrap_err();
     assert!(problem.is(Code::ProviderNotConfigured), "{problem:?}");
-    let unknown = run(&strict, &request(&["mock:script:none"]))
-        .await
-        .0
-        .unwrap_err();
+    let unknown = run(&strict, &request(&["mock:script:none"])).await.0.unwrap_err();
     assert!(unknown.is(Code::ModelNotFound), "{unknown:?}");
     let down = run(&strict, &request(&["gpt-4", "mock:script:cut"]))
         .await
         .0
         .unwrap_err();
-    assert!(
-        down.is(Code::ModelFailed) && down.detail.contains("gpt-4"),
-        "{down:?}"
-    );
+    assert!(down.is(Code::ModelFailed) && down.detail.contains("gpt-4"), "{down:?}");
 }
 
 #[tokio::test]
@@ -118,11 +103,7 @@ async fn a_call_without_time_left_goes_to_the_mock() {
     let (result, _) = run(&config, &request(&["gpt-4", "mock"])).await;
     let done = result.unwrap();
     assert_eq!(done.provider, "mock");
-    assert!(
-        done.failed[0].reason.contains("used up"),
-        "{:?}",
-        done.failed
-    );
+    assert!(done.failed[0].reason.contains("used up"), "{:?}", done.failed);
 }
 
 #[tokio::test]

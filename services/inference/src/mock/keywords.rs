@@ -73,17 +73,11 @@ fn echo(said: &str, messages: &[PromptMessage]) -> String {
         .filter(|message| message.role == Role::System)
         .map(|message| message.content.plain_text())
         .collect();
-    let mut text = format!(
-        "I read: “{}”. I was given {earlier} earlier message(s)",
-        quote(said)
-    );
+    let mut text = format!("I read: “{}”. I was given {earlier} earlier message(s)", quote(said));
     if system.is_empty() {
         text.push_str(" and no further context.");
     } else {
-        text.push_str(&format!(
-            " and this context: “{}”.",
-            quote(&system.join("\n"))
-        ));
+        text.push_str(&format!(" and this context: “{}”.", quote(&system.join("\n"))));
     }
     text
 }
@@ -157,20 +151,13 @@ mod tests {
             role,
             content: text.into(),
         };
-        let long = format!(
-            "You are Sofia.{}What you remember: tea at five",
-            " ".repeat(2_000)
-        );
+        let long = format!("You are Sofia.{}What you remember: tea at five", " ".repeat(2_000));
         let text = reply(&[
             said(Role::System, &long),
             said(Role::Assistant, "hi"),
             said(Role::User, "so be it"),
         ]);
-        assert!(
-            text.contains("so be it")
-                && text.contains("You are Sofia.")
-                && text.contains("tea at five")
-        );
+        assert!(text.contains("so be it") && text.contains("You are Sofia.") && text.contains("tea at five"));
         assert!(text.contains("1 earlier message"), "{text}");
         assert!(text.chars().count() < 1_000);
         assert!(reply(&[]).contains("no further context"));

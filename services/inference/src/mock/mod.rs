@@ -26,11 +26,7 @@ impl Mock {
     /// The built-in scripts, with `scripts` added or put in their place.
     pub(crate) fn new(scripts: &BTreeMap<String, Script>, word_delay: Duration) -> Self {
         let mut all = script::built_in();
-        all.extend(
-            scripts
-                .iter()
-                .map(|(name, script)| (name.clone(), script.clone())),
-        );
+        all.extend(scripts.iter().map(|(name, script)| (name.clone(), script.clone())));
         Self {
             scripts: all,
             word_delay,
@@ -39,11 +35,7 @@ impl Mock {
 
     /// Model names it answers to.
     pub(crate) fn models(&self) -> impl Iterator<Item = String> {
-        std::iter::once("mock".to_owned()).chain(
-            self.scripts
-                .keys()
-                .map(|name| format!("{SCRIPT_PREFIX}{name}")),
-        )
+        std::iter::once("mock".to_owned()).chain(self.scripts.keys().map(|name| format!("{SCRIPT_PREFIX}{name}")))
     }
 
     pub(crate) fn knows(&self, model: &str) -> bool {
@@ -53,11 +45,7 @@ impl Mock {
                 .is_some_and(|name| self.scripts.contains_key(name))
     }
 
-    pub(crate) async fn attempt<C: Chunks>(
-        &self,
-        call: Try<'_>,
-        chunks: &mut C,
-    ) -> Result<Answer, TryError> {
+    pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
         let asked = call
             .request
             .metadata
@@ -93,9 +81,7 @@ fn turn(request: &CompleteRequest) -> usize {
         .iter()
         .rev()
         .take_while(|message| message.role != Role::User);
-    since_user
-        .filter(|message| message.role == Role::Assistant)
-        .count()
+    since_user.filter(|message| message.role == Role::Assistant).count()
 }
 
 struct Player<'a, C> {
@@ -112,15 +98,10 @@ impl<C: Chunks> Player<'_, C> {
                 self.words(&keywords::reply(&call.request.messages), self.word_delay)
                     .await
             }
-            Action::Words { text, delay_ms } => {
-                self.words(text, Duration::from_millis(*delay_ms)).await
-            }
+            Action::Words { text, delay_ms } => self.words(text, Duration::from_millis(*delay_ms)).await,
             Action::Text(text) => self.text(text).await,
             Action::WaitMs(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
-            Action::ToolCall(tool) => self
-                .answer
-                .tool_calls
-                .push(tool.wire(self.answer.tool_calls.len())),
+            Action::ToolCall(tool) => self.answer.tool_calls.push(tool.wire(self.answer.tool_calls.len())),
             Action::Usage {
                 input_tokens,
                 output_tokens,
@@ -166,10 +147,7 @@ impl<C: Chunks> Player<'_, C> {
             "tool_calls"
         }
         .to_owned();
-        answer.tokens = Some(
-            self.tokens
-                .unwrap_or_else(|| estimate_tokens(request, &answer)),
-        );
+        answer.tokens = Some(self.tokens.unwrap_or_else(|| estimate_tokens(request, &answer)));
         answer
     }
 }

@@ -90,9 +90,7 @@ impl ToolCall {
 
 /// Scripts that are always there.
 pub(super) fn built_in() -> BTreeMap<String, Script> {
-    let one = |actions: Vec<Action>| Script {
-        turns: vec![actions],
-    };
+    let one = |actions: Vec<Action>| Script { turns: vec![actions] };
     let fail = |after: &str, attempts| {
         let (message, after) = ("the script says so".to_owned(), after.to_owned());
         Action::Fail(Fail {
@@ -109,21 +107,12 @@ pub(super) fn built_in() -> BTreeMap<String, Script> {
     [
         (
             "stream",
-            one(vec![words(
-                "One word after the other, as a slow reader likes it.",
-                20,
-            )]),
+            one(vec![words("One word after the other, as a slow reader likes it.", 20)]),
         ),
         ("slow", one(vec![Action::WaitMs(2_000), Action::Reply {}])),
         ("fail", one(vec![fail("", None)])),
-        (
-            "flaky",
-            one(vec![fail("This half is ", Some(1)), Action::Reply {}]),
-        ),
-        (
-            "cut",
-            one(vec![words("This sentence never", 0), Action::Cut {}]),
-        ),
+        ("flaky", one(vec![fail("This half is ", Some(1)), Action::Reply {}])),
+        ("cut", one(vec![words("This sentence never", 0), Action::Cut {}])),
         (
             "tool",
             Script {

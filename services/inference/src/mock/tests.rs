@@ -35,11 +35,7 @@ fn request(roles: &[(Role, &str)]) -> CompleteRequest {
     }
 }
 
-async fn play(
-    model: &str,
-    request: &CompleteRequest,
-    attempt: u32,
-) -> (Result<Answer, TryError>, Vec<String>) {
+async fn play(model: &str, request: &CompleteRequest, attempt: u32) -> (Result<Answer, TryError>, Vec<String>) {
     let mock = Mock::new(&BTreeMap::new(), Duration::ZERO);
     let mut heard = Heard::default();
     let result = mock
@@ -71,16 +67,10 @@ async fn a_script_fails_and_recovers() {
     let asked = request(&[(Role::User, "hello")]);
     let (failed, heard) = play("mock:script:flaky", &asked, 1).await;
     assert!(failed.unwrap_err().is_transient());
-    assert!(
-        !heard.is_empty(),
-        "the half before the failure was streamed"
-    );
+    assert!(!heard.is_empty(), "the half before the failure was streamed");
     assert!(play("mock:script:flaky", &asked, 2).await.0.is_ok());
     assert!(play("mock:script:fail", &asked, 9).await.0.is_err());
-    assert_eq!(
-        play("mock:script:cut", &asked, 1).await.0.unwrap_err(),
-        TryError::Cut
-    );
+    assert_eq!(play("mock:script:cut", &asked, 1).await.0.unwrap_err(), TryError::Cut);
     assert!(matches!(
         play("mock:script:none", &asked, 1).await.0,
         Err(TryError::Protocol(_))
@@ -89,23 +79,14 @@ async fn a_script_fails_and_recovers() {
 
 #[tokio::test]
 async fn a_tool_call_is_followed_by_the_next_turn() {
-    let (first, _) = play(
-        "mock:script:tool",
-        &request(&[(Role::User, "sum it up")]),
-        1,
-    )
-    .await;
+    let (first, _) = play("mock:script:tool", &request(&[(Role::User, "sum it up")]), 1).await;
     let first = first.unwrap();
     assert_eq!(first.finish_reason, "tool_calls");
     assert_eq!(
         first.tool_calls[0]["function"],
         json!({"name": "summarize_channel", "arguments": "{}"})
     );
-    let later = request(&[
-        (Role::User, "sum it up"),
-        (Role::Assistant, ""),
-        (Role::Tool, "a lot"),
-    ]);
+    let later = request(&[(Role::User, "sum it up"), (Role::Assistant, ""), (Role::Tool, "a lot")]);
     let (second, _) = play("mock:script:tool", &later, 1).await;
     assert!(second.unwrap().tool_calls.is_empty());
 }
@@ -117,10 +98,7 @@ async fn a_script_of_the_configuration_is_data() {
         {"tool_call": {"name": "t", "arguments": {"x": 1}}}, {"usage": {"input_tokens": 3, "output_tokens": 4}}
     ]]}))
     .unwrap();
-    let mock = Mock::new(
-        &BTreeMap::from([("mine".to_owned(), script)]),
-        Duration::ZERO,
-    );
+    let mock = Mock::new(&BTreeMap::from([("mine".to_owned(), script)]), Duration::ZERO);
     let mut asked = request(&[(Role::User, "thanks")]);
     let mut heard = Heard::default();
     let model = "mock:script:mine";
@@ -135,22 +113,10 @@ async fn a_script_of_the_configuration_is_data() {
         )
         .await
         .unwrap();
-    assert!(
-        answer.text.starts_with("ab cYou are welcome"),
-        "{}",
-        answer.text
-    );
-    assert_eq!(
-        answer.tokens,
-        Some(Tokens {
-            input: 3,
-            output: 4
-        })
-    );
+    assert!(answer.text.starts_with("ab cYou are welcome"), "{}", answer.text);
+    assert_eq!(answer.tokens, Some(Tokens { input: 3, output: 4 }));
     assert!(mock.knows(model) && !mock.knows("mock:script:other"));
-    asked
-        .metadata
-        .insert("mock_script".to_owned(), json!("mine"));
+    asked.metadata.insert("mock_script".to_owned(), json!("mine"));
     let again = mock
         .attempt(
             Try {

@@ -32,11 +32,7 @@ pub(crate) struct OpenAi {
 
 impl OpenAi {
     /// Fails when the TLS roots of the machine cannot be read.
-    pub(crate) fn new(
-        base: &Url,
-        api_key: Option<Secret<String>>,
-        limits: Limits,
-    ) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(base: &Url, api_key: Option<Secret<String>>, limits: Limits) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(limits.connect_timeout())
             // A redirect would carry the prompt to a place nobody configured.
@@ -55,11 +51,7 @@ impl OpenAi {
         })
     }
 
-    pub(crate) async fn attempt<C: Chunks>(
-        &self,
-        call: Try<'_>,
-        chunks: &mut C,
-    ) -> Result<Answer, TryError> {
+    pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
         let first_byte_by = Instant::now() + self.limits.first_byte_timeout();
         let response = self.send(call, first_byte_by).await?;
         let bytes = bounded(response, &self.limits, first_byte_by);
@@ -68,10 +60,7 @@ impl OpenAi {
         while !assembly.is_done() {
             match events.next().await {
                 Some(Ok(event)) => {
-                    if let Some(text) = assembly
-                        .take(&event.data)
-                        .map_err(|error| self.clean(error))?
-                    {
+                    if let Some(text) = assembly.take(&event.data).map_err(|error| self.clean(error))? {
                         chunks.send(Chunk::Text(text)).await;
                     }
                 }
@@ -223,13 +212,7 @@ async fn error_text(mut response: reqwest::Response, by: Instant) -> String {
 
 /// Seconds only; the form with a date is not worth a clock here.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 

@@ -33,8 +33,7 @@ pub(super) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, Tr
         max_tokens: request.max_tokens,
         tools: &request.tools,
     };
-    serde_json::to_vec(&body)
-        .map_err(|error| TryError::Protocol(format!("the request has no JSON form: {error}")))
+    serde_json::to_vec(&body).map_err(|error| TryError::Protocol(format!("the request has no JSON form: {error}")))
 }
 
 #[derive(Deserialize)]
@@ -115,9 +114,8 @@ impl Assembly {
             self.is_done = true;
             return Ok(None);
         }
-        let event: Event = serde_json::from_str(data).map_err(|error| {
-            TryError::Protocol(format!("an event is no chunk of a completion: {error}"))
-        })?;
+        let event: Event = serde_json::from_str(data)
+            .map_err(|error| TryError::Protocol(format!("an event is no chunk of a completion: {error}")))?;
         if let Some(error) = event.error {
             return Err(stream_error(&error));
         }
@@ -145,9 +143,7 @@ impl Assembly {
 
     fn take_call(&mut self, delta: ToolDelta) -> Result<(), TryError> {
         if delta.index >= TOOL_CALLS_MAX {
-            return Err(TryError::Protocol(format!(
-                "more than {TOOL_CALLS_MAX} tool calls"
-            )));
+            return Err(TryError::Protocol(format!("more than {TOOL_CALLS_MAX} tool calls")));
         }
         while self.calls.len() <= delta.index {
             self.calls.push(Call::default());
@@ -160,8 +156,7 @@ impl Assembly {
             return Ok(());
         };
         call.name.push_str(&function.name.unwrap_or_default());
-        call.arguments
-            .push_str(&function.arguments.unwrap_or_default());
+        call.arguments.push_str(&function.arguments.unwrap_or_default());
         Ok(())
     }
 
@@ -191,11 +186,7 @@ impl Assembly {
                 json!({"id": call.id, "type": "function", "function": function})
             })
             .collect();
-        let otherwise = if tool_calls.is_empty() {
-            "stop"
-        } else {
-            "tool_calls"
-        };
+        let otherwise = if tool_calls.is_empty() { "stop" } else { "tool_calls" };
         Ok(Answer {
             text: self.text,
             tool_calls,
@@ -212,9 +203,7 @@ fn stream_error(error: &Value) -> TryError {
         .and_then(Value::as_u64)
         .and_then(|code| u16::try_from(code).ok());
     TryError::Status {
-        status: status
-            .filter(|status| (400..600).contains(status))
-            .unwrap_or(502),
+        status: status.filter(|status| (400..600).contains(status)).unwrap_or(502),
         message: error_message(error),
         retry_after: None,
     }
@@ -224,9 +213,7 @@ fn stream_error(error: &Value) -> TryError {
 pub(super) fn error_message(value: &Value) -> String {
     let inner = value.get("error").unwrap_or(value);
     let text = inner.get("message").unwrap_or(inner);
-    let text = text
-        .as_str()
-        .map_or_else(|| text.to_string(), str::to_owned);
+    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
     text.chars()
         .filter(|character| !character.is_control())
         .take(300)
@@ -241,9 +228,7 @@ mod tests {
         let mut assembly = Assembly::default();
         let mut heard = Vec::new();
         for event in events {
-            let data = event
-                .as_str()
-                .map_or_else(|| event.to_string(), str::to_owned);
+            let data = event.as_str().map_or_else(|| event.to_string(), str::to_owned);
             heard.extend(assembly.take(&data)?);
         }
         assembly.end().map(|answer| (answer, heard))
@@ -271,13 +256,7 @@ mod tests {
         .unwrap();
         assert_eq!(answer.text, "Hello");
         assert_eq!(heard, ["Hel", "lo"]);
-        assert_eq!(
-            answer.tokens,
-            Some(Tokens {
-                input: 7,
-                output: 2
-            })
-        );
+        assert_eq!(answer.tokens, Some(Tokens { input: 7, output: 2 }));
         assert_eq!(answer.finish_reason, "stop");
     }
 
@@ -286,25 +265,18 @@ mod tests {
         assert_eq!(assemble(&[text("Hel")]).unwrap_err(), TryError::Cut);
         assert_eq!(assemble(&[]).unwrap_err(), TryError::Cut);
         assert_eq!(
-            assemble(&[text("Hel"), finish("length")])
-                .unwrap()
-                .0
-                .finish_reason,
+            assemble(&[text("Hel"), finish("length")]).unwrap().0.finish_reason,
             "length"
         );
         assert_eq!(
-            assemble(&[text("Hel"), json!("[DONE]")])
-                .unwrap()
-                .0
-                .finish_reason,
+            assemble(&[text("Hel"), json!("[DONE]")]).unwrap().0.finish_reason,
             "stop"
         );
     }
 
     #[test]
     fn tool_calls_are_put_together_by_index() {
-        let call =
-            |delta: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]});
+        let call = |delta: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]});
         let (answer, _) = assemble(&[
             call(json!({"index": 1, "id": "b", "function": {"name": "two", "arguments": "{}"}})),
             call(json!({"index": 0, "id": "a", "type": "function", "function": {"name": "one", "arguments": ""}})),
@@ -319,10 +291,7 @@ mod tests {
         );
         assert_eq!(answer.tool_calls[1]["id"], "b");
         let far = call(json!({"index": 4_000_000_000_u64, "function": {"name": "x"}}));
-        assert!(matches!(
-            assemble(&[far]).unwrap_err(),
-            TryError::Protocol(_)
-        ));
+        assert!(matches!(assemble(&[far]).unwrap_err(), TryError::Protocol(_)));
         let nameless = call(json!({"index": 1, "function": {"name": "x"}}));
         assert!(matches!(
             assemble(&[nameless, finish("stop")]).unwrap_err(),
@@ -332,11 +301,7 @@ mod tests {
 
     #[test]
     fn an_error_inside_the_stream_is_an_error() {
-        let error = assemble(&[
-            text("a"),
-            json!({"error": {"message": "overloaded", "code": 503}}),
-        ])
-        .unwrap_err();
+        let error = assemble(&[text("a"), json!({"error": {"message": "overloaded", "code": 503}})]).unwrap_err();
         assert!(
             error.is_transient() && error.to_string().contains("overloaded"),
             "{error}"
@@ -349,8 +314,7 @@ mod tests {
 
     #[test]
     fn the_body_carries_blocks_verbatim() {
-        let blocks =
-            json!([{"type": "text", "text": "hi"}, {"type": "later", "deep": {"x": [1, null]}}]);
+        let blocks = json!([{"type": "text", "text": "hi"}, {"type": "later", "deep": {"x": [1, null]}}]);
         let request: CompleteRequest = serde_json::from_value(json!({
             "model": "x", "messages": [{"role": "user", "content": blocks}], "max_tokens": 5
         }))

@@ -32,10 +32,7 @@ async fn reason(mesh: &Mesh, model: &str) -> String {
     assert_eq!(done.provider, "mock", "{model}: {done:?}");
     assert_eq!(done.failed.len(), 1, "{done:?}");
     assert_eq!(
-        (
-            done.failed[0].model.as_str(),
-            done.failed[0].provider.as_str()
-        ),
+        (done.failed[0].model.as_str(), done.failed[0].provider.as_str()),
         (model, "openai")
     );
     done.failed[0].reason.clone()
@@ -56,14 +53,8 @@ async fn an_answer_streams_and_its_end_holds_all_of_it() {
     assert_eq!(done.text, "Good день, friend.");
     assert_eq!(shown(&chunks), (1, done.text.clone()));
     assert!(chunks.len() >= 4, "{chunks:?}");
-    assert_eq!(
-        (done.model.as_str(), done.provider.as_str()),
-        ("gpt-4", "openai")
-    );
-    assert_eq!(
-        (done.usage.input_tokens, done.usage.output_tokens),
-        (1_000, 500)
-    );
+    assert_eq!((done.model.as_str(), done.provider.as_str()), ("gpt-4", "openai"));
+    assert_eq!((done.usage.input_tokens, done.usage.output_tokens), (1_000, 500));
     assert!(
         (done.usage.cost_usd - 0.04).abs() < 1e-9,
         "1,000 at 10 and 500 at 60 dollars a million"
@@ -112,20 +103,13 @@ async fn a_half_answer_is_void_once_the_next_attempt_starts() {
     let done = result.unwrap();
     assert_eq!(done.attempt, 3);
     assert_eq!(shown(&chunks), (3, "Good день, friend.".to_owned()));
-    assert!(
-        chunks.contains(&Chunk::Text("This never".to_owned())),
-        "{chunks:?}"
-    );
+    assert!(chunks.contains(&Chunk::Text("This never".to_owned())), "{chunks:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_provider_is_asked_once_more() {
     let mesh = Mesh::start().await;
-    let done = mesh
-        .complete(&request(&["gpt-limited", "mock"]))
-        .await
-        .0
-        .unwrap();
+    let done = mesh.complete(&request(&["gpt-limited", "mock"])).await.0.unwrap();
     assert_eq!((done.provider.as_str(), done.attempt), ("openai", 2));
     assert!(done.failed.is_empty());
 }
@@ -138,18 +122,10 @@ async fn a_key_never_comes_back() {
         told.contains("400") && told.contains("***") && !told.contains(KEY),
         "{told}"
     );
-    let denied =
-        Mesh::start_with(|config| config.openai_api_key = Some("sk-another-key".into())).await;
+    let denied = Mesh::start_with(|config| config.openai_api_key = Some("sk-another-key".into())).await;
     let told = reason(&denied, "gpt-4").await;
-    assert!(
-        told.contains("401") && !told.contains("sk-another"),
-        "{told}"
-    );
-    assert_eq!(
-        denied.fake.asked("gpt-4").len(),
-        1,
-        "a refused key is not tried again"
-    );
+    assert!(told.contains("401") && !told.contains("sk-another"), "{told}");
+    assert_eq!(denied.fake.asked("gpt-4").len(), 1, "a refused key is not tried again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,10 +142,7 @@ async fn tool_calls_come_whole() {
     let done = mesh.complete(&request(&["gpt-tools"])).await.0.unwrap();
     assert_eq!(done.finish_reason, "tool_calls");
     let function = &done.tool_calls[0]["function"];
-    assert_eq!(
-        function,
-        &json!({"name": "lookup", "arguments": "{\"city\":\"Lviv\"}"})
-    );
+    assert_eq!(function, &json!({"name": "lookup", "arguments": "{\"city\":\"Lviv\"}"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,15 +152,8 @@ async fn without_a_provider_the_mock_answers_and_says_so() {
         config.openai_base_url = None;
     })
     .await;
-    let done = mesh
-        .complete(&request(&["gpt-4", "claude-sonnet"]))
-        .await
-        .0
-        .unwrap();
-    assert_eq!(
-        (done.provider.as_str(), done.model.as_str()),
-        ("mock", "mock")
-    );
+    let done = mesh.complete(&request(&["gpt-4", "claude-sonnet"])).await.0.unwrap();
+    assert_eq!((done.provider.as_str(), done.model.as_str()), ("mock", "mock"));
     assert!(done.text.starts_with("Hello!"), "{}", done.text);
     assert!(
         done.failed
@@ -216,11 +182,7 @@ async fn without_a_provider_the_mock_answers_and_says_so() {
 async fn a_call_that_nobody_answers_is_a_problem_that_names_all() {
     let mesh = Mesh::start().await;
     let failed = |result: Result<Completion, Problem>| result.unwrap_err();
-    let down = failed(
-        mesh.complete(&request(&["gpt-down", "claude-sonnet"]))
-            .await
-            .0,
-    );
+    let down = failed(mesh.complete(&request(&["gpt-down", "claude-sonnet"])).await.0);
     assert!(down.is(Code::ModelFailed), "{down:?}");
     assert!(
         down.detail.contains("gpt-down") && down.detail.contains("claude-sonnet"),
@@ -233,20 +195,14 @@ async fn a_call_that_nobody_answers_is_a_problem_that_names_all() {
     );
     let mut empty = request(&["mock"]);
     empty.messages.clear();
-    assert_eq!(
-        failed(mesh.complete(&empty).await.0).field.as_deref(),
-        Some("messages")
-    );
+    assert_eq!(failed(mesh.complete(&empty).await.0).field.as_deref(), Some("messages"));
     let next = mesh.complete(&request(&["mock"])).await.0.unwrap();
     assert_eq!(next.provider, "mock", "the next good request works");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_gone_is_a_failure_like_others() {
-    let mesh = Mesh::start_with(|config| {
-        config.openai_base_url = Some("http://127.0.0.1:9/v1".to_owned())
-    })
-    .await;
+    let mesh = Mesh::start_with(|config| config.openai_base_url = Some("http://127.0.0.1:9/v1".to_owned())).await;
     let told = reason(&mesh, "gpt-4").await;
     assert!(told.contains("cannot be reached"), "{told}");
 }
@@ -262,17 +218,9 @@ async fn many_calls_at_once_keep_their_chunks_apart() {
         })
         .collect();
     let calls = asked.iter().map(|asked| mesh.complete(asked));
-    for (number, (result, chunks)) in futures::future::join_all(calls)
-        .await
-        .into_iter()
-        .enumerate()
-    {
+    for (number, (result, chunks)) in futures::future::join_all(calls).await.into_iter().enumerate() {
         let done = result.unwrap();
-        assert!(
-            done.text.contains(&format!("number {number} says")),
-            "{}",
-            done.text
-        );
+        assert!(done.text.contains(&format!("number {number} says")), "{}", done.text);
         assert_eq!(shown(&chunks).1, done.text);
     }
 }
@@ -289,11 +237,7 @@ async fn a_script_of_the_configuration_is_played() {
             .insert("mine".to_owned(), serde_json::from_value(script).unwrap());
     })
     .await;
-    let done = mesh
-        .complete(&request(&["mock:script:mine"]))
-        .await
-        .0
-        .unwrap();
+    let done = mesh.complete(&request(&["mock:script:mine"])).await.0.unwrap();
     assert_eq!(done.text, "slow words");
     assert_eq!((done.usage.input_tokens, done.usage.output_tokens), (3, 4));
 }

@@ -35,9 +35,7 @@ impl FakeOpenAi {
             .with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tasks.spawn("fake-openai", async move {
-            axum::serve(listener, app).await.unwrap()
-        });
+        tasks.spawn("fake-openai", async move { axum::serve(listener, app).await.unwrap() });
         format!("http://{address}/v1")
     }
 
@@ -52,11 +50,7 @@ impl FakeOpenAi {
     }
 }
 
-async fn completions(
-    State(fake): State<FakeOpenAi>,
-    headers: HeaderMap,
-    Json(body): Json<Value>,
-) -> Response {
+async fn completions(State(fake): State<FakeOpenAi>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     fake.asked.lock().unwrap().push(Asked {
         headers: headers.clone(),
@@ -68,30 +62,17 @@ async fn completions(
         .get("authorization")
         .is_none_or(|value| value != bearer.as_str())
     {
-        let message = format!(
-            "Incorrect API key provided: {:?}",
-            headers.get("authorization")
-        );
-        return (
-            StatusCode::UNAUTHORIZED,
-            Json(json!({"error": {"message": message}})),
-        )
-            .into_response();
+        let message = format!("Incorrect API key provided: {:?}", headers.get("authorization"));
+        return (StatusCode::UNAUTHORIZED, Json(json!({"error": {"message": message}}))).into_response();
     }
     let error = |status: u16, message: &str| {
         let status = StatusCode::from_u16(status).unwrap();
-        (
-            status,
-            Json(json!({"error": {"message": message, "type": "x"}})),
-        )
-            .into_response()
+        (status, Json(json!({"error": {"message": message, "type": "x"}}))).into_response()
     };
     match model.as_str() {
         "gpt-limited" if times == 1 => {
             let mut response = error(429, "Rate limit reached");
-            response
-                .headers_mut()
-                .insert("retry-after", "0".parse().unwrap());
+            response.headers_mut().insert("retry-after", "0".parse().unwrap());
             response
         }
         "gpt-down" => error(503, "overloaded"),
@@ -101,17 +82,10 @@ async fn completions(
         "gpt-silent" => std::future::pending::<Response>().await,
         "gpt-stalled" => events(vec![text("Wait for")], End::Stalled),
         "gpt-endless" => endless(),
-        "gpt-html" => (
-            [("content-type", "text/html")],
-            "<html>Welcome to the proxy</html>",
-        )
-            .into_response(),
+        "gpt-html" => ([("content-type", "text/html")], "<html>Welcome to the proxy</html>").into_response(),
         "gpt-garbage" => events(vec!["{\"choices\":[{\"delta\":".to_owned()], End::Closed),
         "gpt-moved" => (StatusCode::FOUND, [("location", "/v1/chat/completions")]).into_response(),
-        "gpt-uncounted" => events(
-            vec![text("Twelve bytes"), finish("stop"), done()],
-            End::Closed,
-        ),
+        "gpt-uncounted" => events(vec![text("Twelve bytes"), finish("stop"), done()], End::Closed),
         "gpt-tools" => events(tool_events(), End::Closed),
         _ => events(good_events(), End::Closed),
     }
@@ -130,8 +104,7 @@ fn done() -> String {
 }
 
 fn chunk(delta: &Value, finish_reason: &Value) -> String {
-    let choice =
-        json!({"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": null});
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": null});
     json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice],
            "usage": null})
     .to_string()
@@ -139,8 +112,7 @@ fn chunk(delta: &Value, finish_reason: &Value) -> String {
 
 fn usage(input: u64, output: u64) -> String {
     let usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
-    json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [], "usage": usage})
-        .to_string()
+    json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [], "usage": usage}).to_string()
 }
 
 fn good_events() -> Vec<String> {
@@ -158,9 +130,7 @@ fn good_events() -> Vec<String> {
 fn tool_events() -> Vec<String> {
     let call = |value: Value| chunk(&json!({"tool_calls": [value]}), &Value::Null);
     vec![
-        call(
-            json!({"index": 0, "id": "call_a", "type": "function", "function": {"name": "lookup", "arguments": ""}}),
-        ),
+        call(json!({"index": 0, "id": "call_a", "type": "function", "function": {"name": "lookup", "arguments": ""}})),
         call(json!({"index": 0, "function": {"arguments": "{\"city\":"}})),
         call(json!({"index": 0, "function": {"arguments": "\"Lviv\"}"}})),
         finish("tool_calls"),
@@ -183,10 +153,8 @@ fn events(events: Vec<String>, end: End) -> Response {
         .iter()
         .flat_map(|data| format!(": ping\n\ndata: {data}\n\n").into_bytes())
         .collect();
-    let pieces: Vec<Result<Bytes, std::io::Error>> = bytes
-        .chunks(7)
-        .map(|piece| Ok(Bytes::copy_from_slice(piece)))
-        .collect();
+    let pieces: Vec<Result<Bytes, std::io::Error>> =
+        bytes.chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let sent = futures::stream::iter(pieces);
     let body = match end {
         End::Closed => Body::from_stream(sent),
@@ -205,11 +173,6 @@ fn events(events: Vec<String>, end: End) -> Response {
 
 fn endless() -> Response {
     let line = format!("data: {}\n\n", text(&"more ".repeat(200)));
-    let lines =
-        futures::stream::repeat_with(move || Ok::<_, Infallible>(Bytes::from(line.clone())));
-    (
-        [("content-type", "text/event-stream")],
-        Body::from_stream(lines),
-    )
-        .into_response()
+    let lines = futures::stream::repeat_with(move || Ok::<_, Infallible>(Bytes::from(line.clone())));
+    ([("content-type", "text/event-stream")], Body::from_stream(lines)).into_response()
 }

@@ -51,9 +51,10 @@ impl Mesh {
         config.limits.response_bytes_max = 64 * 1024;
         change(&mut config);
         let service = context.clone();
-        context.tasks.spawn("inference", async move {
-            inference::run(config, service).await.unwrap()
-        });
+        context.tasks.spawn(
+            "inference",
+            async move { inference::run(config, service).await.unwrap() },
+        );
         Self {
             context,
             fake,
@@ -66,10 +67,7 @@ impl Mesh {
     }
 
     /// The answer, and the chunks before it.
-    pub(crate) async fn complete(
-        &self,
-        request: &CompleteRequest,
-    ) -> (Result<Completion, Problem>, Vec<Chunk>) {
+    pub(crate) async fn complete(&self, request: &CompleteRequest) -> (Result<Completion, Problem>, Vec<Chunk>) {
         let mut chunks = Vec::new();
         let caller = self.caller();
         let result = self

@@ -11,14 +11,8 @@ use crate::store::memories;
 
 const DOING: &str = "reading the memory";
 
-pub(super) async fn handle(
-    state: &State,
-    caller: Caller,
-    request: MemoryRequest,
-) -> Result<Memory, Problem> {
-    let mut tx = tenant_tx(&state.pool, &caller.tenant)
-        .await
-        .map_err(database(DOING))?;
+pub(super) async fn handle(state: &State, caller: Caller, request: MemoryRequest) -> Result<Memory, Problem> {
+    let mut tx = tenant_tx(&state.pool, &caller.tenant).await.map_err(database(DOING))?;
     let row = memories::get(&mut tx, &caller.tenant, request.id)
         .await
         .map_err(database(DOING))?;

@@ -17,11 +17,7 @@ use crate::store::search::{self, Found, Method, Search, WordScope};
 
 const DOING: &str = "searching memories";
 
-pub(super) async fn handle(
-    state: &State,
-    caller: Caller,
-    request: QueryRequest,
-) -> Result<QueryReply, Problem> {
+pub(super) async fn handle(state: &State, caller: Caller, request: QueryRequest) -> Result<QueryReply, Problem> {
     check_query(&request)?;
     let started = tokio::time::Instant::now();
     let result = query(state, &caller, &request).await;
@@ -39,11 +35,7 @@ pub(super) async fn handle(
     result
 }
 
-async fn query(
-    state: &State,
-    caller: &Caller,
-    request: &QueryRequest,
-) -> Result<QueryReply, Problem> {
+async fn query(state: &State, caller: &Caller, request: &QueryRequest) -> Result<QueryReply, Problem> {
     let vector = state
         .embed_one(&request.query)
         .await
@@ -54,9 +46,7 @@ async fn query(
         request,
         now: state.now(),
     };
-    let mut tx = tenant_tx(&state.pool, &caller.tenant)
-        .await
-        .map_err(database(DOING))?;
+    let mut tx = tenant_tx(&state.pool, &caller.tenant).await.map_err(database(DOING))?;
     let mut found = match &vector {
         Some(vector) => nearest(state, &mut tx, search, vector).await?,
         None => Vec::new(),
@@ -116,12 +106,7 @@ fn hit(found: Found) -> Result<Hit, Problem> {
 
 /// The best first; of equals the newer one.
 fn best(mut hits: Vec<Hit>, request: &QueryRequest) -> Vec<Hit> {
-    hits.retain(|hit| {
-        request
-            .filters
-            .score_min
-            .is_none_or(|least| hit.score >= least)
-    });
+    hits.retain(|hit| request.filters.score_min.is_none_or(|least| hit.score >= least));
     hits.sort_by(|a, b| {
         let by_score = b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal);
         by_score.then_with(|| b.memory.id.cmp(&a.memory.id))

@@ -17,11 +17,7 @@ use crate::store::memories::{self, NewMemory};
 
 const DOING: &str = "storing the memory";
 
-pub(super) async fn handle(
-    state: &State,
-    caller: Caller,
-    request: StoreRequest,
-) -> Result<Memory, Problem> {
+pub(super) async fn handle(state: &State, caller: Caller, request: StoreRequest) -> Result<Memory, Problem> {
     check_store(&request)?;
     let embedded = state.embed_one(&request.content).await;
     let refused = matches!(embedded, Err(EmbedError::Refused(_)));
@@ -36,13 +32,8 @@ pub(super) async fn handle(
         request: &request,
     };
     let tenant = &caller.tenant;
-    let mut tx = tenant_tx(&state.pool, tenant)
-        .await
-        .map_err(database(DOING))?;
-    if !memories::insert(&mut tx, tenant, &new)
-        .await
-        .map_err(database(DOING))?
-    {
+    let mut tx = tenant_tx(&state.pool, tenant).await.map_err(database(DOING))?;
+    if !memories::insert(&mut tx, tenant, &new).await.map_err(database(DOING))? {
         return repeated(&mut tx, &caller, &new).await;
     }
     if memories::is_forgotten(&mut tx, tenant, new.id)
@@ -64,10 +55,7 @@ pub(super) async fn handle(
         agent: request.agent.clone(),
     };
     let event = state.event(tenant, &caller.actor, fact);
-    Outbox::MEMORY
-        .append(&mut tx, &event)
-        .await
-        .map_err(database(DOING))?;
+    Outbox::MEMORY.append(&mut tx, &event).await.map_err(database(DOING))?;
     let memory = read(&mut tx, &caller, new.id).await?;
     tx.commit().await.map_err(database(DOING))?;
     state.outbox_bell.ring();
@@ -83,11 +71,7 @@ pub(super) async fn handle(
 }
 
 /// The id is taken: the same body gets the memory as it is now, another one is refused.
-async fn repeated(
-    tx: &mut PgConnection,
-    caller: &Caller,
-    new: &NewMemory<'_>,
-) -> Result<Memory, Problem> {
+async fn repeated(tx: &mut PgConnection, caller: &Caller, new: &NewMemory<'_>) -> Result<Memory, Problem> {
     match memories::body_hash(tx, &caller.tenant, new.id)
         .await
         .map_err(database(DOING))?
@@ -103,8 +87,6 @@ fn conflict(id: MemoryId, what: &str) -> Problem {
 }
 
 async fn read(tx: &mut PgConnection, caller: &Caller, id: MemoryId) -> Result<Memory, Problem> {
-    let row = memories::get(tx, &caller.tenant, id)
-        .await
-        .map_err(database(DOING))?;
+    let row = memories::get(tx, &caller.tenant, id).await.map_err(database(DOING))?;
     row.ok_or_else(|| not_found(id))?.try_into()
 }

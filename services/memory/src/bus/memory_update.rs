@@ -13,11 +13,7 @@ use crate::store::{embed_queue, memories};
 
 const DOING: &str = "changing the memory";
 
-pub(super) async fn handle(
-    state: &State,
-    caller: Caller,
-    request: UpdateRequest,
-) -> Result<Memory, Problem> {
+pub(super) async fn handle(state: &State, caller: Caller, request: UpdateRequest) -> Result<Memory, Problem> {
     let UpdateRequest { id, change } = request;
     check_change(&change)?;
     let embedded = match &change.content {
@@ -27,9 +23,7 @@ pub(super) async fn handle(
     let vector = embedded.as_ref().and_then(|result| result.as_ref().ok());
     let tenant = &caller.tenant;
     let now = state.now();
-    let mut tx = tenant_tx(&state.pool, tenant)
-        .await
-        .map_err(database(DOING))?;
+    let mut tx = tenant_tx(&state.pool, tenant).await.map_err(database(DOING))?;
     let row = memories::update(&mut tx, tenant, id, &change, vector, now)
         .await
         .map_err(database(DOING))?;

@@ -44,11 +44,7 @@ fn logged<T>(result: Result<T, Problem>) -> Result<T, Problem> {
     if let Err(problem) = &result
         && problem.status >= 500
     {
-        tracing::error!(
-            kind = problem.kind,
-            detail = problem.detail,
-            "a request failed"
-        );
+        tracing::error!(kind = problem.kind, detail = problem.detail, "a request failed");
     }
     result
 }

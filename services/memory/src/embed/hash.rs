@@ -76,10 +76,7 @@ fn vector(text: &str) -> Embedding {
     {
         features.add(&[b"w:", word.as_bytes()], WORD_WEIGHT);
         if let Some(previous) = previous {
-            features.add(
-                &[b"p:", previous.as_bytes(), b" ", word.as_bytes()],
-                PAIR_WEIGHT,
-            );
+            features.add(&[b"p:", previous.as_bytes(), b" ", word.as_bytes()], PAIR_WEIGHT);
         }
         features.add_parts(word);
         previous = Some(word);
@@ -102,10 +99,7 @@ struct Features {
 
 impl Features {
     fn add(&mut self, parts: &[&[u8]], weight: f32) {
-        let feature = self
-            .by_hash
-            .entry(hash(parts))
-            .or_insert(Feature { count: 0, weight });
+        let feature = self.by_hash.entry(hash(parts)).or_insert(Feature { count: 0, weight });
         feature.count = feature.count.saturating_add(1);
     }
 
@@ -186,10 +180,7 @@ mod tests {
         let query = "what tea is my favourite?";
         assert!(cosine(memory, query) > 0.4, "{}", cosine(memory, query));
         assert!(cosine(memory, query) > 2.0 * cosine("The server restarts at midnight", query));
-        assert!(
-            cosine("Люблю каву зранку", "яку каву ти любиш")
-                > cosine("Потяг спізнився", "яку каву ти любиш")
-        );
+        assert!(cosine("Люблю каву зранку", "яку каву ти любиш") > cosine("Потяг спізнився", "яку каву ти любиш"));
         assert!((cosine(memory, "MY FAVOURITE TEA IS JASMINE!") - 1.0).abs() < 1e-5);
     }
 

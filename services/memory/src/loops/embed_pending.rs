@@ -26,10 +26,7 @@ pub(super) async fn pass(state: Arc<State>) -> PassReport {
     let is_full = i64::try_from(claims.len()).is_ok_and(|count| count == BATCH);
     let mut by_tenant: BTreeMap<Tenant, Vec<Claim>> = BTreeMap::new();
     for claim in claims {
-        by_tenant
-            .entry(claim.tenant.clone())
-            .or_default()
-            .push(claim);
+        by_tenant.entry(claim.tenant.clone()).or_default().push(claim);
     }
     for (tenant, claims) in by_tenant {
         if let Err(error) = embed(&state, &tenant, &claims).await {
@@ -47,9 +44,7 @@ async fn embed(state: &State, tenant: &Tenant, claims: &[Claim]) -> Result<(), S
     let ids: Vec<_> = claims.iter().map(|claim| claim.id).collect();
     // Read in a transaction of its own: none stays open while the embedder works.
     let mut tx = tenant_tx(&state.pool, tenant).await.map_err(database)?;
-    let texts = embed_queue::texts(&mut tx, tenant, &ids)
-        .await
-        .map_err(database)?;
+    let texts = embed_queue::texts(&mut tx, tenant, &ids).await.map_err(database)?;
     tx.commit().await.map_err(database)?;
     if texts.is_empty() {
         return Ok(());

@@ -34,12 +34,7 @@ async fn publish(state: Arc<State>, pending: Pending) -> Result<(), String> {
     let Pending { event, body } = pending;
     let bus = &state.context.bus;
     let stored = bus
-        .publish_durable(
-            &event.subject(),
-            &event.id.to_string(),
-            Headers::default(),
-            body.into(),
-        )
+        .publish_durable(&event.subject(), &event.id.to_string(), Headers::default(), body.into())
         .await;
     stored.map_err(|error| error.to_string())?;
     let verb = match event.fact {

@@ -30,11 +30,7 @@ pub(crate) async fn put(
 
 const REMOVE: &str = "DELETE FROM memory.embed_queue WHERE tenant = $1 AND memory = $2";
 
-pub(crate) async fn remove(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    id: MemoryId,
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn remove(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<(), sqlx::Error> {
     sqlx::query(REMOVE)
         .bind(tenant.as_str())
         .bind(id.to_uuid())
@@ -76,9 +72,7 @@ pub(crate) async fn claim(
         .await?;
     tx.commit().await?;
     let claim = |(tenant, memory, attempts): (String, Uuid, i32)| {
-        let tenant = tenant
-            .parse()
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let tenant = tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         Ok(Claim {
             tenant,
             id: IdExt::from_uuid(memory),
@@ -104,11 +98,7 @@ impl Text {
 
 const TEXTS: &str = "SELECT id, content, updated_at FROM memory.memory WHERE tenant = $1 AND id = ANY($2) ORDER BY id";
 
-pub(crate) async fn texts(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    ids: &[MemoryId],
-) -> Result<Vec<Text>, sqlx::Error> {
+pub(crate) async fn texts(tx: &mut PgConnection, tenant: &Tenant, ids: &[MemoryId]) -> Result<Vec<Text>, sqlx::Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.to_uuid()).collect();
     sqlx::query_as(TEXTS)
         .bind(tenant.as_str())
@@ -138,8 +128,7 @@ pub(crate) async fn fill(
     Ok(done.rows_affected() == 1)
 }
 
-const POSTPONE: &str =
-    "UPDATE memory.embed_queue SET next_at = $3, error = $4 WHERE tenant = $1 AND memory = $2";
+const POSTPONE: &str = "UPDATE memory.embed_queue SET next_at = $3, error = $4 WHERE tenant = $1 AND memory = $2";
 
 pub(crate) async fn postpone(
     tx: &mut PgConnection,

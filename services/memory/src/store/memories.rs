@@ -40,11 +40,7 @@ const INSERT: &str = "
     ON CONFLICT (tenant, id) DO NOTHING";
 
 /// Whether the row is new; a row of the same id stays as it is.
-pub(crate) async fn insert(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    new: &NewMemory<'_>,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, new: &NewMemory<'_>) -> Result<bool, sqlx::Error> {
     let request = new.request;
     let done = sqlx::query(INSERT)
         .bind(tenant.as_str())
@@ -54,12 +50,7 @@ pub(crate) async fn insert(
         .bind(&request.content)
         .bind(&request.tags)
         .bind(request.importance)
-        .bind(
-            request
-                .source
-                .as_ref()
-                .map(|source| source.invocation.to_uuid()),
-        )
+        .bind(request.source.as_ref().map(|source| source.invocation.to_uuid()))
         .bind(request.source.as_ref().map(|source| i64::from(source.step)))
         .bind(&new.metadata)
         .bind(new.body_hash.as_slice())
@@ -77,11 +68,7 @@ const GET: &str = concat!(
     " FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = $2"
 );
 
-pub(crate) async fn get(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    id: MemoryId,
-) -> Result<Option<Row>, sqlx::Error> {
+pub(crate) async fn get(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(GET)
         .bind(tenant.as_str())
         .bind(id.to_uuid())
@@ -154,8 +141,7 @@ pub(crate) async fn delete(
         .await
 }
 
-const FORGET: &str =
-    "INSERT INTO memory.forgotten (tenant, memory, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const FORGET: &str = "INSERT INTO memory.forgotten (tenant, memory, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 pub(crate) async fn mark_forgotten(
     tx: &mut PgConnection,
@@ -172,14 +158,9 @@ pub(crate) async fn mark_forgotten(
         .map(|_| ())
 }
 
-const IS_FORGOTTEN: &str =
-    "SELECT EXISTS (SELECT FROM memory.forgotten WHERE tenant = $1 AND memory = $2)";
+const IS_FORGOTTEN: &str = "SELECT EXISTS (SELECT FROM memory.forgotten WHERE tenant = $1 AND memory = $2)";
 
-pub(crate) async fn is_forgotten(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    id: MemoryId,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn is_forgotten(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(IS_FORGOTTEN)
         .bind(tenant.as_str())
         .bind(id.to_uuid())

@@ -40,12 +40,7 @@ impl TryFrom<Row> for Memory {
 
     /// Fails only on a row that this service did not write.
     fn try_from(row: Row) -> Result<Self, Problem> {
-        let unreadable = |what: &str| {
-            Problem::new(
-                Code::Internal,
-                format!("memory {}: unreadable {what}", row.id),
-            )
-        };
+        let unreadable = |what: &str| Problem::new(Code::Internal, format!("memory {}: unreadable {what}", row.id));
         let source = match (row.source_invocation, row.source_step) {
             (Some(invocation), Some(step)) => Some(MemorySource {
                 invocation: IdExt::from_uuid(invocation),
@@ -70,7 +65,5 @@ impl TryFrom<Row> for Memory {
 }
 
 fn kind(text: &str) -> Option<MemoryType> {
-    MemoryType::ALL
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
+    MemoryType::ALL.into_iter().find(|kind| kind.as_str() == text)
 }

@@ -46,14 +46,11 @@ impl FromRow<'_, PgRow> for Found {
     }
 }
 
-const OWNER_SIZE: &str = "SELECT count(*) FROM (SELECT FROM memory.memory WHERE tenant = $1 AND agent = $2 LIMIT $3) AS owner";
+const OWNER_SIZE: &str =
+    "SELECT count(*) FROM (SELECT FROM memory.memory WHERE tenant = $1 AND agent = $2 LIMIT $3) AS owner";
 
 /// Memories of the agent, counted no further than `limit`.
-pub(crate) async fn owner_size(
-    tx: &mut PgConnection,
-    search: Search<'_>,
-    limit: i64,
-) -> Result<i64, sqlx::Error> {
+pub(crate) async fn owner_size(tx: &mut PgConnection, search: Search<'_>, limit: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(OWNER_SIZE)
         .bind(search.tenant.as_str())
         .bind(search.request.agent.as_str())
@@ -149,14 +146,22 @@ pub(crate) enum WordScope {
 
 // The rank only picks candidates; their share of the query's words orders them in the end.
 const BY_WORDS: &str = concat!(
-    "WITH ", asked!(), ", query AS (
+    "WITH ",
+    asked!(),
+    ", query AS (
         SELECT replace(plainto_tsquery('pg_catalog.simple', $8)::text, '&', '|')::tsquery AS any_word
     ), near AS MATERIALIZED (
         SELECT m.id FROM memory.memory AS m, query
-        WHERE ($9 OR m.embedding_model IS DISTINCT FROM $3) AND ", filter!(), " AND m.words @@ query.any_word
+        WHERE ($9 OR m.embedding_model IS DISTINCT FROM $3) AND ",
+    filter!(),
+    " AND m.words @@ query.any_word
         ORDER BY ts_rank(m.words, query.any_word) DESC, m.id LIMIT $7
     )
-    SELECT ", columns!(), ", NULL::double precision AS vector, ", share!(), "
+    SELECT ",
+    columns!(),
+    ", NULL::double precision AS vector, ",
+    share!(),
+    "
     FROM near JOIN memory.memory AS m ON m.tenant = $1 AND m.id = near.id, asked"
 );
 
@@ -176,12 +181,7 @@ pub(crate) async fn by_words(
 
 type Query<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, Found, sqlx::postgres::PgArguments>;
 
-fn filtered<'q>(
-    statement: &'static str,
-    search: Search<'q>,
-    model: &'q str,
-    limit: i64,
-) -> Query<'q> {
+fn filtered<'q>(statement: &'static str, search: Search<'q>, model: &'q str, limit: i64) -> Query<'q> {
     let filters = &search.request.filters;
     sqlx::query_as(statement)
         .bind(search.tenant.as_str())

@@ -35,8 +35,7 @@ impl Embedder for Switched {
 
     fn embed(&self, texts: Vec<String>) -> BoxFuture<'_, Result<Vec<Embedding>, EmbedError>> {
         if self.is_down.load(Ordering::SeqCst) {
-            return futures::future::ready(Err(EmbedError::Unavailable("switched off".to_owned())))
-                .boxed();
+            return futures::future::ready(Err(EmbedError::Unavailable("switched off".to_owned()))).boxed();
         }
         self.inner.embed(texts)
     }

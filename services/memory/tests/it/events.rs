@@ -15,9 +15,7 @@ async fn storing_and_forgetting_are_told_once_each() {
     let filter = Filter::EventsOf("default".parse().unwrap());
     let mut events = mesh.context.bus.subscribe(&filter).await.unwrap();
     let stored = mesh.store("to be told").await;
-    mesh.ask::<MemoryForget>(MemoryRequest { id: stored.id })
-        .await
-        .unwrap();
+    mesh.ask::<MemoryForget>(MemoryRequest { id: stored.id }).await.unwrap();
     let mut next = async || {
         let message = tokio::time::timeout(Duration::from_secs(10), events.next())
             .await
@@ -41,10 +39,7 @@ async fn storing_and_forgetting_are_told_once_each() {
             agent
         }
     );
-    assert_eq!(
-        (first.actor.as_str(), first.tenant.as_str()),
-        ("user:ann", "default")
-    );
+    assert_eq!((first.actor.as_str(), first.tenant.as_str()), ("user:ann", "default"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,15 +60,11 @@ async fn the_database_itself_keeps_tenants_apart() {
         assert_eq!(count.unwrap(), expected, "{tenant}");
     }
     let mut tx = tenant_tx(&pool, &"other".parse().unwrap()).await.unwrap();
-    let forged = sqlx::query("INSERT INTO memory.forgotten (tenant, memory, at) VALUES ('default', gen_random_uuid(), now())")
-        .execute(&mut *tx)
-        .await;
-    assert!(
-        forged
-            .unwrap_err()
-            .to_string()
-            .contains("row-level security")
-    );
+    let forged =
+        sqlx::query("INSERT INTO memory.forgotten (tenant, memory, at) VALUES ('default', gen_random_uuid(), now())")
+            .execute(&mut *tx)
+            .await;
+    assert!(forged.unwrap_err().to_string().contains("row-level security"));
     drop(tx);
     let none = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM memory.memory")
         .fetch_one(&pool)

@@ -18,9 +18,7 @@ async fn a_memory_without_a_vector_is_found_by_its_words_and_gets_one_later() {
     is_down.store(true, Ordering::SeqCst);
     let taken = mesh.store("jasmine tea for Anna").await;
     assert!(!taken.embedded);
-    let down = mesh
-        .query(json!({"agent": "sofia", "query": "which tea?"}))
-        .await;
+    let down = mesh.query(json!({"agent": "sofia", "query": "which tea?"})).await;
     assert_eq!(
         down.len(),
         1,
@@ -29,8 +27,7 @@ async fn a_memory_without_a_vector_is_found_by_its_words_and_gets_one_later() {
     assert_eq!((down[0].memory.id, down[0].scores.vector), (taken.id, None));
     assert!((down[0].score - 0.5).abs() < 1e-9, "one of two words");
     assert!(
-        mesh.query(json!({"agent": "sofia", "query": "concert"}))
-            .await[0]
+        mesh.query(json!({"agent": "sofia", "query": "concert"})).await[0]
             .memory
             .embedded
     );
@@ -42,9 +39,7 @@ async fn a_memory_without_a_vector_is_found_by_its_words_and_gets_one_later() {
             .embedded
     };
     wait_until(Duration::from_secs(10), is_embedded).await;
-    let up = mesh
-        .query(json!({"agent": "sofia", "query": "which tea?"}))
-        .await;
+    let up = mesh.query(json!({"agent": "sofia", "query": "which tea?"})).await;
     assert_eq!((up.len(), up[0].memory.id), (2, taken.id));
     assert!(up[0].scores.vector.is_some());
 }
@@ -58,14 +53,9 @@ async fn what_has_no_vector_yet_is_found_beside_what_has_one() {
     is_down.store(true, Ordering::SeqCst);
     let taken = mesh.store("jasmine tea for Anna").await;
     is_down.store(false, Ordering::SeqCst);
-    let hits = mesh
-        .query(json!({"agent": "sofia", "query": "jasmine tea"}))
-        .await;
+    let hits = mesh.query(json!({"agent": "sofia", "query": "jasmine tea"})).await;
     assert_eq!(hits.len(), 2);
-    assert_eq!(
-        (hits[0].memory.id, hits[0].memory.embedded),
-        (taken.id, false)
-    );
+    assert_eq!((hits[0].memory.id, hits[0].memory.embedded), (taken.id, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,10 +69,7 @@ async fn new_content_without_a_vector_drops_the_old_one() {
         ..MemoryChange::default()
     };
     let changed = mesh
-        .ask::<MemoryUpdate>(UpdateRequest {
-            id: before.id,
-            change,
-        })
+        .ask::<MemoryUpdate>(UpdateRequest { id: before.id, change })
         .await
         .unwrap();
     assert!(before.embedded && !changed.embedded);

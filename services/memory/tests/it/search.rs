@@ -29,30 +29,19 @@ async fn the_nearest_comes_first_and_its_score_is_explained() {
         ("who plays violin", 2),
         ("коли закінчилася кава", 5),
     ] {
-        let hits = mesh
-            .query(json!({"agent": "sofia", "query": query, "k": 3}))
-            .await;
+        let hits = mesh.query(json!({"agent": "sofia", "query": query, "k": 3})).await;
         assert_eq!(hits.len(), 3);
         assert_eq!(hits[0].memory.content, FACTS[found], "{query}");
         assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
         assert_eq!(hits[0].scores.vector, Some(hits[0].score));
         assert!(
-            hits[0]
-                .scores
-                .text
-                .is_some_and(|share| share > 0.0 && share <= 1.0),
+            hits[0].scores.text.is_some_and(|share| share > 0.0 && share <= 1.0),
             "{:?}",
             hits[0].scores
         );
     }
-    let same = mesh
-        .query(json!({"agent": "sofia", "query": FACTS[0]}))
-        .await;
-    assert!(
-        same[0].score > 0.99 && same[0].score < 1.01,
-        "{}",
-        same[0].score
-    );
+    let same = mesh.query(json!({"agent": "sofia", "query": FACTS[0]})).await;
+    assert!(same[0].score > 0.99 && same[0].score < 1.01, "{}", same[0].score);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,8 +76,7 @@ async fn filters_hold_and_owners_are_apart() {
     assert_eq!(found(json!({"tags": ["a"]})).await, ["tea one", "tea two"]);
     assert_eq!(found(json!({"tags": ["b", "a"]})).await, ["tea one"]);
     assert_eq!(found(json!({"score_min": 1.5})).await, Vec::<String>::new());
-    let request: QueryRequest =
-        serde_json::from_value(json!({"agent": "sofia", "query": "tea"})).unwrap();
+    let request: QueryRequest = serde_json::from_value(json!({"agent": "sofia", "query": "tea"})).unwrap();
     let theirs = mesh
         .context
         .bus
@@ -115,9 +103,7 @@ async fn a_large_owner_is_searched_through_the_graph_and_still_gets_all_hits() {
     assert_eq!(hits.len(), 4);
     assert_eq!(hits[0].memory.content, FACTS[2]);
     assert!(hits.iter().all(|hit| hit.memory.agent.as_str() == "sofia"));
-    let more = mesh
-        .query(json!({"agent": "sofia", "query": "violin", "k": 50}))
-        .await;
+    let more = mesh.query(json!({"agent": "sofia", "query": "violin", "k": 50})).await;
     assert_eq!(
         more.len(),
         FACTS.len(),
@@ -152,9 +138,7 @@ async fn a_query_is_checked_and_hostile_text_is_only_text() {
         "' '' '''",
     ] {
         assert_eq!(
-            mesh.query(json!({"agent": "sofia", "query": query}))
-                .await
-                .len(),
+            mesh.query(json!({"agent": "sofia", "query": query})).await.len(),
             1,
             "{query}"
         );

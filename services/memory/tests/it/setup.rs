@@ -24,10 +24,7 @@ impl Mesh {
         Self::start_with(embedder, |_| ()).await
     }
 
-    pub(crate) async fn start_with(
-        embedder: Arc<dyn Embedder>,
-        change: impl FnOnce(&mut Config),
-    ) -> Self {
+    pub(crate) async fn start_with(embedder: Arc<dyn Embedder>, change: impl FnOnce(&mut Config)) -> Self {
         let nats = TestNats::start().await;
         let database = TestDatabase::create().await;
         let options = BusOptions {
@@ -37,9 +34,7 @@ impl Mesh {
             user: None,
         };
         let bus = Bus::connect(options).await.unwrap();
-        bus.apply_topology(&mesh_bus::topology::standard())
-            .await
-            .unwrap();
+        bus.apply_topology(&mesh_bus::topology::standard()).await.unwrap();
         let context = Context::new("memory", bus, Metrics::default());
         let mut config = Config {
             embed_retry_ms: 50,
@@ -69,10 +64,7 @@ impl Mesh {
 
     /// Asks in tenant `default`.
     pub(crate) async fn ask<E: Endpoint>(&self, request: E::Request) -> Result<E::Reply, Problem> {
-        self.context
-            .bus
-            .call::<E>(&self.caller("default"), &request)
-            .await
+        self.context.bus.call::<E>(&self.caller("default"), &request).await
     }
 
     pub(crate) async fn store(&self, content: &str) -> Memory {

@@ -1,8 +1,7 @@
 //! Storing, reading, changing, forgetting.
 
 use mesh_api::memory::{
-    Memory, MemoryChange, MemoryForget, MemoryGet, MemoryRequest, MemoryStore, MemoryUpdate,
-    UpdateRequest,
+    Memory, MemoryChange, MemoryForget, MemoryGet, MemoryRequest, MemoryStore, MemoryUpdate, UpdateRequest,
 };
 use mesh_types::{Code, Id, MemoryId};
 use serde_json::json;
@@ -24,14 +23,8 @@ async fn a_memory_comes_back_as_it_was_stored() {
         (&stored.content, &stored.tags, stored.kind),
         (&request.content, &request.tags, request.kind)
     );
-    assert_eq!(
-        (&stored.metadata, &stored.source),
-        (&request.metadata, &request.source)
-    );
-    let read = mesh
-        .ask::<MemoryGet>(MemoryRequest { id: stored.id })
-        .await
-        .unwrap();
+    assert_eq!((&stored.metadata, &stored.source), (&request.metadata, &request.source));
+    let read = mesh.ask::<MemoryGet>(MemoryRequest { id: stored.id }).await.unwrap();
     assert_eq!(read, stored);
 }
 
@@ -75,12 +68,7 @@ async fn what_is_forgotten_stays_forgotten() {
         .await;
     assert!(elsewhere.unwrap_err().is(Code::MemoryNotFound));
     for _ in 0..2 {
-        assert!(
-            mesh.ask::<MemoryForget>(MemoryRequest { id })
-                .await
-                .unwrap()
-                .forgotten
-        );
+        assert!(mesh.ask::<MemoryForget>(MemoryRequest { id }).await.unwrap().forgotten);
     }
     assert!(
         mesh.ask::<MemoryGet>(MemoryRequest { id })
@@ -111,12 +99,7 @@ async fn what_is_forgotten_stays_forgotten() {
 async fn a_change_keeps_what_it_does_not_name() {
     let mesh = Mesh::start().await;
     let before = mesh.store("the meeting is on Monday").await;
-    let change = |change: MemoryChange| {
-        mesh.ask::<MemoryUpdate>(UpdateRequest {
-            id: before.id,
-            change,
-        })
-    };
+    let change = |change: MemoryChange| mesh.ask::<MemoryUpdate>(UpdateRequest { id: before.id, change });
     let tagged = change(MemoryChange {
         tags: Some(vec!["work".into()]),
         ..MemoryChange::default()
@@ -140,10 +123,7 @@ async fn a_change_keeps_what_it_does_not_name() {
         (text.as_str(), 1, before.created_at)
     );
     let hits = mesh.query(json!({"agent": "sofia", "query": text})).await;
-    assert!(
-        hits[0].score > 0.99,
-        "the vector is that of the new content: {hits:?}"
-    );
+    assert!(hits[0].score > 0.99, "the vector is that of the new content: {hits:?}");
     let bad = change(MemoryChange {
         importance: Some(2.0),
         ..MemoryChange::default()
@@ -169,10 +149,7 @@ async fn bad_input_is_refused_by_field_and_the_next_good_request_works() {
         (json!({"agent": "sofia", "content": "a\u{0}b"}), "content"),
         (json!({"agent": "sofia", "content": ""}), "content"),
         (json!({"agent": "sofia", "content": big}), "content"),
-        (
-            json!({"agent": "sofia", "content": "x", "tags": ["\u{0}"]}),
-            "tags[0]",
-        ),
+        (json!({"agent": "sofia", "content": "x", "tags": ["\u{0}"]}), "tags[0]"),
         (
             json!({"agent": "sofia", "content": "x", "importance": -1}),
             "importance",

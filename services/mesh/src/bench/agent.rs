@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mesh_api::Caller;
 use mesh_api::registry::{
-    AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, Missing, TenantEnsure,
-    TenantRequest,
+    AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, Missing, TenantEnsure, TenantRequest,
 };
 use mesh_bus::Bus;
 use mesh_types::agent::{Agent, AgentSpec, Limits, Metadata, Noop, Runtime, Span};
@@ -30,22 +29,16 @@ pub(super) struct Target {
 /// Declares and publishes the agent of that many steps; the same one again is no change.
 pub(super) async fn publish(bus: &Bus, steps: u32) -> anyhow::Result<Target> {
     let tenant: Tenant = TENANT.parse().context("the tenant's name")?;
-    let agent: AgentName = format!("bench-noop-{steps}")
-        .parse()
-        .context("the agent's name")?;
+    let agent: AgentName = format!("bench-noop-{steps}").parse().context("the agent's name")?;
     let caller = Caller {
         tenant: tenant.clone(),
         actor: "bench".to_owned(),
         request_id: None,
     };
-    let ensure = TenantRequest {
-        name: tenant.clone(),
-    };
+    let ensure = TenantRequest { name: tenant.clone() };
     bus.call::<TenantEnsure>(&caller, &ensure)
         .await
-        .with_context(|| {
-            format!("the tenant `{TENANT}` is needed for the measurement and was refused")
-        })?;
+        .with_context(|| format!("the tenant `{TENANT}` is needed for the measurement and was refused"))?;
     let update = AgentUpdateRequest {
         agent: declared(&agent, &tenant, steps),
         if_match: None,
@@ -99,11 +92,7 @@ mod tests {
     #[test]
     fn what_is_declared_can_be_published() {
         for steps in [1, 100] {
-            let agent = declared(
-                &"bench-noop-3".parse().unwrap(),
-                &TENANT.parse().unwrap(),
-                steps,
-            );
+            let agent = declared(&"bench-noop-3".parse().unwrap(), &TENANT.parse().unwrap(), steps);
             agent.validate().unwrap();
             agent.publishable().unwrap();
         }

@@ -34,9 +34,7 @@ const CAUGHT_UP_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Connections for so many clients.
 pub(super) fn connections(concurrency: u64) -> usize {
-    let count = concurrency
-        .div_ceil(CLIENTS_PER_CONNECTION)
-        .min(CONNECTIONS_MAX);
+    let count = concurrency.div_ceil(CLIENTS_PER_CONNECTION).min(CONNECTIONS_MAX);
     usize::try_from(count).unwrap_or(1)
 }
 
@@ -93,11 +91,7 @@ pub(super) async fn run(
         budget: AtomicU64::new(bounds.count),
     });
     let mut clients = JoinSet::new();
-    for bus in connections
-        .iter()
-        .cycle()
-        .take(usize::try_from(concurrency)?)
-    {
+    for bus in connections.iter().cycle().take(usize::try_from(concurrency)?) {
         clients.spawn(client(bus.clone(), Arc::clone(&course)));
     }
     let mut laps = Vec::new();
@@ -167,8 +161,7 @@ async fn call(bus: &Bus, course: &Course) -> anyhow::Result<InvocationId> {
 }
 
 fn check(answer: &[u8], agent: &AgentName) -> anyhow::Result<InvocationId> {
-    let answer: Answer =
-        serde_json::from_slice(answer).context("the answer of a call is no invocation")?;
+    let answer: Answer = serde_json::from_slice(answer).context("the answer of a call is no invocation")?;
     if answer.state != State::Completed || answer.agent != *agent {
         bail!(
             "{} of agent {} is {}, and not a completed one of {agent}",
@@ -191,19 +184,14 @@ where
 {
     let end = Instant::now() + CAUGHT_UP_DEADLINE;
     loop {
-        let status = place
-            .bus
-            .call::<ExecutionStatus>(&target.caller, &Empty {})
-            .await?;
+        let status = place.bus.call::<ExecutionStatus>(&target.caller, &Empty {}).await?;
         // Asked first, taken last: what is checked then was there at this time.
         let now = Instant::now();
         if status.relayed && is_all_there(status).await? {
             return Ok(now);
         }
         if now >= end {
-            bail!(
-                "feed and lists have not caught up within {CAUGHT_UP_DEADLINE:?}: `mesh logs execution` may say why"
-            );
+            bail!("feed and lists have not caught up within {CAUGHT_UP_DEADLINE:?}: `mesh logs execution` may say why");
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -217,9 +205,7 @@ mod tests {
     fn only_a_completed_invocation_of_that_agent_counts() {
         let agent: AgentName = "bench-noop-3".parse().unwrap();
         let answer = |state: &str, agent: &str| {
-            format!(
-                r#"{{"id":"inv_01ARZ3NDEKTSV4RRFFQ69G5FAV","agent":"{agent}","state":"{state}","version":1}}"#
-            )
+            format!(r#"{{"id":"inv_01ARZ3NDEKTSV4RRFFQ69G5FAV","agent":"{agent}","state":"{state}","version":1}}"#)
         };
         assert!(check(answer("completed", "bench-noop-3").as_bytes(), &agent).is_ok());
         assert!(check(answer("running", "bench-noop-3").as_bytes(), &agent).is_err());
@@ -229,9 +215,6 @@ mod tests {
 
     #[test]
     fn clients_share_a_few_connections() {
-        assert_eq!(
-            [1, 32, 33, 64, 256, 1_024].map(connections),
-            [1, 1, 2, 2, 4, 4]
-        );
+        assert_eq!([1, 32, 33, 64, 256, 1_024].map(connections), [1, 1, 2, 2, 4, 4]);
     }
 }

@@ -54,10 +54,7 @@ pub(super) async fn measure(
         // Only a superuser may; then none of the measurements has one before it.
         let _ = checkpoint(owner).await;
         let ceiling = measure_at(lanes, template, concurrency, bounds, batch_max).await?;
-        if best
-            .as_ref()
-            .is_none_or(|best| best.per_second < ceiling.per_second)
-        {
+        if best.as_ref().is_none_or(|best| best.per_second < ceiling.per_second) {
             best = Some(ceiling);
         }
         scratch::remove(owner).await?;
@@ -72,8 +69,7 @@ async fn measure_at(
     bounds: Bounds,
     batch_max: usize,
 ) -> anyhow::Result<Ceiling> {
-    let (queues, receivers): (Vec<_>, Vec<_>) =
-        (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
+    let (queues, receivers): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
     let mut connections = Vec::with_capacity(LANES);
     for _ in 0..LANES {
         connections.push(pool.acquire().await?.detach());

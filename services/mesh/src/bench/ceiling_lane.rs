@@ -58,16 +58,14 @@ impl Course {
             let random = mixed();
             let at = self.at.plus(started - self.began);
             let id = u128::from(at.as_millis()) << 80 | random >> 48;
-            let shard =
-                i16::try_from(random % u128::from(SHARDS.unsigned_abs())).unwrap_or_default();
+            let shard = i16::try_from(random % u128::from(SHARDS.unsigned_abs())).unwrap_or_default();
             let entry = Entry {
                 id: Uuid::from_u128(id),
                 shard: FIRST_SHARD + shard,
                 commit: 0,
             };
             // The lanes read until `over`, which comes after the last invocation.
-            let _ = self.queues[usize::from(shard.unsigned_abs()) % LANES]
-                .send(Running { entry, started });
+            let _ = self.queues[usize::from(shard.unsigned_abs()) % LANES].send(Running { entry, started });
         }
         may_begin
     }
@@ -83,9 +81,7 @@ fn mixed() -> u128 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     thread_local!(static KEYS: [std::hash::RandomState; 2] = Default::default());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    KEYS.with(|[high, low]| {
-        u128::from(high.hash_one(count)) << 64 | u128::from(low.hash_one(count))
-    })
+    KEYS.with(|[high, low]| u128::from(high.hash_one(count)) << 64 | u128::from(low.hash_one(count)))
 }
 
 /// Times of the counted invocations of one lane.

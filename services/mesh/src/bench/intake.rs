@@ -66,8 +66,7 @@ pub(super) async fn measure(
             next_count = Instant::now() + COUNT_EVERY;
         }
         async move {
-            let count =
-                || store::completed_after(&place.lanes, &target.tenant, &target.agent, before);
+            let count = || store::completed_after(&place.lanes, &target.tenant, &target.agent, before);
             Ok(is_time && count().await? >= accepted)
         }
     });
@@ -93,12 +92,7 @@ pub(super) async fn measure(
     })
 }
 
-async fn publish(
-    target: &Target,
-    connections: &[Bus],
-    concurrency: u64,
-    bounds: Bounds,
-) -> anyhow::Result<Published> {
+async fn publish(target: &Target, connections: &[Bus], concurrency: u64, bounds: Bounds) -> anyhow::Result<Published> {
     let started = Instant::now();
     let course = Arc::new(Course {
         subject: Subject::Invoke {
@@ -109,18 +103,12 @@ async fn publish(
         budget: AtomicU64::new(bounds.count),
     });
     let mut publishers = JoinSet::new();
-    for bus in connections
-        .iter()
-        .cycle()
-        .take(usize::try_from(concurrency)?)
-    {
+    for bus in connections.iter().cycle().take(usize::try_from(concurrency)?) {
         publishers.spawn(publisher(bus.clone(), Arc::clone(&course)));
     }
     let mut latencies = Latencies::new();
     while let Some(lap) = publishers.join_next().await {
-        lap??
-            .into_iter()
-            .for_each(|latency| latencies.record(latency));
+        lap??.into_iter().for_each(|latency| latencies.record(latency));
     }
     Ok(Published {
         latencies,
@@ -196,18 +184,11 @@ impl Alone {
     }
 
     /// Messages a second that the stream takes.
-    pub(super) async fn per_second(
-        &self,
-        target: &Target,
-        concurrency: u64,
-        bounds: Bounds,
-    ) -> anyhow::Result<f64> {
+    pub(super) async fn per_second(&self, target: &Target, concurrency: u64, bounds: Bounds) -> anyhow::Result<f64> {
         let mut connections = Vec::new();
         for _ in 0..calls::connections(concurrency) {
             connections.push(place::connect(&self.url, None).await?);
         }
-        Ok(publish(target, &connections, concurrency, bounds)
-            .await?
-            .per_second())
+        Ok(publish(target, &connections, concurrency, bounds).await?.per_second())
     }
 }

@@ -58,9 +58,7 @@ pub(super) async fn run(args: InvokeArgs, output: Output) -> anyhow::Result<()> 
     // The server frees it with the connection, whatever the answer is.
     let _ = lock.release().await;
     let levels = measured?;
-    removed.context(
-        "the rows of tenant `bench-ceiling` are not removed; the next measurement does it",
-    )?;
+    removed.context("the rows of tenant `bench-ceiling` are not removed; the next measurement does it")?;
     drop(progress);
     report::print(&levels, output)?;
     match levels.iter().find_map(|level| level.first_failure.as_ref()) {
@@ -94,9 +92,7 @@ impl Bench {
             durability.jetstream_sync_interval
         ));
         if !durability.is_durable {
-            progress.say(
-                "NOT DURABLE: these settings may lose what was confirmed; the figures say so too",
-            );
+            progress.say("NOT DURABLE: these settings may lose what was confirmed; the figures say so too");
         }
         let target = agent::publish(&place.bus, args.steps).await?;
         let processes = Processes::find(&place).await;
@@ -192,12 +188,8 @@ impl Bench {
                 .into_iter()
                 .map(|(name, seconds)| (name, rounded(seconds)))
                 .collect(),
-            rss_mb: rss_mb
-                .into_iter()
-                .map(|(name, mb)| (name, rounded(mb)))
-                .collect(),
-            fsyncs_per_invocation: fsyncs
-                .map(|fsyncs| rounded(fsyncs as f64 / (completed + NUDGES) as f64)),
+            rss_mb: rss_mb.into_iter().map(|(name, mb)| (name, rounded(mb))).collect(),
+            fsyncs_per_invocation: fsyncs.map(|fsyncs| rounded(fsyncs as f64 / (completed + NUDGES) as f64)),
             intake: None,
             durable: place.durability.clone(),
         })
@@ -226,14 +218,9 @@ impl Bench {
             time: Duration::from_secs(10),
             count: NUDGES,
         };
-        calls::run(
-            &self.target,
-            std::slice::from_ref(&self.place.bus),
-            1,
-            bounds,
-        )
-        .await
-        .map(drop)
+        calls::run(&self.target, std::slice::from_ref(&self.place.bus), 1, bounds)
+            .await
+            .map(drop)
     }
 
     async fn ceiling(
@@ -253,15 +240,9 @@ impl Bench {
             time: (self.bounds.time / 2).min(Duration::from_secs(5)),
             count: self.bounds.count,
         };
-        ceiling::measure(
-            &self.place.lanes,
-            &self.place.owner,
-            template,
-            concurrency,
-            bounds,
-        )
-        .await
-        .map(Some)
+        ceiling::measure(&self.place.lanes, &self.place.owner, template, concurrency, bounds)
+            .await
+            .map(Some)
     }
 
     async fn intake(
@@ -297,10 +278,7 @@ fn spent(before: Option<i64>, after: Option<i64>) -> Option<i64> {
 /// Microseconds by process, and of all together.
 fn per_invocation(cpu: &ByProcess, completed: u64) -> ByProcess {
     let each = |seconds: f64| rounded(seconds * 1_000_000.0 / completed.max(1) as f64);
-    let mut by_process: ByProcess = cpu
-        .iter()
-        .map(|(name, seconds)| (*name, each(*seconds)))
-        .collect();
+    let mut by_process: ByProcess = cpu.iter().map(|(name, seconds)| (*name, each(*seconds))).collect();
     by_process.insert("all", each(cpu.values().sum()));
     by_process
 }

@@ -74,12 +74,7 @@ impl Place {
             .or_else(|| state.map(|state| state.nats.clone()));
         let database = args
             .database
-            .or_else(|| {
-                environment
-                    .database_url
-                    .as_ref()
-                    .map(|url| url.expose().clone())
-            })
+            .or_else(|| environment.database_url.as_ref().map(|url| url.expose().clone()))
             .or_else(|| state.map(|state| state.database.clone()));
         let (Some(nats), Some(database)) = (nats, database) else {
             bail!(
@@ -96,10 +91,7 @@ impl Place {
                 let state = state.filter(|_| is_that_of_home)?;
                 state.monitor.clone()
             });
-        let mesh_pid = running
-            .as_ref()
-            .filter(|_| is_that_of_home)
-            .map(|(pid, _)| *pid);
+        let mesh_pid = running.as_ref().filter(|_| is_that_of_home).map(|(pid, _)| *pid);
         let bus = connect(&nats, monitor).await?;
         let pool = |role, connections_max| StoreOptions {
             url: database.clone(),
@@ -209,9 +201,6 @@ mod tests {
             without_user("postgres://mesh:s@cret@127.0.0.1:5433/mesh"),
             "postgres://127.0.0.1:5433/mesh"
         );
-        assert_eq!(
-            without_user("nats://127.0.0.1:4222"),
-            "nats://127.0.0.1:4222"
-        );
+        assert_eq!(without_user("nats://127.0.0.1:4222"), "nats://127.0.0.1:4222");
     }
 }

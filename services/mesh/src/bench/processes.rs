@@ -74,10 +74,7 @@ impl Processes {
             } else {
                 Vec::new()
             };
-            let children: Vec<Resident> = children
-                .iter()
-                .filter_map(|child| Resident::read(child.pid))
-                .collect();
+            let children: Vec<Resident> = children.iter().filter_map(|child| Resident::read(child.pid)).collect();
             let all = || children.iter().chain([&own]);
             let alone: u64 = all().map(|one| one.anonymous).sum();
             let shared = all().map(|one| one.shared).max().unwrap_or(0);
@@ -213,17 +210,13 @@ mod tests {
     fn a_process_name_with_parentheses_is_read() {
         let text = "7 (a) b (c)) S 3 7 7 0 -1 4194560 10 0 0 0 11 22 33 44 20 0 1 0 5";
         let stat = Stat::parse(7, text).unwrap();
-        assert_eq!(
-            (stat.name.as_str(), stat.parent, stat.ticks),
-            ("a) b (c)", 3, 110)
-        );
+        assert_eq!((stat.name.as_str(), stat.parent, stat.ticks), ("a) b (c)", 3, 110));
         assert!(Stat::parse(7, "7 (x").is_none());
     }
 
     #[test]
     fn memory_is_read_by_kind() {
-        let text =
-            "Name:\tx\nVmRSS:\t  9 kB\nRssAnon:\t  1024 kB\nRssFile:\t 12 kB\nRssShmem:\t 3 kB\n";
+        let text = "Name:\tx\nVmRSS:\t  9 kB\nRssAnon:\t  1024 kB\nRssFile:\t 12 kB\nRssShmem:\t 3 kB\n";
         assert_eq!(
             Resident::parse(text),
             Resident {
@@ -238,10 +231,7 @@ mod tests {
     fn what_was_spent_is_after_less_before() {
         let before = ByProcess::from([("mesh", 1.0), ("gone", 1.0)]);
         let after = ByProcess::from([("mesh", 1.5), ("new", 9.0)]);
-        assert_eq!(
-            difference(&before, &after),
-            ByProcess::from([("mesh", 0.5)])
-        );
+        assert_eq!(difference(&before, &after), ByProcess::from([("mesh", 0.5)]));
     }
 
     #[test]

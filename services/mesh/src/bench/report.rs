@@ -132,13 +132,7 @@ fn intake(levels: &[Level], output: Output) -> Table {
 }
 
 fn processes(levels: &[Level], output: Output) -> Table {
-    let header = [
-        "PROCESS",
-        "IN FLIGHT",
-        "CPU S",
-        "CPU US PER INVOCATION",
-        "MEMORY MB",
-    ];
+    let header = ["PROCESS", "IN FLIGHT", "CPU S", "CPU US PER INVOCATION", "MEMORY MB"];
     let mut table = Table::new(output, &header);
     for level in levels {
         for (name, seconds) in &level.cpu_seconds {

@@ -78,21 +78,14 @@ pub(crate) async fn run(args: ApplyArgs, session: &Session) -> anyhow::Result<()
     Err(Told.into())
 }
 
-async fn apply(
-    client: &Client,
-    agent: &Agent,
-    publishes: bool,
-    done: &mut Vec<Applied>,
-) -> anyhow::Result<()> {
+async fn apply(client: &Client, agent: &Agent, publishes: bool, done: &mut Vec<Applied>) -> anyhow::Result<()> {
     let tenant = Document::tenant(agent, client)?;
     let client = client.for_tenant(tenant.clone());
     let name = &agent.metadata.name;
     let path = format!("/api/v1/agents/{name}");
     let before: Option<AgentView> = client.find(&path).await?;
     let missing = [("missing", Some("create".to_owned()))];
-    let after: AgentView = client
-        .send(Method::PUT, &path, &missing, Some(agent))
-        .await?;
+    let after: AgentView = client.send(Method::PUT, &path, &missing, Some(agent)).await?;
     let action = match before {
         None => "created",
         Some(before) if before.status.generation == after.status.generation => "unchanged",

@@ -35,10 +35,7 @@ pub(crate) fn run(args: ConfigArgs, session: &Session) -> anyhow::Result<()> {
     if let Some(prefix) = &args.prefix {
         entries.retain(|entry| entry.key.starts_with(prefix.as_str()));
         if entries.is_empty() {
-            return Err(Usage(format!(
-                "no key begins with `{prefix}`; mesh config lists all"
-            ))
-            .into());
+            return Err(Usage(format!("no key begins with `{prefix}`; mesh config lists all")).into());
         }
     }
     entries.retain(|entry| !args.changed || entry.origin != "default");

@@ -64,12 +64,7 @@ pub(crate) async fn run(args: DeadLettersArgs, session: &Session) -> anyhow::Res
     }
 }
 
-pub(super) async fn list(
-    client: &Client,
-    output: Output,
-    limit: usize,
-    which: Which,
-) -> anyhow::Result<()> {
+pub(super) async fn list(client: &Client, output: Output, limit: usize, which: Which) -> anyhow::Result<()> {
     let all = [("all", (which == Which::All).then(|| "true".to_owned()))];
     let page: Page<DeadLetter> = client.list("/api/v1/dead-letters", &all, limit).await?;
     output.show(&page, || {
@@ -95,9 +90,7 @@ pub(super) async fn show_one(client: &Client, output: Output, id: &str) -> anyho
     let id: DeadLetterId = id
         .parse()
         .map_err(|error: mesh_types::IdError| Usage(error.to_string()))?;
-    let letter: DeadLetter = client
-        .get(&format!("/api/v1/dead-letters/{id}"), &[])
-        .await?;
+    let letter: DeadLetter = client.get(&format!("/api/v1/dead-letters/{id}"), &[]).await?;
     output.show(&letter, || output.text(&yaml(&letter)?))
 }
 

@@ -56,9 +56,7 @@ impl Document {
     pub(crate) fn tenant(agent: &Agent, client: &Client) -> Result<Option<Tenant>, Problem> {
         match (&agent.metadata.tenant, client.tenant()) {
             (Some(declared), Some(named)) if declared != named => {
-                let detail = format!(
-                    "the object is of tenant `{declared}`, the command line names `{named}`"
-                );
+                let detail = format!("the object is of tenant `{declared}`, the command line names `{named}`");
                 Err(Problem::new(Code::InvalidRequest, detail).field("metadata.tenant"))
             }
             (Some(declared), _) => Ok(Some(declared.clone())),
@@ -73,9 +71,7 @@ pub(crate) fn tell(output: Output, place: &Place, error: &anyhow::Error) {
         Some(problem) => (problem_text(problem), problem_next(problem)),
         None => (format!("{error:#}"), None),
     };
-    let next = next
-        .map(|next| format!("\n  next: {next}"))
-        .unwrap_or_default();
+    let next = next.map(|next| format!("\n  next: {next}")).unwrap_or_default();
     output.note(&format!("{place}: {text}{next}"));
 }
 
@@ -99,11 +95,7 @@ pub(crate) fn read_all(args: &FileArgs) -> anyhow::Result<Vec<Document>> {
         }
     }
     if documents.is_empty() {
-        let files: Vec<_> = args
-            .files
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
+        let files: Vec<_> = args.files.iter().map(|path| path.display().to_string()).collect();
         return Err(Usage(format!("no object is declared in {}", files.join(", "))).into());
     }
     Ok(documents)
@@ -207,8 +199,8 @@ fn yaml_documents(bytes: &[u8]) -> Vec<(usize, Result<Value, Problem>)> {
                 documents.extend(values.map(|value| (number, Ok(value))));
             }
             Err(error) => {
-                let problem = Problem::new(Code::MalformedJson, error.to_string())
-                    .next("correct the YAML at that place");
+                let problem =
+                    Problem::new(Code::MalformedJson, error.to_string()).next("correct the YAML at that place");
                 documents.push((number, Err(problem)));
             }
         }
@@ -296,24 +288,14 @@ mod tests {
         let documents = parse("x.yaml", text.as_bytes(), false);
         let seen = names(&documents);
         assert_eq!((seen[0].as_str(), seen[2].as_str()), ("a", "c"));
-        assert!(
-            seen[1].contains("document 2") && seen[1].contains("line"),
-            "{seen:?}"
-        );
+        assert!(seen[1].contains("document 2") && seen[1].contains("line"), "{seen:?}");
         let line: String = seen[1].split("line ").skip(1).take(1).collect();
-        assert!(
-            line.starts_with(['4', '5']),
-            "the line is the file's: {seen:?}"
-        );
+        assert!(line.starts_with(['4', '5']), "the line is the file's: {seen:?}");
     }
 
     #[test]
     fn a_field_written_twice_is_refused() {
-        let seen = names(&parse(
-            "x.yaml",
-            b"metadata: {name: a}\nmetadata: {name: b}\n",
-            false,
-        ));
+        let seen = names(&parse("x.yaml", b"metadata: {name: a}\nmetadata: {name: b}\n", false));
         assert!(seen[0].starts_with("x.yaml, document 1: "), "{seen:?}");
     }
 

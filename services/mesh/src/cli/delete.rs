@@ -41,10 +41,7 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session) -> anyhow::Result<(
     let output = session.output;
     let (mut done, mut failed): (Vec<Value>, usize) = (Vec::new(), 0);
     if args.kind.is_none() && args.files.is_empty() {
-        return Err(Usage(
-            "name what is to be deleted: mesh delete agent NAME, or mesh delete -f FILE".into(),
-        )
-        .into());
+        return Err(Usage("name what is to be deleted: mesh delete agent NAME, or mesh delete -f FILE".into()).into());
     }
     for name in args.names {
         match delete(&client, &name).await {
@@ -83,17 +80,11 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session) -> anyhow::Result<(
             output.line(&format!("agent/{name} deleted"))
         })
     })?;
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(Told.into())
-    }
+    if failed == 0 { Ok(()) } else { Err(Told.into()) }
 }
 
 async fn delete(client: &Client, name: &AgentName) -> anyhow::Result<Value> {
     let path = format!("/api/v1/agents/{name}");
-    let deleted: AgentDeleted = client
-        .send::<Value, _>(Method::DELETE, &path, &[], None)
-        .await?;
+    let deleted: AgentDeleted = client.send::<Value, _>(Method::DELETE, &path, &[], None).await?;
     Ok(serde_json::to_value(deleted)?)
 }

@@ -24,10 +24,7 @@ pub(crate) struct DescribeArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// An agent, its versions and its latest invocations
-    #[command(
-        alias = "agents",
-        after_help = "Examples:\n  mesh describe agent sofia"
-    )]
+    #[command(alias = "agents", after_help = "Examples:\n  mesh describe agent sofia")]
     Agent { name: AgentName },
     /// An invocation and its steps
     #[command(
@@ -57,12 +54,8 @@ async fn agent(client: &Client, name: &AgentName, output: Output) -> anyhow::Res
     let path = format!("/api/v1/agents/{name}");
     let view: AgentView = client.get(&path, &[]).await?;
     let of_agent = [("agent", Some(name.to_string()))];
-    let published: Page<VersionView> = client
-        .list(&format!("{path}/versions"), &[], LATEST)
-        .await?;
-    let latest: Page<Invocation> = client
-        .list("/api/v1/invocations", &of_agent, LATEST)
-        .await?;
+    let published: Page<VersionView> = client.list(&format!("{path}/versions"), &[], LATEST).await?;
+    let latest: Page<Invocation> = client.list("/api/v1/invocations", &of_agent, LATEST).await?;
     let value = json!({ "agent": view, "versions": published.items, "invocations": latest.items });
     output.show(&value, || {
         output.text(&yaml(&view)?)?;

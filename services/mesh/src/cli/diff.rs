@@ -66,9 +66,7 @@ pub(crate) async fn run(args: DiffArgs, session: &Session) -> anyhow::Result<()>
         }
     }
     output.show(&json!({ "items": differences, "failed": failed }), || {
-        differences
-            .iter()
-            .try_for_each(|difference| print(difference, output))
+        differences.iter().try_for_each(|difference| print(difference, output))
     })?;
     if differences.is_empty() && failed == 0 {
         Ok(())
@@ -107,11 +105,7 @@ async fn difference(client: &Client, agent: &Agent) -> anyhow::Result<Option<Dif
 /// What counts as the object: its labels and its specification, defaults filled in.
 fn fields(metadata: &Metadata, spec: &AgentSpec) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
-    flatten(
-        "metadata.labels",
-        &serde_json::to_value(&metadata.labels)?,
-        &mut found,
-    );
+    flatten("metadata.labels", &serde_json::to_value(&metadata.labels)?, &mut found);
     flatten("spec", &serde_json::to_value(spec)?, &mut found);
     Ok(found)
 }
@@ -167,9 +161,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_a_change() {
-        let agent = |spec: Value| {
-            Agent::from_json(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
-        };
+        let agent = |spec: Value| Agent::from_json(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
         let of = |agent: &Agent| fields(&agent.metadata, &agent.spec).unwrap();
         let live = of(&agent(json!({"capabilities": {"x": true}})));
         let declared = of(&agent(json!({"model": {"temperature": 0.1}})));

@@ -91,13 +91,9 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
             let page: Page<VersionView> = client.list(&path, &[], limit).await?;
             show(output, &page, &page.items, versions)
         }
-        (What::Versions, None) => {
-            Err(Usage("name the agent: mesh get versions AGENT".into()).into())
-        }
+        (What::Versions, None) => Err(Usage("name the agent: mesh get versions AGENT".into()).into()),
         (What::Models, None) => models(&client, output).await,
-        (What::DeadLetters, None) => {
-            dead_letters::list(&client, output, limit, dead_letters::Which::Open).await
-        }
+        (What::DeadLetters, None) => dead_letters::list(&client, output, limit, dead_letters::Which::Open).await,
         (What::DeadLetters, Some(id)) => dead_letters::show_one(&client, output, &id).await,
         (What::Tenants | What::Models, Some(_)) => {
             Err(Usage("these are only listed: leave the name out".into()).into())
@@ -136,10 +132,7 @@ pub(super) async fn invocation(client: &Client, id: InvocationId) -> anyhow::Res
 }
 
 fn agents(output: Output, items: &[AgentView]) -> anyhow::Result<()> {
-    let mut table = Table::new(
-        output,
-        &["NAME", "RUNTIME", "MODEL", "PUBLISHED", "DRAFT", "AGE"],
-    );
+    let mut table = Table::new(output, &["NAME", "RUNTIME", "MODEL", "PUBLISHED", "DRAFT", "AGE"]);
     let now = now();
     for agent in items {
         let published = agent.status.published.as_ref();
@@ -147,10 +140,7 @@ fn agents(output: Output, items: &[AgentView]) -> anyhow::Result<()> {
             agent.metadata.name.to_string(),
             agent.spec.runtime.as_str().to_owned(),
             agent.spec.model.name.clone(),
-            published.map_or_else(
-                || "no".to_owned(),
-                |published| format!("version {}", published.version),
-            ),
+            published.map_or_else(|| "no".to_owned(), |published| format!("version {}", published.version)),
             if agent.status.draft { "yes" } else { "no" }.to_owned(),
             age(agent.status.created_at, now),
         ]);

@@ -69,9 +69,7 @@ pub(crate) struct StepsArgs {
 
 /// Cancel an invocation
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  mesh cancel inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --reason \"wrong customer\""
-)]
+#[command(after_help = "Examples:\n  mesh cancel inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --reason \"wrong customer\"")]
 pub(crate) struct CancelArgs {
     #[arg(required = true)]
     ids: Vec<InvocationId>,
@@ -84,9 +82,8 @@ pub(crate) struct CancelArgs {
 const STEPS_MAX: usize = 10_000;
 
 fn parse_state(text: &str) -> Result<State, String> {
-    text.parse().map_err(|problem: mesh_types::Problem| {
-        format!("{}; {}", problem.detail, problem.next.unwrap_or_default())
-    })
+    text.parse()
+        .map_err(|problem: mesh_types::Problem| format!("{}; {}", problem.detail, problem.next.unwrap_or_default()))
 }
 
 pub(super) fn parse_id(text: &str) -> anyhow::Result<InvocationId> {
@@ -111,19 +108,14 @@ pub(crate) async fn list(args: InvocationsArgs, session: &Session) -> anyhow::Re
         let counts: Counts = client.get("/api/v1/invocations/counts", &query).await?;
         return output.show(&counts, || counted(output, &counts));
     }
-    let page: Page<Invocation> = client
-        .list("/api/v1/invocations", &query, args.limit as usize)
-        .await?;
+    let page: Page<Invocation> = client.list("/api/v1/invocations", &query, args.limit as usize).await?;
     output.show(&page, || {
         if page.items.is_empty() {
             return nothing(output);
         }
         table(output, &page.items)?;
         if page.next.is_some() {
-            output.note(&format!(
-                "there are more: --limit {}",
-                args.limit.saturating_mul(5)
-            ));
+            output.note(&format!("there are more: --limit {}", args.limit.saturating_mul(5)));
         }
         Ok(())
     })
@@ -139,16 +131,10 @@ fn counted(output: Output, counts: &Counts) -> anyhow::Result<()> {
 }
 
 pub(super) fn table(output: Output, items: &[Invocation]) -> anyhow::Result<()> {
-    let mut table = Table::new(
-        output,
-        &["ID", "AGENT", "STATE", "AGE", "TOOK", "PROVIDER", "RESULT"],
-    );
+    let mut table = Table::new(output, &["ID", "AGENT", "STATE", "AGE", "TOOK", "PROVIDER", "RESULT"]);
     let now = now();
     for one in items {
-        let took = one
-            .started_at
-            .zip(one.ended_at)
-            .map(|(from, to)| took(to.since(from)));
+        let took = one.started_at.zip(one.ended_at).map(|(from, to)| took(to.since(from)));
         table.row([
             one.id.to_string(),
             one.agent.to_string(),
@@ -202,10 +188,7 @@ pub(crate) async fn steps(args: StepsArgs, session: &Session) -> anyhow::Result<
 }
 
 pub(super) fn steps_table(output: Output, items: &[Step]) -> anyhow::Result<()> {
-    let mut table = Table::new(
-        output,
-        &["#", "KIND", "NAME", "TOOK", "TOKENS", "TRY", "RESULT"],
-    );
+    let mut table = Table::new(output, &["#", "KIND", "NAME", "TOOK", "TOKENS", "TRY", "RESULT"]);
     for step in items {
         let tokens = match (step.usage.input_tokens, step.usage.output_tokens) {
             (0, 0) => String::new(),
@@ -236,9 +219,7 @@ pub(crate) async fn cancel(args: CancelArgs, session: &Session) -> anyhow::Resul
     let mut done = Vec::new();
     for id in args.ids {
         let body = json!({ "reason": args.reason });
-        let invocation: Invocation = client
-            .post(&format!("/api/v1/invocations/{id}/cancel"), &body)
-            .await?;
+        let invocation: Invocation = client.post(&format!("/api/v1/invocations/{id}/cancel"), &body).await?;
         if output.is_table() {
             let word = if invocation.state.is_ended() {
                 "is"

@@ -59,10 +59,7 @@ pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<(
     };
     let (client, output) = (session.client()?, session.output);
     let accepted: Invocation = client
-        .post(
-            &format!("/api/v1/agents/{}/invocations", args.agent),
-            &request,
-        )
+        .post(&format!("/api/v1/agents/{}/invocations", args.agent), &request)
         .await?;
     if args.no_wait {
         return output.show(&accepted, || output.line(&accepted.id.to_string()));
@@ -87,21 +84,11 @@ fn payload(file: Option<&Path>, text: Option<String>) -> anyhow::Result<Value> {
     let mut payload = match file {
         None => Map::new(),
         Some(path) => {
-            let bytes = read(path)
-                .with_context(|| format!("cannot read the payload {}", path.display()))?;
-            let value = mesh_types::json::parse_value(&bytes).map_err(|problem| {
-                Usage(format!(
-                    "the payload {}: {}",
-                    path.display(),
-                    problem.detail
-                ))
-            })?;
+            let bytes = read(path).with_context(|| format!("cannot read the payload {}", path.display()))?;
+            let value = mesh_types::json::parse_value(&bytes)
+                .map_err(|problem| Usage(format!("the payload {}: {}", path.display(), problem.detail)))?;
             let Value::Object(object) = value else {
-                return Err(Usage(format!(
-                    "the payload {} must be a JSON object",
-                    path.display()
-                ))
-                .into());
+                return Err(Usage(format!("the payload {} must be a JSON object", path.display())).into());
             };
             object
         }
@@ -131,10 +118,7 @@ async fn follow(client: &Client, accepted: &Invocation, screen: &mut Screen) -> 
             Ok(None) => return Ok(()),
             Ok(Some(events)) => events,
             Err(error) if broken > 0 => {
-                let next = format!(
-                    "it is durable and goes on: mesh describe invocation {}",
-                    accepted.id
-                );
+                let next = format!("it is durable and goes on: mesh describe invocation {}", accepted.id);
                 return Err(advised(error, next));
             }
             Err(error) => return Err(error),
@@ -153,14 +137,8 @@ async fn follow(client: &Client, accepted: &Invocation, screen: &mut Screen) -> 
         // The stream broke off: once more from where it was, then it is an error.
         broken += 1;
         if broken > 1 {
-            let next = format!(
-                "it is durable and goes on: mesh describe invocation {}",
-                accepted.id
-            );
-            return Err(advised(
-                anyhow::anyhow!("the stream of events breaks off"),
-                next,
-            ));
+            let next = format!("it is durable and goes on: mesh describe invocation {}", accepted.id);
+            return Err(advised(anyhow::anyhow!("the stream of events breaks off"), next));
         }
     }
 }
@@ -198,13 +176,11 @@ impl Screen {
     fn take(&mut self, name: &str, data: &str) -> anyhow::Result<()> {
         match name {
             "token" => {
-                let token: Token =
-                    serde_json::from_str(data).context("an event of the mesh cannot be read")?;
+                let token: Token = serde_json::from_str(data).context("an event of the mesh cannot be read")?;
                 self.token(&token)
             }
             "reset" => {
-                let place: Place =
-                    serde_json::from_str(data).context("an event of the mesh cannot be read")?;
+                let place: Place = serde_json::from_str(data).context("an event of the mesh cannot be read")?;
                 self.forget(Some(place.step), "the model starts over")
             }
             name => {
@@ -308,16 +284,12 @@ mod tests {
     #[test]
     fn a_reset_forgets_the_text_of_its_step_only() {
         let mut screen = screen();
-        screen
-            .take("token", r#"{"text":"Hel","step":3,"attempt":1}"#)
-            .unwrap();
+        screen.take("token", r#"{"text":"Hel","step":3,"attempt":1}"#).unwrap();
         screen.take("reset", r#"{"step":2,"attempt":1}"#).unwrap();
         assert_eq!(screen.shown, "Hel");
         screen.take("reset", r#"{"step":3,"attempt":2}"#).unwrap();
         assert_eq!(screen.shown, "");
-        screen
-            .take("token", r#"{"text":"Hi","step":3,"attempt":2}"#)
-            .unwrap();
+        screen.take("token", r#"{"text":"Hi","step":3,"attempt":2}"#).unwrap();
         screen.take("step.recorded", "{}").unwrap();
         assert!(!screen.has_ended && screen.shown == "Hi");
         screen.take("invocation.completed", "{}").unwrap();

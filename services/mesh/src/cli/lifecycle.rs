@@ -22,9 +22,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Stop the mesh that runs in MESH_HOME, with the servers it started
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  mesh down\n  MESH_HOME=/srv/mesh mesh down\n\nNothing to stop is no failure."
-)]
+#[command(after_help = "Examples:\n  mesh down\n  MESH_HOME=/srv/mesh mesh down\n\nNothing to stop is no failure.")]
 pub(crate) struct DownArgs {}
 
 /// Stop the mesh of MESH_HOME and start it again in the background
@@ -104,17 +102,10 @@ pub(crate) async fn reset(args: ResetArgs, session: &Session) -> anyhow::Result<
     let home = session.home().to_owned();
     if !args.yes {
         if !std::io::stdin().is_terminal() {
-            return Err(
-                Usage("reset deletes all data in this home: say --yes to mean it".into()).into(),
-            );
+            return Err(Usage("reset deletes all data in this home: say --yes to mean it".into()).into());
         }
         let question = format!("Delete database, streams and log in {}?", home.display());
-        let asked = blocking(move || {
-            inquire::Confirm::new(&question)
-                .with_default(false)
-                .prompt()
-        })
-        .await?;
+        let asked = blocking(move || inquire::Confirm::new(&question).with_default(false).prompt()).await?;
         if !asked {
             return session.output.line("nothing was deleted");
         }
@@ -130,32 +121,23 @@ pub(crate) async fn reset(args: ResetArgs, session: &Session) -> anyhow::Result<
         for folder in [nats_dir(lock.home()), postgres_dir(lock.home())] {
             remove_data(&folder)?;
         }
-        for file in [
-            log_path(lock.home()),
-            log_path(lock.home()).with_extension("log.1"),
-        ] {
+        for file in [log_path(lock.home()), log_path(lock.home()).with_extension("log.1")] {
             if file.exists() {
-                std::fs::remove_file(&file)
-                    .with_context(|| format!("cannot delete {}", file.display()))?;
+                std::fs::remove_file(&file).with_context(|| format!("cannot delete {}", file.display()))?;
             }
         }
         Ok(())
     })
     .await?;
     session.output.show(&json!({ "reset": shown }), || {
-        session
-            .output
-            .line(&format!("all data in {shown} is deleted"))
+        session.output.line(&format!("all data in {shown} is deleted"))
     })
 }
 
 pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Result<()> {
     let environment = &session.environment;
     let state = session.running()?.and_then(|running| running.state);
-    let database = environment
-        .database_url
-        .as_ref()
-        .map(|url| url.expose().clone());
+    let database = environment.database_url.as_ref().map(|url| url.expose().clone());
     let database = database.or_else(|| state.as_ref().map(|state| state.database.clone()));
     let nats = match &environment.nats_url {
         Some(url) => Some((url.clone(), environment.nats_monitor_url.clone())),
@@ -181,8 +163,7 @@ pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Re
         Applied::Unchanged(_) => None,
     };
     let streams: Vec<_> = applied.iter().filter_map(change).collect();
-    let value =
-        json!({ "schema": report.version, "migrations": report.applied, "streams": streams });
+    let value = json!({ "schema": report.version, "migrations": report.applied, "streams": streams });
     let output = session.output;
     output.show(&value, || {
         let mut table = Table::new(output, &["WHAT", "CHANGED"]);
@@ -193,10 +174,7 @@ pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Re
                 items.join("; ")
             }
         };
-        table.row([
-            format!("schema, now at {}", report.version),
-            list(&report.applied),
-        ]);
+        table.row([format!("schema, now at {}", report.version), list(&report.applied)]);
         table.row([format!("streams ({})", applied.len()), list(&streams)]);
         table.print()
     })
@@ -209,11 +187,7 @@ pub(crate) async fn dashboard(args: DashboardArgs, session: &Session) -> anyhow:
     if args.print {
         return Ok(());
     }
-    let opener = if cfg!(target_os = "macos") {
-        "open"
-    } else {
-        "xdg-open"
-    };
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let target = url.clone();
     let opened = blocking(move || {
         let mut command = Command::new(opener);

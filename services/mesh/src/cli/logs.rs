@@ -42,14 +42,9 @@ pub(crate) async fn run(args: LogsArgs, session: &Session) -> anyhow::Result<()>
     let mut file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let error = anyhow::anyhow!("there is no log in {}", session.home().display());
-            return Err(advised(
-                error,
-                "mesh up writes one; MESH_HOME names another home",
-            ));
+            return Err(advised(error, "mesh up writes one; MESH_HOME names another home"));
         }
-        opened => {
-            BufReader::new(opened.with_context(|| format!("cannot open {}", path.display()))?)
-        }
+        opened => BufReader::new(opened.with_context(|| format!("cannot open {}", path.display()))?),
     };
     let mut filter = Filter::new(args.service);
     let mut kept = std::collections::VecDeque::new();
@@ -135,12 +130,7 @@ enum Line {
 
 fn service_of(line: &str) -> Line {
     if let Ok(Value::Object(fields)) = serde_json::from_str(line) {
-        return Line::Said(
-            fields
-                .get("mesh.service")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-        );
+        return Line::Said(fields.get("mesh.service").and_then(Value::as_str).map(str::to_owned));
     }
     let mut words = line.split_whitespace();
     let is_start = words
@@ -150,12 +140,7 @@ fn service_of(line: &str) -> Line {
         return Line::Continues;
     }
     // Time, level, then the service, where one speaks, or the place in the code.
-    Line::Said(
-        words
-            .nth(1)
-            .filter(|word| !word.ends_with(':'))
-            .map(str::to_owned),
-    )
+    Line::Said(words.nth(1).filter(|word| !word.ends_with(':')).map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -166,15 +151,9 @@ mod tests {
     fn a_service_is_found_in_both_forms_of_the_log() {
         let mut filter = Filter::new(Some(Service::Memory));
         for (line, taken) in [
-            (
-                "2026-11-21T12:00:00.000000Z  INFO memory memory::bus: stored\n",
-                true,
-            ),
+            ("2026-11-21T12:00:00.000000Z  INFO memory memory::bus: stored\n", true),
             ("  a second line of it\n", true),
-            (
-                "2026-11-21T12:00:00.000000Z  INFO mesh::up: memory is fine\n",
-                false,
-            ),
+            ("2026-11-21T12:00:00.000000Z  INFO mesh::up: memory is fine\n", false),
             ("  a second line of that\n", false),
             (
                 r#"{"timestamp":"2026-11-21T12:00:00.000000Z","mesh.service":"memory","message":"x"}"#,

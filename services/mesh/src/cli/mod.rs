@@ -41,20 +41,10 @@ pub(crate) use session::{Session, blocking, misconfigured};
 )]
 pub(crate) struct Cli {
     /// Tenant to act in [default: MESH_TENANT, else `default`]
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        help_heading = "Options of every command"
-    )]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Options of every command")]
     tenant: Option<Tenant>,
     /// Address of the mesh [default: MESH_URL, else the mesh in MESH_HOME]
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        help_heading = "Options of every command"
-    )]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Options of every command")]
     url: Option<String>,
     /// How to print the result
     #[arg(
@@ -75,12 +65,7 @@ pub(crate) struct Cli {
     )]
     json: bool,
     /// Configuration file [default: MESH_CONFIG]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        help_heading = "Options of every command"
-    )]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Options of every command")]
     config: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -133,20 +118,14 @@ enum Command {
     Cancel(invocations::CancelArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Measure a running mesh
-    #[command(
-        after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json"
-    )]
+    #[command(after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json")]
     Bench(BenchArgs),
     Completions(completions::CompletionsArgs),
 }
 
 impl Cli {
     pub(crate) fn output(&self) -> Output {
-        let alias = if self.json {
-            Format::Json
-        } else {
-            Format::Table
-        };
+        let alias = if self.json { Format::Json } else { Format::Table };
         Output::new(self.format.unwrap_or(alias))
     }
 
@@ -156,9 +135,7 @@ impl Cli {
         }
         let mut session = Session::new(output, self.url, self.tenant, self.config)?;
         let runtime = match self.command {
-            Command::Up(_) | Command::Serve(_) | Command::Bench(_) => {
-                tokio::runtime::Builder::new_multi_thread()
-            }
+            Command::Up(_) | Command::Serve(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
             _ => tokio::runtime::Builder::new_current_thread(),
         }
         .enable_all()

@@ -65,9 +65,7 @@ pub(crate) fn run(args: NewArgs, session: &Session) -> anyhow::Result<()> {
     // What this writes must be what `mesh apply` takes.
     Agent::from_json(declared.clone())?;
     let text = yaml(&declared)?;
-    let path = args
-        .file
-        .unwrap_or_else(|| PathBuf::from(format!("{name}.yaml")));
+    let path = args.file.unwrap_or_else(|| PathBuf::from(format!("{name}.yaml")));
     if path.as_os_str() == "-" {
         return session.output.text(&text);
     }
@@ -87,10 +85,9 @@ pub(crate) fn run(args: NewArgs, session: &Session) -> anyhow::Result<()> {
     };
     file.write_all(text.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    session.output.note(&format!(
-        "wrote {0}; next: mesh apply -f {0}",
-        path.display()
-    ));
+    session
+        .output
+        .note(&format!("wrote {0}; next: mesh apply -f {0}", path.display()));
     Ok(())
 }
 
@@ -103,14 +100,10 @@ fn declared(args: &AgentArgs, asks: bool, session: &Session) -> anyhow::Result<(
         None => return Err(Usage("name the agent: mesh new agent NAME".into()).into()),
     };
     // A name given alone is still a conversation; with any other flag it is a script.
-    let asks =
-        asks && args.model.is_none() && args.instructions.is_none() && args.fallbacks.is_empty();
+    let asks = asks && args.model.is_none() && args.instructions.is_none() && args.fallbacks.is_empty();
     let (model, instructions) = if asks {
         let model = ask("Model:", Some(MODEL))?;
-        (
-            model,
-            ask("What is it, and how should it answer?", Some(""))?,
-        )
+        (model, ask("What is it, and how should it answer?", Some(""))?)
     } else {
         (
             args.model.clone().unwrap_or_else(|| MODEL.into()),

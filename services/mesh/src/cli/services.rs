@@ -29,10 +29,7 @@ pub(crate) async fn run(_args: ServicesArgs, session: &Session) -> anyhow::Resul
     let page: Page<ServiceView> = session.client()?.get("/api/v1/services", &[]).await?;
     let output = session.output;
     output.show(&page, || {
-        let mut table = Table::new(
-            output,
-            &["SERVICE", "VERSION", "UP", "REQUESTS", "ERRORS", "INSTANCE"],
-        );
+        let mut table = Table::new(output, &["SERVICE", "VERSION", "UP", "REQUESTS", "ERRORS", "INSTANCE"]);
         let now = now();
         for service in &page.items {
             table.row([

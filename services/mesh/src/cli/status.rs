@@ -66,10 +66,7 @@ pub(crate) async fn run(_args: StatusArgs, session: &Session) -> anyhow::Result<
             anyhow::anyhow!("no mesh runs in {home}"),
             "mesh up starts one; MESH_HOME names another home",
         ),
-        Some(Running { state: None, .. }) => advised(
-            anyhow::anyhow!("the mesh is starting"),
-            "look again in a moment",
-        ),
+        Some(Running { state: None, .. }) => advised(anyhow::anyhow!("the mesh is starting"), "look again in a moment"),
         Some(_) => advised(
             anyhow::anyhow!("the mesh is not healthy"),
             "mesh logs and mesh doctor say why",
@@ -100,12 +97,7 @@ async fn status_of(running: Option<&Running>) -> anyhow::Result<Status> {
 }
 
 fn service_status(service: Service, failing: Option<&[String]>) -> ServiceStatus {
-    let own = |probe: &String| {
-        probe
-            .strip_prefix(service.name())?
-            .strip_prefix('.')
-            .map(str::to_owned)
-    };
+    let own = |probe: &String| probe.strip_prefix(service.name())?.strip_prefix('.').map(str::to_owned);
     let probes: Vec<_> = failing.unwrap_or_default().iter().filter_map(own).collect();
     ServiceStatus {
         name: service.name(),
@@ -117,14 +109,12 @@ fn service_status(service: Service, failing: Option<&[String]>) -> ServiceStatus
 /// Names of failing probes as `<service>.<probe>`, and of what is not ready; `None` where nobody answers.
 pub(super) async fn health_of(http: &str) -> anyhow::Result<Option<Vec<String>>> {
     let client = Client::new(http, None)?;
-    Ok(
-        match client.probe::<ReadyBody>("/readyz", PROBE_TIMEOUT).await {
-            Ok((200, _)) => Some(Vec::new()),
-            Ok((_, body)) if body.failing.is_empty() => Some(vec![format!("mesh.{}", body.status)]),
-            Ok((_, body)) => Some(body.failing),
-            Err(_) => None,
-        },
-    )
+    Ok(match client.probe::<ReadyBody>("/readyz", PROBE_TIMEOUT).await {
+        Ok((200, _)) => Some(Vec::new()),
+        Ok((_, body)) if body.failing.is_empty() => Some(vec![format!("mesh.{}", body.status)]),
+        Ok((_, body)) => Some(body.failing),
+        Err(_) => None,
+    })
 }
 
 fn print(status: &Status, output: Output) -> anyhow::Result<()> {
@@ -138,10 +128,7 @@ fn print(status: &Status, output: Output) -> anyhow::Result<()> {
     } else {
         (Mood::Bad, "not healthy")
     };
-    output.line(&format!(
-        "Agent Mesh is {} (process {pid})",
-        output.mood(mood, word)
-    ))?;
+    output.line(&format!("Agent Mesh is {} (process {pid})", output.mood(mood, word)))?;
     let mut table = Table::new(output, &["WHAT", "WHERE"]);
     table.row(["Web, API", http]);
     table.row(["NATS", nats]);
@@ -166,10 +153,7 @@ mod tests {
     #[test]
     fn a_failing_probe_is_its_services() {
         let failing = vec!["memory.database".to_owned(), "mesh.nats".to_owned()];
-        assert_eq!(
-            service_status(Service::Memory, Some(&failing)).failing,
-            ["database"]
-        );
+        assert_eq!(service_status(Service::Memory, Some(&failing)).failing, ["database"]);
         assert!(service_status(Service::Registry, Some(&failing)).healthy);
         assert!(!service_status(Service::Registry, None).healthy);
     }

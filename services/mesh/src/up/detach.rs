@@ -27,15 +27,12 @@ pub(crate) async fn start(no_demo: bool, session: &Session) -> anyhow::Result<()
     let home = session.home().to_owned();
     let report = Report::new();
     // Who holds the home is told here, and the folder is there for the log.
-    let home =
-        crate::cli::blocking(move || HomeLock::acquire(&home).map(|lock| lock.home().to_owned()))
-            .await?;
+    let home = crate::cli::blocking(move || HomeLock::acquire(&home).map(|lock| lock.home().to_owned())).await?;
     fetch(session, report.clone()).await?;
     report.say("starting");
     let file = log::open(&home)?;
     let log_from = file.metadata()?.len();
-    let mut command =
-        Command::new(std::env::current_exe().context("cannot find this program's file")?);
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program's file")?);
     command.args(["up", "--background"]);
     if no_demo {
         command.arg("--no-demo");
@@ -52,13 +49,7 @@ pub(crate) async fn start(no_demo: bool, session: &Session) -> anyhow::Result<()
     let started = wait_until_up(&mut child, &home).await;
     report.end();
     match started {
-        Ok(state) => table::print(
-            &state,
-            &home,
-            began.elapsed(),
-            table::Stop::Down,
-            session.output,
-        ),
+        Ok(state) => table::print(&state, &home, began.elapsed(), table::Stop::Down, session.output),
         Err(error) => {
             let tail = log::tail(&home, log_from, TAIL_LINES);
             session.output.note(&tail);
@@ -95,8 +86,7 @@ async fn wait_until_up(child: &mut Child, home: &std::path::Path) -> anyhow::Res
             bail!("the mesh ended while it started ({status})");
         }
         let folder = home.to_owned();
-        let state =
-            crate::cli::blocking(move || Ok::<_, Infallible>(HomeState::read(&folder))).await?;
+        let state = crate::cli::blocking(move || Ok::<_, Infallible>(HomeState::read(&folder))).await?;
         if let Some(state) = state?.filter(|state| state.pid == child.id()) {
             let client = Client::new(&state.http, None)?;
             let ready = client.probe::<ReadyBody>("/readyz", PROBE_TIMEOUT).await;

@@ -102,11 +102,7 @@ impl Drop for Keeper {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        let patience = if self.is_started {
-            STOP_PATIENCE
-        } else {
-            START_PATIENCE
-        };
+        let patience = if self.is_started { STOP_PATIENCE } else { START_PATIENCE };
         let deadline = Instant::now() + patience;
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(END_POLL);

@@ -20,11 +20,7 @@ pub(super) fn open(home: &Path) -> anyhow::Result<File> {
         fs::rename(&path, path.with_extension("log.1"))
             .with_context(|| format!("cannot set {} aside", path.display()))?;
     }
-    let opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&path);
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
     opened.with_context(|| format!("cannot open the log {}", path.display()))
 }
 
@@ -49,9 +45,7 @@ mod tests {
         open(folder.path()).unwrap();
         assert_eq!(fs::metadata(path(folder.path())).unwrap().len(), 0);
         assert_eq!(
-            fs::metadata(folder.path().join("mesh.log.1"))
-                .unwrap()
-                .len(),
+            fs::metadata(folder.path().join("mesh.log.1")).unwrap().len(),
             BYTES_MAX + 1
         );
     }

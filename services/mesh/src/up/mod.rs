@@ -119,11 +119,7 @@ fn stop_signals() -> std::io::Result<impl Stream<Item = Signal> + Unpin> {
 }
 
 /// In the background stdout is the log already.
-fn start_telemetry(
-    args: &UpArgs,
-    session: &Session,
-    home: &Path,
-) -> anyhow::Result<telemetry::Guard> {
+fn start_telemetry(args: &UpArgs, session: &Session, home: &Path) -> anyhow::Result<telemetry::Guard> {
     let environment = &session.environment;
     let log_file = if args.background {
         None
@@ -151,23 +147,14 @@ struct Up<'a> {
 
 impl Up<'_> {
     /// From nothing to serving, and back to nothing at the shutdown.
-    async fn serve(
-        &self,
-        configs: Configs,
-        metrics: mesh_runtime::Metrics,
-        report: &Report,
-    ) -> anyhow::Result<()> {
+    async fn serve(&self, configs: Configs, metrics: mesh_runtime::Metrics, report: &Report) -> anyhow::Result<()> {
         // Before the slow part: a taken port is told at once, and bound only when it can be served.
         match configs.gateway.port {
             0 => {}
             port => check_free(port, HTTP_PORT_VARIABLE)?,
         }
         let Some(started) = self
-            .until_shutdown(Servers::start(
-                self.home(),
-                &self.session.environment,
-                report,
-            ))
+            .until_shutdown(Servers::start(self.home(), &self.session.environment, report))
             .await
         else {
             return Ok(());

@@ -30,8 +30,7 @@ impl Report {
         if !stderr().is_terminal() {
             return Self::of(To::Lines);
         }
-        let style =
-            ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a tested template");
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a tested template");
         let bar = ProgressBar::new_spinner().with_style(style);
         bar.enable_steady_tick(TICK);
         Self::of(To::Terminal(bar))

@@ -29,25 +29,14 @@ pub(super) async fn demo(context: &Context) {
 async fn sofia(context: &Context, tenant: &Tenant) -> Result<(), Problem> {
     let (bus, caller) = (&context.bus, context.caller(tenant.clone()));
     let name: AgentName = AGENT.parse().expect("names of the demo are tokens");
-    bus.call::<TenantEnsure>(
-        &caller,
-        &TenantRequest {
-            name: tenant.clone(),
-        },
-    )
-    .await?;
+    bus.call::<TenantEnsure>(&caller, &TenantRequest { name: tenant.clone() })
+        .await?;
     let found = match bus
-        .call::<AgentGet>(
-            &caller,
-            &AgentRequest {
-                agent: name.clone(),
-            },
-        )
+        .call::<AgentGet>(&caller, &AgentRequest { agent: name.clone() })
         .await
     {
         Err(problem) if problem.is(Code::AgentNotFound) => {
-            bus.call::<AgentCreate>(&caller, &declared(name.clone()))
-                .await?
+            bus.call::<AgentCreate>(&caller, &declared(name.clone())).await?
         }
         found => found?,
     };

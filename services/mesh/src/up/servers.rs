@@ -28,21 +28,14 @@ pub(crate) fn postgres_dir(home: &Path) -> PathBuf {
 }
 
 impl Servers {
-    pub(super) async fn start(
-        home: PathBuf,
-        environment: &Environment,
-        report: &Report,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn start(home: PathBuf, environment: &Environment, report: &Report) -> anyhow::Result<Self> {
         let (nats, database) = tokio::try_join!(
             start_nats(&home, environment, report.clone()),
             start_postgres(&home, environment, report.clone())
         )?;
         let (nats_keeper, nats_url, monitor_url) = nats;
         let (database_keeper, database_url) = database;
-        let keepers = [nats_keeper, database_keeper]
-            .into_iter()
-            .flatten()
-            .collect();
+        let keepers = [nats_keeper, database_keeper].into_iter().flatten().collect();
         Ok(Self {
             nats_url,
             monitor_url,
@@ -69,8 +62,7 @@ async fn start_nats(
         report.say("starting nats-server");
         NatsServer::start(&tool, options)
     };
-    let (keeper, (url, monitor)) =
-        Keeper::start(start, |server| (server.url(), server.monitor_url())).await?;
+    let (keeper, (url, monitor)) = Keeper::start(start, |server| (server.url(), server.monitor_url())).await?;
     Ok((Some(keeper), url, Some(monitor)))
 }
 

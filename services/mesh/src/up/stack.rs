@@ -80,9 +80,7 @@ impl Stack {
 
     pub(super) fn start_services(&self) {
         keep_streams(&self.inner);
-        let behind = Service::ALL
-            .into_iter()
-            .filter(|service| service.answers_on_bus());
+        let behind = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
         behind.for_each(|service| {
             let tier = match service {
                 Service::Execution => &self.execution,
@@ -114,13 +112,8 @@ impl Stack {
         loop {
             let heard = self.context.bus.discover(LISTEN).await?;
             let heard: BTreeSet<_> = heard.iter().map(|service| service.name.as_str()).collect();
-            let on_bus = Service::ALL
-                .into_iter()
-                .filter(|service| service.answers_on_bus());
-            let missing: Vec<_> = on_bus
-                .map(Service::name)
-                .filter(|name| !heard.contains(name))
-                .collect();
+            let on_bus = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
+            let missing: Vec<_> = on_bus.map(Service::name).filter(|name| !heard.contains(name)).collect();
             if missing.is_empty() {
                 return Ok(());
             }

@@ -15,28 +15,15 @@ pub(super) enum Stop {
     Down,
 }
 
-pub(super) fn print(
-    state: &HomeState,
-    home: &Path,
-    since: Duration,
-    stop: Stop,
-    output: Output,
-) -> anyhow::Result<()> {
+pub(super) fn print(state: &HomeState, home: &Path, since: Duration, stop: Stop, output: Output) -> anyhow::Result<()> {
     let value = json!({
         "pid": state.pid, "http": state.http, "nats": state.nats, "database": state.database, "home": home,
     });
     output.show(&value, || {
-        output.line(&output.bold(&format!(
-            "Agent Mesh is up in {} (process {})",
-            took(since),
-            state.pid
-        )))?;
+        output.line(&output.bold(&format!("Agent Mesh is up in {} (process {})", took(since), state.pid)))?;
         let mut table = Table::new(output, &["WHAT", "WHERE"]);
         table.row(["Web, API".to_owned(), state.http.clone()]);
-        table.row([
-            "API, to read and try".to_owned(),
-            format!("{}/docs", state.http),
-        ]);
+        table.row(["API, to read and try".to_owned(), format!("{}/docs", state.http)]);
         table.row(["NATS".to_owned(), state.nats.clone()]);
         table.row(["PostgreSQL".to_owned(), without_password(&state.database)]);
         table.row(["Data, log".to_owned(), home.display().to_string()]);

@@ -11,11 +11,7 @@ fn unknown_names_are_refused_with_the_nearest_known() {
     ] {
         let output = program().arg("config").env(name, value).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-        assert!(
-            text(&output.stderr).contains(nearest),
-            "{name}: {}",
-            told(&output)
-        );
+        assert!(text(&output.stderr).contains(nearest), "{name}: {}", told(&output));
     }
 }
 
@@ -32,11 +28,7 @@ fn a_wrong_value_names_its_key_and_where_it_was_set() {
     ] {
         let output = program().arg("config").env(name, value).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-        assert!(
-            text(&output.stderr).contains(told_of),
-            "{name}: {}",
-            told(&output)
-        );
+        assert!(text(&output.stderr).contains(told_of), "{name}: {}", told(&output));
     }
 }
 
@@ -62,10 +54,7 @@ fn the_effective_configuration_names_who_set_it_and_no_secret() {
             .find(|entry| entry["key"] == key)
             .map(|entry| entry["origin"].clone())
     };
-    assert_eq!(
-        origin("inference.openai_api_key"),
-        Some("OPENAI_API_KEY".into())
-    );
+    assert_eq!(origin("inference.openai_api_key"), Some("OPENAI_API_KEY".into()));
     assert_eq!(
         origin("execution.abort_after_seq"),
         Some("MESH_EXECUTION__ABORT_AFTER_SEQ".into())

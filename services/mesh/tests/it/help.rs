@@ -72,10 +72,7 @@ fn the_help_of_each_command_is_as_it_was() {
             .collect::<Vec<_>>()
             .join("\n\n")
     });
-    let pinned: Vec<_> = own
-        .zip(tails)
-        .map(|(own, tail)| format!("{own}\n{tail}\n"))
-        .collect();
+    let pinned: Vec<_> = own.zip(tails).map(|(own, tail)| format!("{own}\n{tail}\n")).collect();
     insta::assert_snapshot!("commands", pinned.join("\n"));
 }
 
@@ -99,10 +96,7 @@ fn the_list_of_this_test_is_the_list_of_the_program() {
         .skip(1)
         .take_while(|line| !line.is_empty());
     for name in listed.filter_map(|line| line.split_whitespace().next()) {
-        assert!(
-            COMMANDS.contains(&name) || name == "bench",
-            "{name} is not tested"
-        );
+        assert!(COMMANDS.contains(&name) || name == "bench", "{name} is not tested");
     }
 }
 
@@ -134,16 +128,7 @@ fn wrong_use_ends_with_2_and_says_what_is_right() {
         (&["apply", "-f", "/dev/null"], "no object is declared"),
     ] {
         let output = program().args(arguments).output().unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{arguments:?}: {}",
-            told(&output)
-        );
-        assert!(
-            text(&output.stderr).contains(hint),
-            "{arguments:?}: {}",
-            told(&output)
-        );
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", told(&output));
+        assert!(text(&output.stderr).contains(hint), "{arguments:?}: {}", told(&output));
     }
 }

@@ -17,10 +17,7 @@ fn a_detached_mesh_is_seen_refuses_a_second_and_goes_down_without_a_trace() {
         up.contains("Agent Mesh is up") && up.contains("http://127.0.0.1:"),
         "{up}"
     );
-    assert!(
-        up.contains("mesh:***@"),
-        "the table shows no password: {up}"
-    );
+    assert!(up.contains("mesh:***@"), "the table shows no password: {up}");
 
     let status = home.json(&["status"]);
     assert_eq!(status["healthy"], true, "{status}");
@@ -32,14 +29,7 @@ fn a_detached_mesh_is_seen_refuses_a_second_and_goes_down_without_a_trace() {
         .collect();
     assert_eq!(
         names,
-        [
-            "registry",
-            "execution",
-            "messaging",
-            "memory",
-            "inference",
-            "gateway"
-        ]
+        ["registry", "execution", "messaging", "memory", "inference", "gateway"]
     );
 
     let second = home.run(&["up"]);
@@ -51,10 +41,7 @@ fn a_detached_mesh_is_seen_refuses_a_second_and_goes_down_without_a_trace() {
         let agents = home.json(&["get", "agents", "--tenant", tenant]);
         let sofia = &agents["items"][0];
         assert_eq!(
-            (
-                sofia["metadata"]["name"].as_str(),
-                &sofia["status"]["draft"]
-            ),
+            (sofia["metadata"]["name"].as_str(), &sofia["status"]["draft"]),
             (Some("sofia"), &false.into())
         );
     }
@@ -75,17 +62,9 @@ fn a_signal_stops_a_foreground_mesh_in_order_and_its_data_stay() {
     let home = Home::new();
     let (mut mesh, status) = home.foreground();
     home.done(&["apply", "-f", &agent_file(&home)]);
-    kill(
-        Pid::from_raw(i32::try_from(mesh.id()).unwrap()),
-        Signal::SIGINT,
-    )
-    .unwrap();
+    kill(Pid::from_raw(i32::try_from(mesh.id()).unwrap()), Signal::SIGINT).unwrap();
     let ended = mesh.wait().unwrap();
-    assert!(
-        ended.success(),
-        "{ended}: {}",
-        text(&home.run(&["logs"]).stdout)
-    );
+    assert!(ended.success(), "{ended}: {}", text(&home.run(&["logs"]).stdout));
     assert_nothing_is_left(&status);
 
     let (mut mesh, status) = home.foreground();
@@ -116,11 +95,7 @@ fn servers_that_die_come_back_and_the_services_outlive_them() {
     home.done(&["up", "--detach"]);
     for server in ["nats-server", "postgres"] {
         let found = server_of(&home, server);
-        kill(
-            Pid::from_raw(i32::try_from(found.pid).unwrap()),
-            Signal::SIGKILL,
-        )
-        .unwrap();
+        kill(Pid::from_raw(i32::try_from(found.pid).unwrap()), Signal::SIGKILL).unwrap();
         wait_until("the server is another process", || {
             let servers = servers_of(&home, server);
             servers
@@ -168,10 +143,7 @@ fn a_reset_needs_a_yes_and_leaves_no_data() {
     home.done(&["reset", "--yes"]);
     assert!(home.healthy().is_none());
     for name in ["nats", "postgres", "mesh.log"] {
-        assert!(
-            !home.path().join("home").join(name).exists(),
-            "{name} is left"
-        );
+        assert!(!home.path().join("home").join(name).exists(), "{name} is left");
     }
 }
 
@@ -188,11 +160,7 @@ fn agent_file(home: &Home) -> String {
 fn servers_of(home: &Home, program: &str) -> Vec<Found> {
     let entry = format!("MESH_HOME={}", home.path().join("home").display());
     let found = processes_with_environment(&entry).unwrap_or_default();
-    let runs = |one: &Found| {
-        one.arguments
-            .first()
-            .is_some_and(|first| first.ends_with(program))
-    };
+    let runs = |one: &Found| one.arguments.first().is_some_and(|first| first.ends_with(program));
     found.into_iter().filter(runs).collect()
 }
 

@@ -68,19 +68,11 @@ fn agents_are_declared_compared_invoked_and_deleted() {
     invocations_are_followed(&home);
 
     let other = home.run(&["apply", "-f", file, "--tenant", "elsewhere"]);
-    assert!(
-        text(&other.stderr).contains("metadata.tenant"),
-        "{}",
-        told(&other)
-    );
+    assert!(text(&other.stderr).contains("metadata.tenant"), "{}", told(&other));
     home.done(&["delete", "agent", "helper"]);
     let gone = home.run(&["get", "agents", "helper"]);
     assert_eq!(gone.status.code(), Some(1), "{}", told(&gone));
-    assert!(
-        text(&gone.stderr).contains("next: mesh get agents"),
-        "{}",
-        told(&gone)
-    );
+    assert!(text(&gone.stderr).contains("next: mesh get agents"), "{}", told(&gone));
 }
 
 fn invocations_are_followed(home: &Home) {
@@ -107,11 +99,7 @@ fn invocations_are_followed(home: &Home) {
         .collect();
     assert_eq!(kinds, ["noop", "noop"]);
     let of_session = home.json(&["invocations", "--session", "ann", "--state", "completed"]);
-    assert_eq!(
-        of_session["items"].as_array().unwrap().len(),
-        1,
-        "{of_session}"
-    );
+    assert_eq!(of_session["items"].as_array().unwrap().len(), 1, "{of_session}");
     assert!(
         home.done(&["describe", "agent", "helper"])
             .contains("Latest invocations")
@@ -134,17 +122,8 @@ fn a_new_agent_is_what_apply_takes() {
     home.done(&["up", "--detach", "--no-demo"]);
     let yaml = home.done(&["new", "agent", "fresh", "--model", "mock", "-f", "-"]);
     let mut apply = home.command(&["apply", "-f", "-"]);
-    let mut child = apply
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(yaml.as_bytes())
-        .unwrap();
+    let mut child = apply.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
     let applied = child.wait_with_output().unwrap();
     assert!(
         text(&applied.stdout).contains("agent/fresh created"),
@@ -183,10 +162,6 @@ fn without_a_mesh_each_command_says_how_to_get_one() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-        assert!(
-            text(&output.stderr).contains("next: mesh up"),
-            "{}",
-            told(&output)
-        );
+        assert!(text(&output.stderr).contains("next: mesh up"), "{}", told(&output));
     }
 }

@@ -23,10 +23,7 @@ struct Addresses {
 impl Addresses {
     fn environment(&self) -> [(&'static str, String); 3] {
         [
-            (
-                "MESH_NATS_URL",
-                format!("nats://127.0.0.1:{}", self.nats_port),
-            ),
+            ("MESH_NATS_URL", format!("nats://127.0.0.1:{}", self.nats_port)),
             (
                 "MESH_NATS_MONITOR_URL",
                 format!("http://127.0.0.1:{}", self.monitor_port),
@@ -63,11 +60,7 @@ impl Served {
     }
 
     fn stop(mut self) {
-        kill(
-            Pid::from_raw(i32::try_from(self.0.id()).unwrap()),
-            Signal::SIGTERM,
-        )
-        .unwrap();
+        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), Signal::SIGTERM).unwrap();
         let ended = self.0.wait().unwrap();
         assert!(ended.success(), "{ended}");
     }
@@ -85,8 +78,7 @@ impl Drop for Served {
 fn services_start_before_their_servers_and_outlive_them() {
     let home = Home::new();
     let tools = Tools::resolve(&mut Quiet).unwrap();
-    let postgres =
-        Postgres::start(&tools, PostgresOptions::new(home.path().join("postgres"))).unwrap();
+    let postgres = Postgres::start(&tools, PostgresOptions::new(home.path().join("postgres"))).unwrap();
     let ports = [(); 4].map(|()| free_port().unwrap());
     let addresses = Addresses {
         nats_port: ports[0],
@@ -97,23 +89,14 @@ fn services_start_before_their_servers_and_outlive_them() {
 
     let edge = Served::start(&home, &addresses, &["gateway"], ports[2]);
     let ops_port = ports[3].to_string();
-    let behind = [
-        ("MESH_OPS_PORT", ops_port.as_str()),
-        ("MESH_LOG_FORMAT", "json"),
-    ];
+    let behind = [("MESH_OPS_PORT", ops_port.as_str()), ("MESH_LOG_FORMAT", "json")];
     let behind = Served::start_with(&home, &addresses, &["execution", "registry"], 0, &behind);
     let rest = Served::start(&home, &addresses, &["messaging", "memory", "inference"], 0);
     wait_until("the gateway listens", || answers(&url).then_some(()));
     let ops = format!("http://127.0.0.1:{ops_port}");
-    wait_until("the operation routes listen", || {
-        answers(&ops).then_some(())
-    });
+    wait_until("the operation routes listen", || answers(&ops).then_some(()));
     let early = home.run(&["doctor", "--url", &url]);
-    assert!(
-        text(&early.stdout).contains("not healthy"),
-        "{}",
-        told(&early)
-    );
+    assert!(text(&early.stdout).contains("not healthy"), "{}", told(&early));
 
     let options = NatsOptions {
         port: addresses.nats_port,
@@ -152,11 +135,7 @@ fn services_start_before_their_servers_and_outlive_them() {
 
 fn a_tenant_is_refused(home: &Home, url: &str) {
     let path = home.path().join("a.yaml");
-    std::fs::write(
-        &path,
-        "metadata: {name: a}\nspec: {runtime: noop, noop: {steps: 1}}\n",
-    )
-    .unwrap();
+    std::fs::write(&path, "metadata: {name: a}\nspec: {runtime: noop, noop: {steps: 1}}\n").unwrap();
     let file = path.to_str().unwrap();
     // No demo here: a tenant is created where the registry is told to, which it is not.
     let refused = wait_until("the registry answers", || {
@@ -190,9 +169,5 @@ fn a_lazy_server_is_refused_by_name() {
     );
     let unnamed = home.run(&["serve", "inference"]);
     assert_eq!(unnamed.status.code(), Some(2), "{}", told(&unnamed));
-    assert!(
-        text(&unnamed.stderr).contains("MESH_NATS_URL"),
-        "{}",
-        told(&unnamed)
-    );
+    assert!(text(&unnamed.stderr).contains("MESH_NATS_URL"), "{}", told(&unnamed));
 }

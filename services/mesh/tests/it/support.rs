@@ -51,12 +51,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// What a run printed and how it ended, for messages.
 pub(crate) fn told(output: &Output) -> String {
-    format!(
-        "{}\n{}\n{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    )
+    format!("{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
 pub(crate) struct Home {
@@ -76,9 +71,7 @@ impl Home {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
-        command
-            .args(arguments)
-            .env("MESH_HOME", self.path().join("home"));
+        command.args(arguments).env("MESH_HOME", self.path().join("home"));
         for port in ["MESH_HTTP_PORT", "MESH_NATS_PORT", "MESH_POSTGRES_PORT"] {
             command.env(port, "0");
         }

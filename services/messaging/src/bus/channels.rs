@@ -12,16 +12,8 @@ use sqlx::PgConnection;
 use crate::state::{State, failed};
 use crate::store::{channels as store, messages};
 
-pub(super) async fn history(
-    state: Arc<State>,
-    caller: Caller,
-    request: HistoryRequest,
-) -> Result<History, Problem> {
-    let HistoryRequest {
-        channel,
-        limit,
-        before,
-    } = request;
+pub(super) async fn history(state: Arc<State>, caller: Caller, request: HistoryRequest) -> Result<History, Problem> {
+    let HistoryRequest { channel, limit, before } = request;
     let tenant = &caller.tenant;
     let mut tx = state.begin(tenant).await?;
     // A channel that its first post would create is an empty one.

@@ -13,11 +13,7 @@ use crate::messages::{Draft, author_kind, conflict};
 use crate::state::{State, failed};
 use crate::store::messages as store;
 
-pub(super) async fn post(
-    state: Arc<State>,
-    caller: Caller,
-    request: PostRequest,
-) -> Result<Message, Problem> {
+pub(super) async fn post(state: Arc<State>, caller: Caller, request: PostRequest) -> Result<Message, Problem> {
     let draft = Draft::new(request, state.mint(), state.context.clock.now())?;
     let Message {
         id,

@@ -17,10 +17,7 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
         .endpoint::<MessagePost, _, _>(with(state, messages::post))
 }
 
-fn with<Q, H, F>(
-    state: &Arc<State>,
-    handler: H,
-) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static
+fn with<Q, H, F>(state: &Arc<State>, handler: H) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static
 where
     H: Fn(Arc<State>, Caller, Q) -> F + Clone + Send + Sync + 'static,
 {

@@ -25,16 +25,10 @@ pub(crate) async fn ensure(
     Ok(done.rows_affected() == 1)
 }
 
-pub(crate) async fn exists(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    channel: &ChannelId,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM messaging.channel WHERE tenant = $1 AND id = $2)",
-    )
-    .bind(tenant.as_str())
-    .bind(channel.as_str())
-    .fetch_one(tx)
-    .await
+pub(crate) async fn exists(tx: &mut PgConnection, tenant: &Tenant, channel: &ChannelId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM messaging.channel WHERE tenant = $1 AND id = $2)")
+        .bind(tenant.as_str())
+        .bind(channel.as_str())
+        .fetch_one(tx)
+        .await
 }

@@ -18,11 +18,7 @@ pub(crate) struct Newest {
 }
 
 /// Inserts it if its id is free; whether it was.
-pub(crate) async fn insert(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    draft: &Draft,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, draft: &Draft) -> Result<bool, sqlx::Error> {
     let message = &draft.message;
     let done = sqlx::query(
         "INSERT INTO messaging.message \
@@ -69,14 +65,12 @@ pub(crate) async fn position(
     channel: &ChannelId,
     id: &MessageId,
 ) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT position FROM messaging.message WHERE tenant = $1 AND channel = $2 AND id = $3",
-    )
-    .bind(tenant.as_str())
-    .bind(channel.as_str())
-    .bind(id.as_str())
-    .fetch_optional(tx)
-    .await
+    sqlx::query_scalar("SELECT position FROM messaging.message WHERE tenant = $1 AND channel = $2 AND id = $3")
+        .bind(tenant.as_str())
+        .bind(channel.as_str())
+        .bind(id.as_str())
+        .fetch_optional(tx)
+        .await
 }
 
 /// At most `limit` of them, at least one, as many as one reply carries; those before position `before`.
@@ -140,9 +134,8 @@ struct Row {
 
 impl Row {
     fn message(self) -> Result<Message, sqlx::Error> {
-        let author = author(&self.author_kind, self.author_id).ok_or_else(|| {
-            sqlx::Error::Decode(format!("`{}` is no kind of author", self.author_kind).into())
-        })?;
+        let author = author(&self.author_kind, self.author_id)
+            .ok_or_else(|| sqlx::Error::Decode(format!("`{}` is no kind of author", self.author_kind).into()))?;
         Ok(Message {
             id: self.id.parse().map_err(unreadable)?,
             channel_id: self.channel.parse().map_err(unreadable)?,

@@ -14,9 +14,7 @@ async fn a_channel_and_its_messages_are_told_once_each() {
     for id in ["first", "first", "second"] {
         mesh.post("x", json!({"id": id})).await.unwrap();
     }
-    mesh.post("another", json!({"id": "first"}))
-        .await
-        .unwrap_err();
+    mesh.post("another", json!({"id": "first"})).await.unwrap_err();
     mesh.post("x", json!({"id": "third"})).await.unwrap();
     let channel = || "general".parse().unwrap();
     let posted = |id: &str| Fact::MessagePosted {
@@ -29,16 +27,10 @@ async fn a_channel_and_its_messages_are_told_once_each() {
         posted("second"),
         posted("third"),
     ] {
-        let message = tokio::time::timeout(SOON, events.next())
-            .await
-            .unwrap()
-            .unwrap();
+        let message = tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap();
         let event: Event = serde_json::from_slice(&message.payload).unwrap();
         assert_eq!(event.fact, fact);
         assert_eq!(message.subject, event.subject().to_string());
-        assert_eq!(
-            (event.actor.as_str(), event.tenant.as_str()),
-            ("user:ann", "default")
-        );
+        assert_eq!((event.actor.as_str(), event.tenant.as_str()), ("user:ann", "default"));
     }
 }

@@ -11,55 +11,28 @@ async fn history_is_the_newest_messages_oldest_first() {
     let mesh = Mesh::start().await;
     let mut ids = Vec::new();
     for number in 1..=7 {
-        ids.push(
-            mesh.post(&number.to_string(), json!({}))
-                .await
-                .unwrap()
-                .id
-                .to_string(),
-        );
+        ids.push(mesh.post(&number.to_string(), json!({})).await.unwrap().id.to_string());
     }
     let page = mesh.history("general", 3, None).await.unwrap();
     assert_eq!(texts(&page), ["5", "6", "7"]);
     assert_eq!(page.next.as_deref(), Some(ids[4].as_str()));
-    let page = mesh
-        .history("general", 3, page.next.as_deref())
-        .await
-        .unwrap();
+    let page = mesh.history("general", 3, page.next.as_deref()).await.unwrap();
     assert_eq!(texts(&page), ["2", "3", "4"]);
-    let page = mesh
-        .history("general", 3, page.next.as_deref())
-        .await
-        .unwrap();
+    let page = mesh.history("general", 3, page.next.as_deref()).await.unwrap();
     assert_eq!((texts(&page), page.next), (vec!["1".to_owned()], None));
     let whole = mesh.history("general", 7, None).await.unwrap();
     assert_eq!((whole.items.len(), whole.next), (7, None));
     // Limits beyond the bounds are brought within.
-    assert_eq!(
-        texts(&mesh.history("general", 0, None).await.unwrap()),
-        ["7"]
-    );
-    assert_eq!(
-        mesh.history("general", u32::MAX, None)
-            .await
-            .unwrap()
-            .items
-            .len(),
-        7
-    );
+    assert_eq!(texts(&mesh.history("general", 0, None).await.unwrap()), ["7"]);
+    assert_eq!(mesh.history("general", u32::MAX, None).await.unwrap().items.len(), 7);
 }
 
 #[tokio::test]
 async fn reading_before_an_unknown_message_is_a_clear_error() {
     let mesh = Mesh::start().await;
-    mesh.post("x", json!({"id": "m", "channel": "second"}))
-        .await
-        .unwrap();
+    mesh.post("x", json!({"id": "m", "channel": "second"})).await.unwrap();
     let problem = mesh.history("general", 5, Some("m")).await.unwrap_err();
-    assert_eq!(
-        (problem.status, problem.field.as_deref()),
-        (400, Some("before"))
-    );
+    assert_eq!((problem.status, problem.field.as_deref()), (400, Some("before")));
 }
 
 /// Ten messages of 1 MiB do not fit into one message of the server.
@@ -73,30 +46,16 @@ async fn a_history_of_large_messages_is_cut_to_what_a_reply_carries() {
     }
     let (mut seen, mut before, mut pages) = (Vec::new(), None, 0);
     loop {
-        let page = mesh
-            .history("general", 500, before.as_deref())
-            .await
-            .unwrap();
+        let page = mesh.history("general", 500, before.as_deref()).await.unwrap();
         assert!(!page.items.is_empty());
-        seen.extend(
-            page.items
-                .iter()
-                .rev()
-                .map(|message| message.text[..1].to_owned()),
-        );
+        seen.extend(page.items.iter().rev().map(|message| message.text[..1].to_owned()));
         pages += 1;
         before = page.next;
         if before.is_none() {
             break;
         }
     }
-    assert_eq!(
-        seen,
-        (0..10)
-            .rev()
-            .map(|number| number.to_string())
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(seen, (0..10).rev().map(|number| number.to_string()).collect::<Vec<_>>());
     assert!(pages >= 2, "{pages}");
 }
 
@@ -109,21 +68,10 @@ async fn one_channel_in_two_tenants_is_two_channels() {
         .unwrap();
     assert_eq!(mesh.texts().await, ["mine"]);
     assert_eq!(
-        texts(
-            &mesh
-                .history_as("daarion", "general", 50, None)
-                .await
-                .unwrap()
-        ),
+        texts(&mesh.history_as("daarion", "general", 50, None).await.unwrap()),
         ["theirs"]
     );
-    assert_eq!(
-        mesh.history_as("other", "general", 50, None)
-            .await
-            .unwrap()
-            .items,
-        []
-    );
+    assert_eq!(mesh.history_as("other", "general", 50, None).await.unwrap().items, []);
 }
 
 #[tokio::test]
@@ -138,11 +86,6 @@ async fn an_unknown_channel_is_empty_or_refused_as_the_configuration_says() {
     ];
     for problem in problems {
         assert!(problem.is(Code::ChannelNotFound), "{problem:?}");
-        assert!(
-            problem
-                .next
-                .unwrap()
-                .contains("MESH_MESSAGING__AUTO_CREATE_CHANNELS")
-        );
+        assert!(problem.next.unwrap().contains("MESH_MESSAGING__AUTO_CREATE_CHANNELS"));
     }
 }

@@ -13,16 +13,10 @@ async fn messaging_outlives_a_restart_of_nats_and_of_its_connections() {
     mesh.nats.restart().await;
     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                 WHERE application_name = 'mesh-messaging' AND datname = current_database()";
-    let killed = sqlx::query(kill)
-        .execute(&mesh.database.pool().await)
-        .await
-        .unwrap();
+    let killed = sqlx::query(kill).execute(&mesh.database.pool().await).await.unwrap();
     assert!(killed.rows_affected() > 0);
     // The same bytes until there is an answer: posted once all the same.
-    wait_until(SOON, || async {
-        mesh.post("two", json!({"id": "2"})).await.is_ok()
-    })
-    .await;
+    wait_until(SOON, || async { mesh.post("two", json!({"id": "2"})).await.is_ok() }).await;
     assert_eq!(mesh.texts().await, ["one", "two"]);
 }
 

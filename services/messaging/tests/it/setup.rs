@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_api::messaging::{
-    ChannelHistory, History, HistoryRequest, Message, MessagePost, PostRequest,
-};
+use mesh_api::messaging::{ChannelHistory, History, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::{Bus, BusOptions, topology};
 use mesh_runtime::{Context, DatabaseConfig, Metrics, Tasks};
@@ -69,11 +67,7 @@ impl Mesh {
         .await;
     }
 
-    pub(crate) async fn call_as<E: Endpoint>(
-        &self,
-        tenant: &str,
-        request: E::Request,
-    ) -> Result<E::Reply, Problem> {
+    pub(crate) async fn call_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
         let caller = Caller {
             tenant: tenant.parse().unwrap(),
             actor: "user:ann".into(),
@@ -84,16 +78,10 @@ impl Mesh {
 
     /// Posts to channel `general`; `with` adds to the request or replaces what it has.
     pub(crate) async fn post(&self, text: &str, with: Value) -> Result<Message, Problem> {
-        self.call_as::<MessagePost>("default", request(text, with))
-            .await
+        self.call_as::<MessagePost>("default", request(text, with)).await
     }
 
-    pub(crate) async fn history(
-        &self,
-        channel: &str,
-        limit: u32,
-        before: Option<&str>,
-    ) -> Result<History, Problem> {
+    pub(crate) async fn history(&self, channel: &str, limit: u32, before: Option<&str>) -> Result<History, Problem> {
         self.history_as("default", channel, limit, before).await
     }
 
@@ -132,8 +120,7 @@ async fn connect(nats: &TestNats) -> Bus {
 }
 
 pub(crate) fn request(text: &str, with: Value) -> PostRequest {
-    let mut request =
-        json!({"channel": "general", "author": {"kind": "user", "id": "ann"}, "text": text});
+    let mut request = json!({"channel": "general", "author": {"kind": "user", "id": "ann"}, "text": text});
     request
         .as_object_mut()
         .unwrap()
@@ -142,9 +129,5 @@ pub(crate) fn request(text: &str, with: Value) -> PostRequest {
 }
 
 pub(crate) fn texts(history: &History) -> Vec<String> {
-    history
-        .items
-        .iter()
-        .map(|message| message.text.clone())
-        .collect()
+    history.items.iter().map(|message| message.text.clone()).collect()
 }

@@ -3,9 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use mesh_api::registry::{
-    AgentDeleted, AgentGuarded, AgentRequest, AgentUpdateRequest, AgentView, Missing,
-};
+use mesh_api::registry::{AgentDeleted, AgentGuarded, AgentRequest, AgentUpdateRequest, AgentView, Missing};
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::agent::Agent;
 use mesh_types::event::Fact;
@@ -17,46 +15,33 @@ use crate::agents::{Declared, Stored};
 use crate::state::{State, failed};
 use crate::store::agents as store;
 
-pub(super) async fn create(
-    state: Arc<State>,
-    caller: Caller,
-    agent: Agent,
-) -> Result<AgentView, Problem> {
+pub(super) async fn create(state: Arc<State>, caller: Caller, agent: Agent) -> Result<AgentView, Problem> {
     let declared = Declared::new(agent, &caller.tenant)?;
     let mut tx = state.begin(&caller.tenant).await?;
     tenants::require(&state, &mut tx, &caller).await?;
     if !insert(&state, &mut tx, &caller, &declared).await? {
         let name = &declared.agent.metadata.name;
-        return Err(Problem::new(
-            Code::AgentAlreadyExists,
-            format!("there is an agent `{name}` already"),
-        )
-        .field("metadata.name")
-        .next(format!(
-            "choose another name, or change the existing one: mesh apply, PUT …/agents/{name}"
-        )));
+        return Err(
+            Problem::new(Code::AgentAlreadyExists, format!("there is an agent `{name}` already"))
+                .field("metadata.name")
+                .next(format!(
+                    "choose another name, or change the existing one: mesh apply, PUT …/agents/{name}"
+                )),
+        );
     }
     let stored = read(&mut tx, &caller.tenant, &declared.agent.metadata.name).await?;
     state.commit(tx).await?;
     Ok(stored.view())
 }
 
-pub(super) async fn get(
-    state: Arc<State>,
-    caller: Caller,
-    request: AgentRequest,
-) -> Result<AgentView, Problem> {
+pub(super) async fn get(state: Arc<State>, caller: Caller, request: AgentRequest) -> Result<AgentView, Problem> {
     let mut tx = state.begin(&caller.tenant).await?;
     tenants::check(&state, &mut tx, &caller.tenant).await?;
     let stored = read(&mut tx, &caller.tenant, &request.agent).await?;
     Ok(stored.view())
 }
 
-pub(super) async fn list(
-    state: Arc<State>,
-    caller: Caller,
-    query: PageQuery,
-) -> Result<Page<AgentView>, Problem> {
+pub(super) async fn list(state: Arc<State>, caller: Caller, query: PageQuery) -> Result<Page<AgentView>, Problem> {
     let limit = query.limit();
     let mut after: Option<AgentName> = cursor(query.after.as_deref())?;
     let mut tx = state.begin(&caller.tenant).await?;
@@ -69,24 +54,17 @@ pub(super) async fn list(
             .await
             .map_err(failed("listing agents"))?;
         let is_last = i64::try_from(rows.len()).unwrap_or(i64::MAX) < wanted;
-        bytes += rows
-            .iter()
-            .map(|agent| agent.declared.json.len())
-            .sum::<usize>();
+        bytes += rows.iter().map(|agent| agent.declared.json.len()).sum::<usize>();
         items.extend(rows);
-        after = items
-            .last()
-            .map(|agent| agent.declared.agent.metadata.name.clone());
+        after = items.last().map(|agent| agent.declared.agent.metadata.name.clone());
         if is_last {
             break;
         }
     }
     let keep = super::fitting(items.iter().map(|agent| agent.declared.json.len()), limit);
-    Ok(Page::cut(
-        items.iter().map(Stored::view).collect(),
-        keep,
-        |view| view.metadata.name.to_string(),
-    ))
+    Ok(Page::cut(items.iter().map(Stored::view).collect(), keep, |view| {
+        view.metadata.name.to_string()
+    }))
 }
 
 pub(super) async fn update(
@@ -105,8 +83,7 @@ pub(super) async fn update(
         tenants::check(&state, &mut tx, &caller.tenant).await?;
     }
     if !(may_create && insert(&state, &mut tx, &caller, &declared).await?) {
-        let stored =
-            lock_guarded(&mut tx, &caller.tenant, &name, request.if_match.as_deref()).await?;
+        let stored = lock_guarded(&mut tx, &caller.tenant, &name, request.if_match.as_deref()).await?;
         // The same object again is no change: no generation, no event.
         if stored.declared.json != declared.json {
             let at = state.context.clock.now();
@@ -125,11 +102,7 @@ pub(super) async fn update(
     Ok(stored.view())
 }
 
-pub(super) async fn delete(
-    state: Arc<State>,
-    caller: Caller,
-    request: AgentGuarded,
-) -> Result<AgentDeleted, Problem> {
+pub(super) async fn delete(state: Arc<State>, caller: Caller, request: AgentGuarded) -> Result<AgentDeleted, Problem> {
     let name = request.agent;
     let mut tx = state.begin(&caller.tenant).await?;
     tenants::check(&state, &mut tx, &caller.tenant).await?;
@@ -138,13 +111,7 @@ pub(super) async fn delete(
         .await
         .map_err(failed("deleting an agent"))?;
     state
-        .record(
-            &mut tx,
-            &caller,
-            Fact::AgentDeleted {
-                agent: name.clone(),
-            },
-        )
+        .record(&mut tx, &caller, Fact::AgentDeleted { agent: name.clone() })
         .await?;
     state.commit(tx).await?;
     state.pointers.show(&state, &caller.tenant, &name).await;
@@ -155,21 +122,14 @@ pub(super) async fn delete(
 }
 
 /// Declares it if the name is free; whether it was.
-async fn insert(
-    state: &State,
-    tx: &mut PgConnection,
-    caller: &Caller,
-    declared: &Declared,
-) -> Result<bool, Problem> {
+async fn insert(state: &State, tx: &mut PgConnection, caller: &Caller, declared: &Declared) -> Result<bool, Problem> {
     let at = state.context.clock.now();
     let inserted = store::insert(tx, &caller.tenant, declared, at)
         .await
         .map_err(failed("creating an agent"))?;
     if inserted {
         let agent = declared.agent.metadata.name.clone();
-        state
-            .record(tx, caller, Fact::AgentCreated { agent })
-            .await?;
+        state.record(tx, caller, Fact::AgentCreated { agent }).await?;
     }
     Ok(inserted)
 }
@@ -190,19 +150,14 @@ pub(super) async fn lock_guarded(
 }
 
 async fn read(tx: &mut PgConnection, tenant: &Tenant, name: &AgentName) -> Result<Stored, Problem> {
-    let stored = store::get(tx, tenant, name)
-        .await
-        .map_err(failed("reading an agent"))?;
+    let stored = store::get(tx, tenant, name).await.map_err(failed("reading an agent"))?;
     stored.ok_or_else(|| missing(tenant, name))
 }
 
 pub(super) fn missing(tenant: &Tenant, name: &AgentName) -> Problem {
-    Problem::new(
-        Code::AgentNotFound,
-        format!("tenant `{tenant}` has no agent `{name}`"),
-    )
-    .field("agent")
-    .next("mesh get agents lists the agents there are; mesh apply -f FILE declares one")
+    Problem::new(Code::AgentNotFound, format!("tenant `{tenant}` has no agent `{name}`"))
+        .field("agent")
+        .next("mesh get agents lists the agents there are; mesh apply -f FILE declares one")
 }
 
 /// `after` of a list whose cursor is a name or a number.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use mesh_api::Caller;
 use mesh_api::registry::{
-    AgentCreate, AgentDelete, AgentGet, AgentList, AgentPublish, AgentResolve, AgentRollback,
-    AgentUpdate, AgentVersions, ArtifactGet, TenantEnsure, TenantList,
+    AgentCreate, AgentDelete, AgentGet, AgentList, AgentPublish, AgentResolve, AgentRollback, AgentUpdate,
+    AgentVersions, ArtifactGet, TenantEnsure, TenantList,
 };
 use mesh_bus::ServiceBuilder;
 
@@ -37,10 +37,7 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
         .endpoint::<ArtifactGet, _, _>(with(state, resolve::artifact))
 }
 
-fn with<Q, H, F>(
-    state: &Arc<State>,
-    handler: H,
-) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static
+fn with<Q, H, F>(state: &Arc<State>, handler: H) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static
 where
     H: Fn(Arc<State>, Caller, Q) -> F + Clone + Send + Sync + 'static,
 {
@@ -51,9 +48,7 @@ where
 /// How many rows to read next for a page of `limit`: one more than it has says whether there are more pages.
 fn chunk(limit: u32, have: usize) -> i64 {
     let wanted = (limit as usize + 1).saturating_sub(have);
-    i64::try_from(wanted)
-        .unwrap_or(i64::MAX)
-        .min(i64::from(CHUNK))
+    i64::try_from(wanted).unwrap_or(i64::MAX).min(i64::from(CHUNK))
 }
 
 /// How many of these sizes in bytes make a page: at most `limit`, at least one, within one reply.

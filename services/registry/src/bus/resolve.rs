@@ -11,11 +11,7 @@ use crate::artifact::Hash;
 use crate::state::{State, failed};
 use crate::store;
 
-pub(super) async fn agent(
-    state: Arc<State>,
-    _: Caller,
-    request: ResolveRequest,
-) -> Result<Pointer, Problem> {
+pub(super) async fn agent(state: Arc<State>, _: Caller, request: ResolveRequest) -> Result<Pointer, Problem> {
     let ResolveRequest { tenant, agent } = request;
     let mut tx = state.begin(&tenant).await?;
     tenants::check(&state, &mut tx, &tenant).await?;
@@ -35,17 +31,11 @@ pub(super) async fn agent(
             format!("agent `{agent}` was declared but never published"),
         )
         .field("agent")
-        .next(format!(
-            "publish it: mesh apply -f FILE, POST …/agents/{agent}/publish"
-        )),
+        .next(format!("publish it: mesh apply -f FILE, POST …/agents/{agent}/publish")),
     })
 }
 
-pub(super) async fn artifact(
-    state: Arc<State>,
-    _: Caller,
-    request: ArtifactRequest,
-) -> Result<Artifact, Problem> {
+pub(super) async fn artifact(state: Arc<State>, _: Caller, request: ArtifactRequest) -> Result<Artifact, Problem> {
     let hash: Hash = request
         .hash
         .parse()
@@ -69,8 +59,8 @@ pub(super) async fn artifact(
             format!("the stored bytes of artifact {hash} do not match it"),
         ));
     }
-    let bytes = String::from_utf8(bytes)
-        .map_err(|_| Problem::new(Code::Internal, format!("artifact {hash} is not UTF-8")))?;
+    let bytes =
+        String::from_utf8(bytes).map_err(|_| Problem::new(Code::Internal, format!("artifact {hash} is not UTF-8")))?;
     Ok(Artifact {
         hash: request.hash,
         bytes,

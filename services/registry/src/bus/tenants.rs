@@ -11,11 +11,7 @@ use sqlx::PgConnection;
 use crate::state::{State, failed};
 use crate::store::tenants as store;
 
-pub(super) async fn ensure(
-    state: Arc<State>,
-    caller: Caller,
-    request: TenantRequest,
-) -> Result<TenantView, Problem> {
+pub(super) async fn ensure(state: Arc<State>, caller: Caller, request: TenantRequest) -> Result<TenantView, Problem> {
     // The event belongs to the tenant that it tells of.
     let caller = Caller {
         tenant: request.name,
@@ -30,11 +26,7 @@ pub(super) async fn ensure(
     tenant.ok_or_else(|| missing(&caller.tenant))
 }
 
-pub(super) async fn list(
-    state: Arc<State>,
-    _: Caller,
-    query: PageQuery,
-) -> Result<Page<TenantView>, Problem> {
+pub(super) async fn list(state: Arc<State>, _: Caller, query: PageQuery) -> Result<Page<TenantView>, Problem> {
     let after: Option<Tenant> = super::agents::cursor(query.after.as_deref())?;
     let limit = query.limit();
     let items = store::list(&state.pool, after.as_ref(), i64::from(limit) + 1)
@@ -44,11 +36,7 @@ pub(super) async fn list(
 }
 
 /// The caller's tenant exists when this returns: it did, or it is created where the configuration allows it.
-pub(super) async fn require(
-    state: &State,
-    tx: &mut PgConnection,
-    caller: &Caller,
-) -> Result<(), Problem> {
+pub(super) async fn require(state: &State, tx: &mut PgConnection, caller: &Caller) -> Result<(), Problem> {
     let tenant = &caller.tenant;
     if store::get(&mut *tx, tenant)
         .await
@@ -66,43 +54,23 @@ pub(super) async fn require(
         .map_err(failed("creating a tenant"))?
     {
         state
-            .record(
-                tx,
-                caller,
-                Fact::TenantCreated {
-                    name: tenant.clone(),
-                },
-            )
+            .record(tx, caller, Fact::TenantCreated { name: tenant.clone() })
             .await?;
     }
     Ok(())
 }
 
 /// For reads: an unknown tenant is only worth an error of its own where it is not created at the first write.
-pub(super) async fn check(
-    state: &State,
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-) -> Result<(), Problem> {
+pub(super) async fn check(state: &State, tx: &mut PgConnection, tenant: &Tenant) -> Result<(), Problem> {
     if state.config.auto_create_tenants {
         return Ok(());
     }
-    let known = store::get(tx, tenant)
-        .await
-        .map_err(failed("reading a tenant"))?;
-    if known.is_some() {
-        Ok(())
-    } else {
-        Err(missing(tenant))
-    }
+    let known = store::get(tx, tenant).await.map_err(failed("reading a tenant"))?;
+    if known.is_some() { Ok(()) } else { Err(missing(tenant)) }
 }
 
 fn missing(tenant: &Tenant) -> Problem {
-    Problem::new(
-        Code::TenantNotFound,
-        format!("there is no tenant `{tenant}`"),
-    )
-    .next(
+    Problem::new(Code::TenantNotFound, format!("there is no tenant `{tenant}`")).next(
         "name an existing tenant, or let the registry create tenants named for the first time \
          (MESH_REGISTRY__AUTO_CREATE_TENANTS=true)",
     )

@@ -16,42 +16,21 @@ use crate::state::{State, failed};
 use crate::store::{agents as store, versions};
 
 /// Artifact, version and pointer in one transaction; the answer comes after its commit.
-pub(super) async fn publish(
-    state: Arc<State>,
-    caller: Caller,
-    request: AgentGuarded,
-) -> Result<Published, Problem> {
+pub(super) async fn publish(state: Arc<State>, caller: Caller, request: AgentGuarded) -> Result<Published, Problem> {
     let tenant = &caller.tenant;
     let mut tx = state.begin(tenant).await?;
     tenants::check(&state, &mut tx, tenant).await?;
-    let stored =
-        agents::lock_guarded(&mut tx, tenant, &request.agent, request.if_match.as_deref()).await?;
+    let stored = agents::lock_guarded(&mut tx, tenant, &request.agent, request.if_match.as_deref()).await?;
     stored.declared.agent.publishable()?;
     let at = state.context.clock.now();
     let artifact = &stored.declared.artifact;
     versions::put_artifact(&mut tx, tenant, artifact, at)
         .await
         .map_err(failed("storing the artifact"))?;
-    let version = versions::ensure(
-        &mut tx,
-        tenant,
-        &request.agent,
-        &artifact.hash,
-        at,
-        &caller.actor,
-    )
-    .await
-    .map_err(failed("storing the version"))?;
-    let moved = point_to(
-        &state,
-        &mut tx,
-        &caller,
-        &stored,
-        version,
-        artifact.hash,
-        at,
-    )
-    .await?;
+    let version = versions::ensure(&mut tx, tenant, &request.agent, &artifact.hash, at, &caller.actor)
+        .await
+        .map_err(failed("storing the version"))?;
+    let moved = point_to(&state, &mut tx, &caller, &stored, version, artifact.hash, at).await?;
     state.commit(tx).await?;
     Ok(show(&state, &caller, request.agent, moved).await)
 }
@@ -69,10 +48,7 @@ pub(super) async fn rollback(
         .await
         .map_err(failed("reading a version"))?;
     let hash = hash.ok_or_else(|| {
-        let detail = format!(
-            "agent `{}` has no version {}",
-            request.agent, request.version
-        );
+        let detail = format!("agent `{}` has no version {}", request.agent, request.version);
         Problem::new(Code::VersionNotFound, detail)
             .field("version")
             .next("GET …/versions lists the versions there are")
@@ -118,9 +94,7 @@ pub(super) async fn list(
     }
     let keep = super::fitting(items.iter().map(|(_, size)| *size), limit);
     let views = items.into_iter().map(|(view, _)| view).collect();
-    Ok(Page::cut(views, keep, |view: &VersionView| {
-        view.version.to_string()
-    }))
+    Ok(Page::cut(views, keep, |view: &VersionView| view.version.to_string()))
 }
 
 /// Where the pointer is after the transaction, and whether it was there before.
@@ -138,10 +112,7 @@ async fn point_to(
     hash: Hash,
     at: Timestamp,
 ) -> Result<Moved, Problem> {
-    if let Some(current) = stored
-        .published
-        .filter(|current| current.version == version)
-    {
+    if let Some(current) = stored.published.filter(|current| current.version == version) {
         return Ok(Moved {
             current,
             unchanged: true,
@@ -170,11 +141,7 @@ async fn point_to(
 /// After the commit: the pointer for all to see, and the answer.
 async fn show(state: &State, caller: &Caller, agent: AgentName, moved: Moved) -> Published {
     if !moved.unchanged {
-        state
-            .context
-            .metrics
-            .counter(MetricName::AgentsPublished)
-            .add(1, &[]);
+        state.context.metrics.counter(MetricName::AgentsPublished).add(1, &[]);
     }
     state.pointers.show(state, &caller.tenant, &agent).await;
     Published {

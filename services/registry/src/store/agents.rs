@@ -24,13 +24,7 @@ pub(crate) async fn get(
     tenant: &Tenant,
     name: &AgentName,
 ) -> Result<Option<Stored>, sqlx::Error> {
-    one(
-        tx,
-        select!("WHERE a.tenant = $1 AND a.name = $2"),
-        tenant,
-        name,
-    )
-    .await
+    one(tx, select!("WHERE a.tenant = $1 AND a.name = $2"), tenant, name).await
 }
 
 /// As [`get`], and nobody else changes it until this transaction ends.
@@ -69,9 +63,7 @@ pub(crate) async fn list(
     after: Option<&AgentName>,
     limit: i64,
 ) -> Result<Vec<Stored>, sqlx::Error> {
-    let sql = select!(
-        "WHERE a.tenant = $1 AND ($2::text IS NULL OR a.name > $2) ORDER BY a.name LIMIT $3"
-    );
+    let sql = select!("WHERE a.tenant = $1 AND ($2::text IS NULL OR a.name > $2) ORDER BY a.name LIMIT $3");
     let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(tenant.as_str())
         .bind(after.map(AgentName::as_str))
@@ -131,24 +123,18 @@ pub(crate) async fn point_to(
     version: u32,
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE registry.agent SET published_version = $3, published_at = $4 WHERE tenant = $1 AND name = $2",
-    )
-    .bind(tenant.as_str())
-    .bind(name.as_str())
-    .bind(i32::try_from(version).map_err(unreadable)?)
-    .bind(at.to_chrono())
-    .execute(tx)
-    .await
-    .map(|_| ())
+    sqlx::query("UPDATE registry.agent SET published_version = $3, published_at = $4 WHERE tenant = $1 AND name = $2")
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .bind(i32::try_from(version).map_err(unreadable)?)
+        .bind(at.to_chrono())
+        .execute(tx)
+        .await
+        .map(|_| ())
 }
 
 /// Deletes a locked row. Versions and artifacts stay.
-pub(crate) async fn delete(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    name: &AgentName,
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn delete(tx: &mut PgConnection, tenant: &Tenant, name: &AgentName) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM registry.agent WHERE tenant = $1 AND name = $2")
         .bind(tenant.as_str())
         .bind(name.as_str())
@@ -170,11 +156,7 @@ struct Row {
 
 impl Row {
     fn stored(self) -> Result<Stored, sqlx::Error> {
-        let published = match (
-            self.published_version,
-            self.published_at,
-            self.published_hash,
-        ) {
+        let published = match (self.published_version, self.published_at, self.published_hash) {
             (Some(version), Some(at), Some(hash)) => Some(Current {
                 version: u32::try_from(version).map_err(unreadable)?,
                 hash: Hash::try_from(hash).map_err(unreadable)?,

@@ -8,12 +8,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::unreadable;
 
 /// Inserts it if it is missing; whether it was.
-pub(crate) async fn insert(
-    tx: &mut PgConnection,
-    name: &Tenant,
-    at: Timestamp,
-    by: &str,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn insert(tx: &mut PgConnection, name: &Tenant, at: Timestamp, by: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "INSERT INTO registry.tenant (name, created_at, created_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
     )
@@ -25,15 +20,11 @@ pub(crate) async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
-pub(crate) async fn get(
-    db: impl PgExecutor<'_>,
-    name: &Tenant,
-) -> Result<Option<TenantView>, sqlx::Error> {
-    let row: Option<Row> =
-        sqlx::query_as("SELECT name, created_at FROM registry.tenant WHERE name = $1")
-            .bind(name.as_str())
-            .fetch_optional(db)
-            .await?;
+pub(crate) async fn get(db: impl PgExecutor<'_>, name: &Tenant) -> Result<Option<TenantView>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as("SELECT name, created_at FROM registry.tenant WHERE name = $1")
+        .bind(name.as_str())
+        .fetch_optional(db)
+        .await?;
     row.map(Row::view).transpose()
 }
 

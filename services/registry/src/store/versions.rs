@@ -49,14 +49,13 @@ pub(crate) async fn ensure(
     at: Timestamp,
     by: &str,
 ) -> Result<u32, sqlx::Error> {
-    let known: Option<i32> = sqlx::query_scalar(
-        "SELECT version FROM registry.version WHERE tenant = $1 AND agent = $2 AND hash = $3",
-    )
-    .bind(tenant.as_str())
-    .bind(agent.as_str())
-    .bind(hash.as_bytes())
-    .fetch_optional(&mut *tx)
-    .await?;
+    let known: Option<i32> =
+        sqlx::query_scalar("SELECT version FROM registry.version WHERE tenant = $1 AND agent = $2 AND hash = $3")
+            .bind(tenant.as_str())
+            .bind(agent.as_str())
+            .bind(hash.as_bytes())
+            .fetch_optional(&mut *tx)
+            .await?;
     if let Some(version) = known {
         return u32::try_from(version).map_err(unreadable);
     }
@@ -82,16 +81,14 @@ pub(crate) async fn hash_of(
     agent: &AgentName,
     version: u32,
 ) -> Result<Option<Hash>, sqlx::Error> {
-    let hash: Option<Vec<u8>> = sqlx::query_scalar(
-        "SELECT hash FROM registry.version WHERE tenant = $1 AND agent = $2 AND version = $3",
-    )
-    .bind(tenant.as_str())
-    .bind(agent.as_str())
-    .bind(i64::from(version))
-    .fetch_optional(tx)
-    .await?;
-    hash.map(|hash| Hash::try_from(hash).map_err(unreadable))
-        .transpose()
+    let hash: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT hash FROM registry.version WHERE tenant = $1 AND agent = $2 AND version = $3")
+            .bind(tenant.as_str())
+            .bind(agent.as_str())
+            .bind(i64::from(version))
+            .fetch_optional(tx)
+            .await?;
+    hash.map(|hash| Hash::try_from(hash).map_err(unreadable)).transpose()
 }
 
 /// Newest first, those below version `before`; with their specs and the bytes these have.

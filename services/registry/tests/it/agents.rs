@@ -2,8 +2,7 @@
 
 use mesh_api::PageQuery;
 use mesh_api::registry::{
-    AgentCreate, AgentDelete, AgentGet, AgentList, AgentRequest, AgentUpdate, AgentUpdateRequest,
-    Missing,
+    AgentCreate, AgentDelete, AgentGet, AgentList, AgentRequest, AgentUpdate, AgentUpdateRequest, Missing,
 };
 use mesh_types::Code;
 use serde_json::json;
@@ -27,16 +26,10 @@ async fn an_agent_comes_back_as_it_was_declared() {
             "placement": {"replicas": 2, "node_selector": {"region": "eu"}},
         },
     });
-    let created = mesh
-        .call::<AgentCreate>(declared(object.clone()))
-        .await
-        .unwrap();
+    let created = mesh.call::<AgentCreate>(declared(object.clone())).await.unwrap();
     let read = mesh.call::<AgentGet>(get("sofia")).await.unwrap();
     assert_eq!(read, created);
-    assert_eq!(
-        serde_json::to_value(&read.spec.tools).unwrap(),
-        object["spec"]["tools"]
-    );
+    assert_eq!(serde_json::to_value(&read.spec.tools).unwrap(), object["spec"]["tools"]);
     assert_eq!(read.metadata.labels["odd"], "\0");
     assert_eq!(read.metadata.tenant.unwrap().as_str(), "default");
     assert_eq!((read.status.generation, read.status.draft), (1, true));
@@ -46,9 +39,7 @@ async fn an_agent_comes_back_as_it_was_declared() {
 #[tokio::test]
 async fn a_name_is_taken_once_also_by_sixteen_at_once() {
     let mesh = Mesh::start().await;
-    let results =
-        futures::future::join_all((0..16).map(|_| mesh.call::<AgentCreate>(agent("sofia", "x"))))
-            .await;
+    let results = futures::future::join_all((0..16).map(|_| mesh.call::<AgentCreate>(agent("sofia", "x")))).await;
     let (created, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     assert_eq!(created.len(), 1);
     for problem in refused {
@@ -87,13 +78,7 @@ async fn a_stale_etag_changes_nothing() {
         update("left", &second.status.etag),
         update("right", &second.status.etag)
     );
-    assert_eq!(
-        [both.0.is_ok(), both.1.is_ok()]
-            .iter()
-            .filter(|ok| **ok)
-            .count(),
-        1
-    );
+    assert_eq!([both.0.is_ok(), both.1.is_ok()].iter().filter(|ok| **ok).count(), 1);
 }
 
 #[tokio::test]
@@ -118,12 +103,7 @@ async fn a_missing_agent_is_created_by_apply_and_refused_by_put() {
             missing,
         })
     };
-    assert!(
-        put(None, Missing::Refuse)
-            .await
-            .unwrap_err()
-            .is(Code::AgentNotFound)
-    );
+    assert!(put(None, Missing::Refuse).await.unwrap_err().is(Code::AgentNotFound));
     // An etag names something that was read: it cannot be there.
     assert!(
         put(Some("1-x"), Missing::Create)
@@ -131,10 +111,7 @@ async fn a_missing_agent_is_created_by_apply_and_refused_by_put() {
             .unwrap_err()
             .is(Code::AgentNotFound)
     );
-    assert_eq!(
-        put(None, Missing::Create).await.unwrap().status.generation,
-        1
-    );
+    assert_eq!(put(None, Missing::Create).await.unwrap().status.generation, 1);
 }
 
 #[tokio::test]
@@ -159,10 +136,7 @@ async fn what_is_declared_wrongly_is_refused_by_field() {
         ),
     ];
     for (object, field) in cases {
-        let problem = mesh
-            .call::<AgentCreate>(declared(object))
-            .await
-            .unwrap_err();
+        let problem = mesh.call::<AgentCreate>(declared(object)).await.unwrap_err();
         assert_eq!(problem.field.as_deref(), Some(field));
         assert!((400..500).contains(&problem.status), "{problem:?}");
     }
@@ -178,17 +152,10 @@ async fn a_list_is_read_page_by_page() {
     let (mut names, mut after, mut pages) = (Vec::new(), None, 0);
     loop {
         let page = mesh
-            .call::<AgentList>(PageQuery {
-                limit: Some(15),
-                after,
-            })
+            .call::<AgentList>(PageQuery { limit: Some(15), after })
             .await
             .unwrap();
-        names.extend(
-            page.items
-                .into_iter()
-                .map(|view| view.metadata.name.to_string()),
-        );
+        names.extend(page.items.into_iter().map(|view| view.metadata.name.to_string()));
         pages += 1;
         after = page.next;
         if after.is_none() {
@@ -198,9 +165,7 @@ async fn a_list_is_read_page_by_page() {
     assert_eq!(pages, 3);
     assert_eq!(
         names,
-        (0..40)
-            .map(|number| format!("agent-{number:02}"))
-            .collect::<Vec<_>>()
+        (0..40).map(|number| format!("agent-{number:02}")).collect::<Vec<_>>()
     );
     let all = mesh
         .call::<AgentList>(PageQuery {
@@ -217,10 +182,7 @@ async fn a_list_is_read_page_by_page() {
         })
         .await
         .unwrap_err();
-    assert_eq!(
-        (problem.status, problem.field.as_deref()),
-        (400, Some("after"))
-    );
+    assert_eq!((problem.status, problem.field.as_deref()), (400, Some("after")));
 }
 
 /// 40 agents of 250 KiB do not fit into one message of the server.
@@ -228,8 +190,7 @@ async fn a_list_is_read_page_by_page() {
 async fn a_list_of_large_agents_is_cut_to_what_a_reply_carries() {
     let mesh = Mesh::start().await;
     for number in 0..40 {
-        mesh.apply(&format!("agent-{number:02}"), &"x".repeat(250 * 1024))
-            .await;
+        mesh.apply(&format!("agent-{number:02}"), &"x".repeat(250 * 1024)).await;
     }
     let (mut count, mut after, mut pages) = (0, None, 0);
     loop {

@@ -1,8 +1,6 @@
 //! Facts on EVENTS.
 
-use mesh_api::registry::{
-    AgentDelete, AgentRollback, RollbackRequest, TenantEnsure, TenantRequest,
-};
+use mesh_api::registry::{AgentDelete, AgentRollback, RollbackRequest, TenantEnsure, TenantRequest};
 use mesh_bus::Subscription;
 use mesh_types::event::{Event, Fact};
 use mesh_types::subject::Filter;
@@ -10,10 +8,7 @@ use mesh_types::subject::Filter;
 use crate::setup::{Mesh, SOON, guarded, tenant};
 
 async fn next(events: &mut Subscription) -> Event {
-    let message = tokio::time::timeout(SOON, events.next())
-        .await
-        .unwrap()
-        .unwrap();
+    let message = tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap();
     let event: Event = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(message.subject, event.subject().to_string());
     event
@@ -36,12 +31,8 @@ async fn every_change_is_told_once_in_its_order() {
     })
     .await
     .unwrap();
-    mesh.call::<AgentDelete>(guarded("sofia", None))
-        .await
-        .unwrap();
-    mesh.call::<AgentDelete>(guarded("sofia", None))
-        .await
-        .unwrap_err();
+    mesh.call::<AgentDelete>(guarded("sofia", None)).await.unwrap();
+    mesh.call::<AgentDelete>(guarded("sofia", None)).await.unwrap_err();
     let agent = || "sofia".parse().unwrap();
     let wanted = [
         Fact::TenantCreated {
@@ -72,21 +63,14 @@ async fn every_change_is_told_once_in_its_order() {
     for fact in wanted {
         let event = next(&mut events).await;
         assert_eq!(event.fact, fact);
-        assert_eq!(
-            (event.actor.as_str(), event.tenant.as_str()),
-            ("user:ann", "default")
-        );
+        assert_eq!((event.actor.as_str(), event.tenant.as_str()), ("user:ann", "default"));
     }
 }
 
 #[tokio::test]
 async fn a_tenant_is_told_of_under_its_own_name_and_once() {
     let mesh = Mesh::start().await;
-    let mut events = mesh
-        .bus
-        .subscribe(&Filter::EventsOf(tenant("daarion")))
-        .await
-        .unwrap();
+    let mut events = mesh.bus.subscribe(&Filter::EventsOf(tenant("daarion"))).await.unwrap();
     mesh.bus.flush().await.unwrap();
     for _ in 0..2 {
         let view = mesh

@@ -2,8 +2,8 @@
 
 use mesh_api::PageQuery;
 use mesh_api::registry::{
-    AgentCreate, AgentGet, AgentList, AgentPublish, AgentRequest, AgentResolve, ResolveRequest,
-    TenantEnsure, TenantList, TenantRequest,
+    AgentCreate, AgentGet, AgentList, AgentPublish, AgentRequest, AgentResolve, ResolveRequest, TenantEnsure,
+    TenantList, TenantRequest,
 };
 use mesh_types::Code;
 
@@ -13,19 +13,14 @@ use crate::setup::{Mesh, agent, guarded, tenant};
 async fn one_name_in_two_tenants_is_two_agents() {
     let mesh = Mesh::start().await;
     for name in ["default", "daarion"] {
-        mesh.call_as::<AgentCreate>(name, agent("sofia", name))
-            .await
-            .unwrap();
+        mesh.call_as::<AgentCreate>(name, agent("sofia", name)).await.unwrap();
         mesh.call_as::<AgentPublish>(name, guarded("sofia", None))
             .await
             .unwrap();
     }
     mesh.create("only-here").await;
     for (name, count) in [("default", 2), ("daarion", 1), ("unheard-of", 0)] {
-        let page = mesh
-            .call_as::<AgentList>(name, PageQuery::default())
-            .await
-            .unwrap();
+        let page = mesh.call_as::<AgentList>(name, PageQuery::default()).await.unwrap();
         assert_eq!(page.items.len(), count, "{name}");
     }
     let get = AgentRequest {
@@ -54,11 +49,7 @@ async fn one_name_in_two_tenants_is_two_agents() {
         tenant("daarion")
     );
     let tenants = mesh.call::<TenantList>(PageQuery::default()).await.unwrap();
-    let names: Vec<_> = tenants
-        .items
-        .iter()
-        .map(|tenant| tenant.name.to_string())
-        .collect();
+    let names: Vec<_> = tenants.items.iter().map(|tenant| tenant.name.to_string()).collect();
     assert_eq!(names, ["daarion", "default"], "reading creates none");
 }
 
@@ -70,12 +61,8 @@ async fn an_unknown_tenant_is_refused_where_none_is_created() {
         agent: "sofia".parse().unwrap(),
     };
     let problems = [
-        mesh.call::<AgentCreate>(agent("sofia", "x"))
-            .await
-            .unwrap_err(),
-        mesh.call::<AgentList>(PageQuery::default())
-            .await
-            .unwrap_err(),
+        mesh.call::<AgentCreate>(agent("sofia", "x")).await.unwrap_err(),
+        mesh.call::<AgentList>(PageQuery::default()).await.unwrap_err(),
         mesh.call::<AgentResolve>(request).await.unwrap_err(),
         mesh.call::<TenantEnsure>(TenantRequest {
             name: tenant("daarion"),
@@ -85,18 +72,7 @@ async fn an_unknown_tenant_is_refused_where_none_is_created() {
     ];
     for problem in problems {
         assert!(problem.is(Code::TenantNotFound), "{problem:?}");
-        assert!(
-            problem
-                .next
-                .unwrap()
-                .contains("MESH_REGISTRY__AUTO_CREATE_TENANTS")
-        );
+        assert!(problem.next.unwrap().contains("MESH_REGISTRY__AUTO_CREATE_TENANTS"));
     }
-    assert_eq!(
-        mesh.call::<TenantList>(PageQuery::default())
-            .await
-            .unwrap()
-            .items,
-        []
-    );
+    assert_eq!(mesh.call::<TenantList>(PageQuery::default()).await.unwrap().items, []);
 }

@@ -29,10 +29,7 @@ async fn what_was_committed_while_nats_was_away_is_told_later() {
     let admin = mesh.database.pool().await;
     let waiting = || async {
         let count = "SELECT count(*) FROM registry.event WHERE published_at IS NULL";
-        sqlx::query_scalar::<_, i64>(count)
-            .fetch_one(&admin)
-            .await
-            .unwrap()
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&admin).await.unwrap()
     };
     wait_until(SOON, || async { waiting().await == 0 }).await;
     mesh.nats.stop().await;

@@ -19,10 +19,7 @@ async fn a_pointer_is_shown_when_the_publish_is_answered() {
     assert_eq!(shown(&mesh, "default.sofia").await, None);
     let first = mesh.publish("sofia").await.unwrap();
     let pointer = shown(&mesh, "default.sofia").await.unwrap();
-    assert_eq!(
-        (pointer.tenant.as_str(), pointer.agent.as_str()),
-        ("default", "sofia")
-    );
+    assert_eq!((pointer.tenant.as_str(), pointer.agent.as_str()), ("default", "sofia"));
     assert_eq!((pointer.version, pointer.hash), (1, first.hash));
     mesh.apply("sofia", "two").await;
     mesh.publish("sofia").await.unwrap();
@@ -34,9 +31,7 @@ async fn a_pointer_is_shown_when_the_publish_is_answered() {
     .await
     .unwrap();
     assert_eq!(shown(&mesh, "default.sofia").await.unwrap().version, 1);
-    mesh.call::<AgentDelete>(guarded("sofia", None))
-        .await
-        .unwrap();
+    mesh.call::<AgentDelete>(guarded("sofia", None)).await.unwrap();
     assert_eq!(shown(&mesh, "default.sofia").await, None);
 }
 
@@ -47,8 +42,7 @@ async fn wrong_missing_and_stale_pointers_are_repaired_at_the_start() {
         mesh.apply(name, name).await;
         mesh.publish(name).await.unwrap();
     }
-    let wrong =
-        Bytes::from_static(br#"{"tenant":"default","agent":"sofia","version":9,"hash":"00"}"#);
+    let wrong = Bytes::from_static(br#"{"tenant":"default","agent":"sofia","version":9,"hash":"00"}"#);
     mesh.bus
         .kv_put(Bucket::Agents, "default.sofia", wrong.clone())
         .await
@@ -57,14 +51,8 @@ async fn wrong_missing_and_stale_pointers_are_repaired_at_the_start() {
         .kv_put(Bucket::Agents, "default.deleted", wrong.clone())
         .await
         .unwrap();
-    mesh.bus
-        .kv_put(Bucket::Agents, "no-key-of-ours", wrong)
-        .await
-        .unwrap();
-    mesh.bus
-        .kv_delete(Bucket::Agents, "default.maria")
-        .await
-        .unwrap();
+    mesh.bus.kv_put(Bucket::Agents, "no-key-of-ours", wrong).await.unwrap();
+    mesh.bus.kv_delete(Bucket::Agents, "default.maria").await.unwrap();
     // A second registry beside the first one: its loop begins with a pass.
     let beside = mesh.context.for_service("registry");
     mesh.serve(&beside, mesh.config()).await;
@@ -94,16 +82,10 @@ async fn pointers_that_were_lost_come_back_with_the_connection() {
     let mesh = Mesh::start().await;
     mesh.apply("sofia", "one").await;
     mesh.publish("sofia").await.unwrap();
-    mesh.bus
-        .kv_delete(Bucket::Agents, "default.sofia")
-        .await
-        .unwrap();
+    mesh.bus.kv_delete(Bucket::Agents, "default.sofia").await.unwrap();
     mesh.nats.restart().await;
     wait_until(SOON, || async {
-        matches!(
-            mesh.bus.kv_get(Bucket::Agents, "default.sofia").await,
-            Ok(Some(_))
-        )
+        matches!(mesh.bus.kv_get(Bucket::Agents, "default.sofia").await, Ok(Some(_)))
     })
     .await;
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use mesh_api::registry::{
-    AgentCreate, AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, AgentView, Missing,
-    Published, TenantList,
+    AgentCreate, AgentGuarded, AgentPublish, AgentUpdate, AgentUpdateRequest, AgentView, Missing, Published, TenantList,
 };
 use mesh_api::{Caller, Endpoint, PageQuery};
 use mesh_bus::{Bus, BusOptions, topology};
@@ -79,11 +78,7 @@ impl Mesh {
         self.call_as::<E>("default", request).await
     }
 
-    pub(crate) async fn call_as<E: Endpoint>(
-        &self,
-        tenant: &str,
-        request: E::Request,
-    ) -> Result<E::Reply, Problem> {
+    pub(crate) async fn call_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
         let caller = Caller {
             tenant: tenant.parse().unwrap(),
             actor: "user:ann".into(),
@@ -103,9 +98,7 @@ impl Mesh {
     }
 
     pub(crate) async fn create(&self, name: &str) -> AgentView {
-        self.call::<AgentCreate>(agent(name, "You are helpful."))
-            .await
-            .unwrap()
+        self.call::<AgentCreate>(agent(name, "You are helpful.")).await.unwrap()
     }
 
     pub(crate) async fn publish(&self, name: &str) -> Result<Published, Problem> {

@@ -2,9 +2,8 @@
 
 use mesh_api::PageQuery;
 use mesh_api::registry::{
-    AgentCreate, AgentDelete, AgentGet, AgentPublish, AgentRequest, AgentResolve, AgentRollback,
-    AgentVersions, ArtifactGet, ArtifactRequest, Published, ResolveRequest, RollbackRequest,
-    VersionView, VersionsRequest,
+    AgentCreate, AgentDelete, AgentGet, AgentPublish, AgentRequest, AgentResolve, AgentRollback, AgentVersions,
+    ArtifactGet, ArtifactRequest, Published, ResolveRequest, RollbackRequest, VersionView, VersionsRequest,
 };
 use mesh_testkit::deliver_twice;
 use mesh_types::agent::AgentSpec;
@@ -19,9 +18,7 @@ async fn versions(mesh: &Mesh, name: &str) -> Result<Vec<VersionView>, Problem> 
         agent: name.parse().unwrap(),
         page: PageQuery::default(),
     };
-    mesh.call::<AgentVersions>(request)
-        .await
-        .map(|page| page.items)
+    mesh.call::<AgentVersions>(request).await.map(|page| page.items)
 }
 
 async fn rollback(mesh: &Mesh, name: &str, version: u32) -> Result<Published, Problem> {
@@ -46,17 +43,13 @@ async fn an_answered_publish_is_durable_under_its_hash() {
     let published = mesh.publish("sofia").await.unwrap();
     assert_eq!((published.version, published.unchanged), (1, false));
     // Straight from the database: the answer came after the commit.
-    let bytes: Vec<u8> =
-        sqlx::query_scalar("SELECT bytes FROM registry.artifact WHERE hash = decode($1, 'hex')")
-            .bind(&published.hash)
-            .fetch_one(&mesh.database.pool().await)
-            .await
-            .unwrap();
+    let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM registry.artifact WHERE hash = decode($1, 'hex')")
+        .bind(&published.hash)
+        .fetch_one(&mesh.database.pool().await)
+        .await
+        .unwrap();
     assert_eq!(hex::encode(Sha256::digest(&bytes)), published.hash);
-    assert_eq!(
-        serde_json::from_slice::<AgentSpec>(&bytes).unwrap(),
-        view.spec
-    );
+    assert_eq!(serde_json::from_slice::<AgentSpec>(&bytes).unwrap(), view.spec);
     let request = ArtifactRequest {
         tenant: tenant("default"),
         hash: published.hash.clone(),
@@ -128,16 +121,10 @@ async fn a_rollback_moves_the_pointer_and_nothing_else() {
     let back = rollback(&mesh, "sofia", 1).await.unwrap();
     assert_eq!((back.version, back.unchanged), (1, false));
     assert!(rollback(&mesh, "sofia", 1).await.unwrap().unchanged);
-    let pointer = mesh
-        .call_as::<AgentResolve>("other", resolve("sofia"))
-        .await
-        .unwrap();
+    let pointer = mesh.call_as::<AgentResolve>("other", resolve("sofia")).await.unwrap();
     assert_eq!((pointer.version, pointer.hash), (1, back.hash));
     let versions = versions(&mesh, "sofia").await.unwrap();
-    let current: Vec<(u32, bool)> = versions
-        .iter()
-        .map(|view| (view.version, view.current))
-        .collect();
+    let current: Vec<(u32, bool)> = versions.iter().map(|view| (view.version, view.current)).collect();
     assert_eq!(current, [(3, false), (2, false), (1, true)]);
     assert_eq!(versions[0].spec.instructions, "three");
     assert_eq!(versions[2].created_by, "user:ann");
@@ -163,10 +150,7 @@ async fn versions_are_listed_newest_first_page_by_page() {
         mesh.publish("sofia").await.unwrap();
     }
     let page = |after: Option<String>| {
-        let page = PageQuery {
-            limit: Some(2),
-            after,
-        };
+        let page = PageQuery { limit: Some(2), after };
         mesh.call::<AgentVersions>(VersionsRequest {
             agent: "sofia".parse().unwrap(),
             page,
@@ -183,11 +167,7 @@ async fn versions_are_listed_newest_first_page_by_page() {
     }
     assert_eq!(seen, [5, 4, 3, 2, 1]);
     assert_eq!(
-        page(Some("newest".into()))
-            .await
-            .unwrap_err()
-            .field
-            .as_deref(),
+        page(Some("newest".into())).await.unwrap_err().field.as_deref(),
         Some("after")
     );
 }
@@ -197,9 +177,7 @@ async fn deleting_an_agent_keeps_its_versions_and_artifacts() {
     let mesh = Mesh::start().await;
     mesh.apply("sofia", "one").await;
     let first = mesh.publish("sofia").await.unwrap();
-    mesh.call::<AgentDelete>(guarded("sofia", None))
-        .await
-        .unwrap();
+    mesh.call::<AgentDelete>(guarded("sofia", None)).await.unwrap();
     assert!(
         mesh.call::<AgentResolve>(resolve("sofia"))
             .await
@@ -208,9 +186,7 @@ async fn deleting_an_agent_keeps_its_versions_and_artifacts() {
     );
     let kept = versions(&mesh, "sofia").await.unwrap();
     assert_eq!(
-        kept.iter()
-            .map(|view| (view.version, view.current))
-            .collect::<Vec<_>>(),
+        kept.iter().map(|view| (view.version, view.current)).collect::<Vec<_>>(),
         [(1, false)]
     );
     let request = ArtifactRequest {
@@ -219,33 +195,22 @@ async fn deleting_an_agent_keeps_its_versions_and_artifacts() {
     };
     assert!(mesh.call::<ArtifactGet>(request).await.is_ok());
     mesh.apply("sofia", "two").await;
-    assert_eq!(
-        mesh.publish("sofia").await.unwrap().version,
-        2,
-        "numbers go on"
-    );
-    assert!(
-        versions(&mesh, "nobody")
-            .await
-            .unwrap_err()
-            .is(Code::AgentNotFound)
-    );
+    assert_eq!(mesh.publish("sofia").await.unwrap().version, 2, "numbers go on");
+    assert!(versions(&mesh, "nobody").await.unwrap_err().is(Code::AgentNotFound));
 }
 
 #[tokio::test]
 async fn what_cannot_run_is_kept_and_not_published() {
     let mesh = Mesh::start().await;
-    let object = json!({"metadata": {"name": "boxed"}, "spec": {"runtime": "container", "container": {"image": "x:1"}}});
+    let object =
+        json!({"metadata": {"name": "boxed"}, "spec": {"runtime": "container", "container": {"image": "x:1"}}});
     mesh.call::<AgentCreate>(declared(object)).await.unwrap();
     let problem = mesh.publish("boxed").await.unwrap_err();
     assert!(
         problem.is(Code::RuntimeNotAvailable) && problem.next.is_some(),
         "{problem:?}"
     );
-    let problem = mesh
-        .call::<AgentResolve>(resolve("boxed"))
-        .await
-        .unwrap_err();
+    let problem = mesh.call::<AgentResolve>(resolve("boxed")).await.unwrap_err();
     assert!(problem.is(Code::AgentNotPublished), "{problem:?}");
     assert_eq!(versions(&mesh, "boxed").await.unwrap(), []);
 }
@@ -260,12 +225,7 @@ async fn a_publish_of_what_was_read_fails_when_it_has_changed() {
         .await
         .unwrap_err();
     assert!(problem.is(Code::PreconditionFailed));
-    assert!(
-        mesh.publish("nobody")
-            .await
-            .unwrap_err()
-            .is(Code::AgentNotFound)
-    );
+    assert!(mesh.publish("nobody").await.unwrap_err().is(Code::AgentNotFound));
 }
 
 #[tokio::test]
@@ -277,13 +237,7 @@ async fn a_hash_that_is_none_or_unknown_is_a_clear_error() {
             hash: hash.into(),
         })
     };
-    for hash in [
-        "",
-        "abc",
-        "../../../etc/passwd",
-        &"g".repeat(64),
-        &"A".repeat(64),
-    ] {
+    for hash in ["", "abc", "../../../etc/passwd", &"g".repeat(64), &"A".repeat(64)] {
         let problem = get(hash).await.unwrap_err();
         assert_eq!(
             (problem.status, problem.field.as_deref()),
@@ -291,10 +245,5 @@ async fn a_hash_that_is_none_or_unknown_is_a_clear_error() {
             "{hash}"
         );
     }
-    assert!(
-        get(&"a".repeat(64))
-            .await
-            .unwrap_err()
-            .is(Code::ArtifactNotFound)
-    );
+    assert!(get(&"a".repeat(64)).await.unwrap_err().is(Code::ArtifactNotFound));
 }

@@ -48,10 +48,7 @@ type RawHandler = Arc<dyn Fn(RawRequest) -> BoxFuture<'static, ()> + Send + Sync
 
 enum Work {
     /// A task per request, an answer per request.
-    Typed {
-        handler: Handler,
-        deadline: Duration,
-    },
+    Typed { handler: Handler, deadline: Duration },
     /// The handler answers by itself; all run in one task.
     Raw(RawHandler),
 }
@@ -140,13 +137,7 @@ impl ServiceBuilder {
     /// all handlers run in one task, so a handler returns soon and answers later through its
     /// [`RawRequest`]. `queue_group`: instances of one group share the requests, without one each
     /// instance gets all of them.
-    pub fn raw<H, F>(
-        mut self,
-        name: &str,
-        filter: &Filter,
-        queue_group: Option<&str>,
-        handler: H,
-    ) -> Self
+    pub fn raw<H, F>(mut self, name: &str, filter: &Filter, queue_group: Option<&str>, handler: H) -> Self
     where
         H: Fn(RawRequest) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -207,11 +198,7 @@ impl ServiceBuilder {
         let answered = identity.run(self.bus.clone(), verbs, stop.clone());
         tracker.spawn(abort.clone().run_until_cancelled_owned(answered));
         tracker.close();
-        Ok(ServiceHandle {
-            tracker,
-            stop,
-            abort,
-        })
+        Ok(ServiceHandle { tracker, stop, abort })
     }
 }
 
@@ -229,10 +216,7 @@ impl ServiceHandle {
     /// the deadline.
     pub async fn drain(self, deadline: Duration) {
         self.stop.cancel();
-        if tokio::time::timeout(deadline, self.tracker.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_err() {
             tracing::warn!(left = self.tracker.len(), "requests are cut off");
             self.abort.cancel();
             self.tracker.wait().await;

@@ -115,10 +115,7 @@ impl Served {
 }
 
 /// The next request; when told to stop, what the server sent before it heard of that, then `None`.
-async fn next(
-    subscriber: &mut Subscriber,
-    stop: &CancellationToken,
-) -> Option<async_nats::Message> {
+async fn next(subscriber: &mut Subscriber, stop: &CancellationToken) -> Option<async_nats::Message> {
     if let Some(message) = stop.run_until_cancelled(subscriber.next()).await {
         return message;
     }
@@ -149,11 +146,7 @@ impl One {
             // Nobody waits for it any more.
             return;
         }
-        let span = tracing::info_span!(
-            "request",
-            mesh.service = self.service,
-            mesh.endpoint = &*self.endpoint
-        );
+        let span = tracing::info_span!("request", mesh.service = self.service, mesh.endpoint = &*self.endpoint);
         extract_trace(&self.incoming.headers, &span);
         let (bus, reply) = (self.incoming.bus.clone(), self.incoming.reply.clone());
         let incoming = self.incoming;
@@ -176,21 +169,11 @@ impl One {
 }
 
 /// An answer that cannot be sent, as one over the server's limit, becomes a problem.
-async fn send(
-    bus: &Bus,
-    reply: Option<&String>,
-    headers: Headers,
-    payload: bytes::Bytes,
-) -> Result<(), Problem> {
+async fn send(bus: &Bus, reply: Option<&String>, headers: Headers, payload: bytes::Bytes) -> Result<(), Problem> {
     let Some(reply) = reply else { return Ok(()) };
     bus.enqueue(reply.clone(), headers, payload)
         .await
-        .map_err(|error| {
-            Problem::new(
-                Code::Internal,
-                format!("the answer could not be sent: {error}"),
-            )
-        })
+        .map_err(|error| Problem::new(Code::Internal, format!("the answer could not be sent: {error}")))
 }
 
 fn told_panic(endpoint: &str, panic: &(dyn std::any::Any + Send)) -> Problem {

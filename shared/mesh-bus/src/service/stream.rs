@@ -34,9 +34,7 @@ impl<C> Clone for ChunkSink<C> {
 
 impl<C> std::fmt::Debug for ChunkSink<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChunkSink")
-            .field("reply", &self.reply)
-            .finish()
+        f.debug_struct("ChunkSink").field("reply", &self.reply).finish()
     }
 }
 

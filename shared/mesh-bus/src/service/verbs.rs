@@ -21,12 +21,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn new(
-        bus: &Bus,
-        name: &'static str,
-        version: &str,
-        endpoints: Vec<Arc<EndpointStats>>,
-    ) -> Self {
+    pub(super) fn new(bus: &Bus, name: &'static str, version: &str, endpoints: Vec<Arc<EndpointStats>>) -> Self {
         Self {
             name,
             id: bus.unique(),
@@ -50,22 +45,14 @@ impl Identity {
         Ok(select_all(subscribers))
     }
 
-    pub(super) async fn run(
-        self,
-        bus: Bus,
-        mut asked: SelectAll<Subscriber>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn run(self, bus: Bus, mut asked: SelectAll<Subscriber>, stop: CancellationToken) {
         while let Some(Some(message)) = stop.run_until_cancelled(asked.next()).await {
             let verb = message.subject.split('.').nth(1).unwrap_or_default();
             let (Some(answer), Some(reply)) = (self.answer(verb), message.reply) else {
                 continue;
             };
             let payload = answer.to_string().into();
-            if let Err(error) = bus
-                .enqueue(reply.into_string(), Headers::new(), payload)
-                .await
-            {
+            if let Err(error) = bus.enqueue(reply.into_string(), Headers::new(), payload).await {
                 tracing::debug!(%error, "a look at the service is not answered");
             }
         }
@@ -77,17 +64,11 @@ impl Identity {
             "PING" => ("ping", json!({})),
             "INFO" => {
                 let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.info()).collect();
-                (
-                    "info",
-                    json!({ "description": "Agent Mesh", "endpoints": endpoints }),
-                )
+                ("info", json!({ "description": "Agent Mesh", "endpoints": endpoints }))
             }
             "STATS" => {
                 let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.stats()).collect();
-                (
-                    "stats",
-                    json!({ "started": self.started, "endpoints": endpoints }),
-                )
+                ("stats", json!({ "started": self.started, "endpoints": endpoints }))
             }
             _ => return None,
         };

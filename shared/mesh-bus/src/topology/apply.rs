@@ -83,9 +83,7 @@ impl Topology {
 
     fn items(&self) -> Vec<Item> {
         let streams = self.streams.iter().chain(&self.buckets).map(Item::stream);
-        streams
-            .chain(self.consumers.iter().map(Item::consumer))
-            .collect()
+        streams.chain(self.consumers.iter().map(Item::consumer)).collect()
     }
 }
 
@@ -153,11 +151,7 @@ impl Bus {
     pub async fn keep_topology(&self, topology: &Topology, shutdown: CancellationToken) {
         let mut connections = self.connections();
         connections.mark_changed();
-        let fleeting: Vec<_> = topology
-            .items()
-            .into_iter()
-            .filter(|item| item.is_fleeting)
-            .collect();
+        let fleeting: Vec<_> = topology.items().into_iter().filter(|item| item.is_fleeting).collect();
         while let Some(Ok(())) = shutdown.run_until_cancelled(connections.changed()).await {
             while let Err(error) = self.make_missing(&fleeting).await {
                 tracing::warn!(%error, "streams in memory are not there yet");
@@ -223,9 +217,7 @@ impl Bus {
     }
 
     async fn look_up(&self, item: &Item) -> Result<Option<Value>, TopologyError> {
-        let asked = self
-            .ask_jetstream(&item.info, &json!({}), "read the topology")
-            .await;
+        let asked = self.ask_jetstream(&item.info, &json!({}), "read the topology").await;
         match asked.map_err(|error| item.failed(error))? {
             Ok(mut answer) => Ok(Some(answer["config"].take())),
             // A consumer of a missing stream is missing, too.
@@ -241,14 +233,8 @@ impl Bus {
         }
     }
 
-    async fn write(
-        &self,
-        item: &Item,
-        endpoint: &str,
-    ) -> Result<Result<Value, (u64, String)>, TopologyError> {
-        let written = self
-            .ask_jetstream(endpoint, &item.body, "apply the topology")
-            .await;
+    async fn write(&self, item: &Item, endpoint: &str) -> Result<Result<Value, (u64, String)>, TopologyError> {
+        let written = self.ask_jetstream(endpoint, &item.body, "apply the topology").await;
         written.map_err(|error| item.failed(error))
     }
 }

@@ -36,8 +36,7 @@ mod tests {
 
     #[test]
     fn only_what_was_declared_counts() {
-        let declared =
-            json!({"max_age": 5, "sealed": false, "persist_mode": "default", "name": "X"});
+        let declared = json!({"max_age": 5, "sealed": false, "persist_mode": "default", "name": "X"});
         let found = json!({"max_age": 5, "name": "X", "metadata": {"_nats.ver": "2.15.1"}});
         assert!(differences(&declared, &found).is_empty());
         let found = json!({"max_age": 0, "name": "X", "sealed": true, "persist_mode": "async"});

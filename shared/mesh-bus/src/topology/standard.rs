@@ -6,8 +6,7 @@ use mesh_types::Subject;
 use mesh_types::subject::Filter;
 
 use super::{
-    Bucket, Compression, ConsumerSpec, Discard, PersistMode, Retention, Storage, StreamName,
-    StreamSpec, Topology,
+    Bucket, Compression, ConsumerSpec, Discard, PersistMode, Retention, Storage, StreamName, StreamSpec, Topology,
 };
 
 const KIB: i64 = 1024;
@@ -200,31 +199,15 @@ mod tests {
     #[test]
     fn every_stream_and_bucket_is_there_once_and_bounded() {
         let topology = standard();
-        let names: Vec<_> = topology
-            .streams
-            .iter()
-            .map(|stream| stream.name.as_str())
-            .collect();
+        let names: Vec<_> = topology.streams.iter().map(|stream| stream.name.as_str()).collect();
         assert_eq!(names, StreamName::ALL.map(StreamName::as_str));
-        let names: Vec<_> = topology
-            .buckets
-            .iter()
-            .map(|stream| stream.name.as_str())
-            .collect();
+        let names: Vec<_> = topology.buckets.iter().map(|stream| stream.name.as_str()).collect();
         assert_eq!(names, Bucket::ALL.map(Bucket::stream));
         let mut memory = 0;
         for stream in topology.streams.iter().chain(&topology.buckets) {
-            assert!(
-                stream.max_bytes > 0 && stream.max_msg_size > 0,
-                "{}",
-                stream.name
-            );
+            assert!(stream.max_bytes > 0 && stream.max_msg_size > 0, "{}", stream.name);
             assert!(stream.max_consumers > 0, "{}", stream.name);
-            assert!(
-                stream.duplicate_window >= DUPLICATE_WINDOW_MIN,
-                "{}",
-                stream.name
-            );
+            assert!(stream.duplicate_window >= DUPLICATE_WINDOW_MIN, "{}", stream.name);
             if stream.storage == Storage::Memory {
                 memory += stream.max_bytes;
             }
@@ -237,10 +220,7 @@ mod tests {
         let topology = on_cluster(3);
         let all: Vec<_> = topology.streams.iter().chain(&topology.buckets).collect();
         assert!(all.iter().all(|stream| stream.num_replicas == 3));
-        assert!(
-            all.iter()
-                .all(|stream| stream.persist_mode == PersistMode::Default)
-        );
+        assert!(all.iter().all(|stream| stream.persist_mode == PersistMode::Default));
         assert_eq!(topology.streams[1].storage, Storage::Memory);
         assert_eq!(topology.streams[0].storage, Storage::File);
     }

@@ -16,18 +16,14 @@ use crate::support::{Echo, Once, SOON, Tell, caller, connect, stranger, text};
 async fn a_call_comes_back_with_who_asked_and_what() {
     let nats = TestNats::start().await;
     let (server, client) = (connect(&nats).await, connect(&nats).await);
-    let service =
-        server
-            .service("tester", "1.2.3")
-            .endpoint::<Echo, _, _>(|who, what| async move {
-                assert_eq!(who, caller());
-                Ok(text(&format!("{} said {}", who.tenant, what.text)))
-            });
+    let service = server
+        .service("tester", "1.2.3")
+        .endpoint::<Echo, _, _>(|who, what| async move {
+            assert_eq!(who, caller());
+            Ok(text(&format!("{} said {}", who.tenant, what.text)))
+        });
     let _service = service.start().await.unwrap();
-    let reply = client
-        .call::<Echo>(&caller(), &text("hello"))
-        .await
-        .unwrap();
+    let reply = client.call::<Echo>(&caller(), &text("hello")).await.unwrap();
     assert_eq!(reply, text("daarion said hello"));
 }
 
@@ -39,17 +35,12 @@ async fn a_problem_comes_back_as_it_was() {
         .field("agent")
         .next("mesh get");
     let told = refused.clone();
-    let service = bus
-        .service("tester", "1.0.0")
-        .endpoint::<Echo, _, _>(move |_, _| {
-            let told = told.clone();
-            async move { Err(told) }
-        });
+    let service = bus.service("tester", "1.0.0").endpoint::<Echo, _, _>(move |_, _| {
+        let told = told.clone();
+        async move { Err(told) }
+    });
     let _service = service.start().await.unwrap();
-    assert_eq!(
-        bus.call::<Echo>(&caller(), &text("")).await.unwrap_err(),
-        refused
-    );
+    assert_eq!(bus.call::<Echo>(&caller(), &text("")).await.unwrap_err(), refused);
 
     // A client that is not ours sees the two headers and the same body.
     let mut headers = async_nats::HeaderMap::new();
@@ -62,15 +53,9 @@ async fn a_problem_comes_back_as_it_was() {
         .await
         .unwrap();
     let headers = answer.headers.unwrap();
-    assert_eq!(
-        headers.get("Nats-Service-Error-Code").unwrap().as_str(),
-        "404"
-    );
+    assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), "404");
     assert!(headers.get("Nats-Service-Error").is_some());
-    assert_eq!(
-        serde_json::from_slice::<Problem>(&answer.payload).unwrap(),
-        refused
-    );
+    assert_eq!(serde_json::from_slice::<Problem>(&answer.payload).unwrap(), refused);
 }
 
 #[tokio::test]
@@ -101,20 +86,10 @@ async fn a_request_that_is_none_is_refused_by_name() {
         problem.is(Code::InvalidRequest) && problem.detail.contains("text"),
         "{problem:?}"
     );
-    assert_eq!(
-        ask(None, r#"{"text":"x"}"#).await.field.as_deref(),
-        Some("Mesh-Tenant")
-    );
-    assert!(
-        ask(Some("*"), r#"{"text":"x"}"#)
-            .await
-            .is(Code::InvalidName)
-    );
+    assert_eq!(ask(None, r#"{"text":"x"}"#).await.field.as_deref(), Some("Mesh-Tenant"));
+    assert!(ask(Some("*"), r#"{"text":"x"}"#).await.is(Code::InvalidName));
     // And the next good one works.
-    assert_eq!(
-        bus.call::<Echo>(&caller(), &text("ok")).await.unwrap(),
-        text("ok")
-    );
+    assert_eq!(bus.call::<Echo>(&caller(), &text("ok")).await.unwrap(), text("ok"));
 }
 
 #[tokio::test]
@@ -167,18 +142,12 @@ async fn a_panic_in_a_handler_is_internal_and_the_next_request_works() {
             Ok(what)
         });
     let _service = service.start().await.unwrap();
-    let problem = bus
-        .call::<Echo>(&caller(), &text("secret"))
-        .await
-        .unwrap_err();
+    let problem = bus.call::<Echo>(&caller(), &text("secret")).await.unwrap_err();
     assert!(
         problem.is(Code::Internal) && !problem.detail.contains("secret"),
         "{problem:?}"
     );
-    assert_eq!(
-        bus.call::<Echo>(&caller(), &text("ok")).await.unwrap(),
-        text("ok")
-    );
+    assert_eq!(bus.call::<Echo>(&caller(), &text("ok")).await.unwrap(), text("ok"));
 }
 
 #[tokio::test]
@@ -192,10 +161,7 @@ async fn silence_is_a_timeout_at_the_deadline() {
     let problem = bus.call::<Once>(&caller(), &text("")).await.unwrap_err();
     assert!(problem.is(Code::Timeout), "{problem:?}");
     let within = Duration::from_millis(50);
-    let problem = bus
-        .call_within::<Once>(&caller(), &text(""), within)
-        .await
-        .unwrap_err();
+    let problem = bus.call_within::<Once>(&caller(), &text(""), within).await.unwrap_err();
     assert!(
         problem.is(Code::Timeout) && problem.detail.contains("50ms"),
         "{problem:?}"
@@ -247,9 +213,7 @@ async fn what_is_over_the_limit_is_told_busy_and_a_drain_finishes_the_rest() {
     }
     assert_eq!(busy, 2);
     drained.await.unwrap();
-    let gone = bus
-        .call_at::<Echo>(&Echo::subject(), &caller(), &text("x"), SOON)
-        .await;
+    let gone = bus.call_at::<Echo>(&Echo::subject(), &caller(), &text("x"), SOON).await;
     assert!(gone.unwrap_err().is(Code::Unavailable));
 }
 
@@ -279,9 +243,7 @@ async fn chunks_come_in_order_before_the_reply() {
 
     let mut words = 0;
     let asked = text("then fail");
-    let reply = bus
-        .call_stream::<Tell>(&caller(), &asked, |_| words += 1)
-        .await;
+    let reply = bus.call_stream::<Tell>(&caller(), &asked, |_| words += 1).await;
     assert!(reply.unwrap_err().is(Code::ModelFailed));
     assert_eq!(words, 2);
 }

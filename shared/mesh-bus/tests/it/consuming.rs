@@ -25,13 +25,7 @@ async fn put(bus: &Bus, body: &str) -> u64 {
 
 async fn messages_in(nats: &TestNats, stream: &str) -> u64 {
     let jetstream = async_nats::jetstream::new(stranger(nats).await);
-    jetstream
-        .get_stream(stream)
-        .await
-        .unwrap()
-        .cached_info()
-        .state
-        .messages
+    jetstream.get_stream(stream).await.unwrap().cached_info().state.messages
 }
 
 type Log = Arc<Mutex<Vec<(String, u32)>>>;
@@ -48,9 +42,7 @@ fn consume(
     let task = tokio::spawn(async move {
         let handler = |delivery: Delivery| {
             let body = String::from_utf8(delivery.payload.to_vec()).unwrap();
-            seen.lock()
-                .unwrap()
-                .push((body.clone(), delivery.delivered));
+            seen.lock().unwrap().push((body.clone(), delivery.delivered));
             async move { settle(&body, delivery.delivered) }
         };
         bus.consume(spec, shutdown, handler).await.unwrap();
@@ -74,10 +66,7 @@ async fn acknowledged_messages_come_once_in_order_and_leave_the_inbox() {
     }
     wait_until(SOON, || async { log.lock().unwrap().len() == 50 }).await;
     assert_eq!(*log.lock().unwrap(), wanted);
-    wait_until(SOON, || async {
-        messages_in(&nats, "INVOCATIONS").await == 0
-    })
-    .await;
+    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -101,17 +90,9 @@ async fn a_retry_comes_again_not_before_its_time() {
         "{:?}",
         started.elapsed()
     );
-    let counts: Vec<_> = log
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(_, delivered)| *delivered)
-        .collect();
+    let counts: Vec<_> = log.lock().unwrap().iter().map(|(_, delivered)| *delivered).collect();
     assert_eq!(counts, [1, 2, 3]);
-    wait_until(SOON, || async {
-        messages_in(&nats, "INVOCATIONS").await == 0
-    })
-    .await;
+    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -143,10 +124,7 @@ async fn a_dead_message_is_a_dead_letter_with_its_reason_once() {
     first.unwrap();
     second.unwrap();
 
-    wait_until(SOON, || async {
-        messages_in(&nats, "INVOCATIONS").await == 0
-    })
-    .await;
+    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
     assert_eq!(messages_in(&nats, "DEAD_LETTERS").await, 1);
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
     let stream = jetstream.get_stream("DEAD_LETTERS").await.unwrap();
@@ -173,17 +151,9 @@ async fn a_handler_that_says_dead_buries_the_message_and_goes_on() {
         put(&bus, body).await;
     }
     wait_until(SOON, || async { log.lock().unwrap().len() == 3 }).await;
-    wait_until(SOON, || async {
-        messages_in(&nats, "INVOCATIONS").await == 0
-    })
-    .await;
+    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
     assert_eq!(messages_in(&nats, "DEAD_LETTERS").await, 1);
-    assert!(
-        log.lock()
-            .unwrap()
-            .iter()
-            .all(|(_, delivered)| *delivered == 1)
-    );
+    assert!(log.lock().unwrap().iter().all(|(_, delivered)| *delivered == 1));
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -222,10 +192,7 @@ async fn a_handler_that_panics_is_asked_again() {
     });
     put(&bus, "surprise").await;
     wait_until(SOON, || async { log.lock().unwrap().len() == 2 }).await;
-    wait_until(SOON, || async {
-        messages_in(&nats, "INVOCATIONS").await == 0
-    })
-    .await;
+    wait_until(SOON, || async { messages_in(&nats, "INVOCATIONS").await == 0 }).await;
     shutdown.cancel();
     task.await.unwrap();
     assert_eq!(messages_in(&nats, "DEAD_LETTERS").await, 0);
@@ -288,18 +255,12 @@ async fn a_batch_is_what_is_there_in_order_and_an_empty_one_takes_the_wait() {
         for delivery in batch {
             bodies.push(String::from_utf8(delivery.payload.to_vec()).unwrap());
             assert!(delivery.published_at.as_micros() > 0);
-            assert_eq!(
-                delivery.published_at_ns / 1_000,
-                delivery.published_at.as_micros()
-            );
+            assert_eq!(delivery.published_at_ns / 1_000, delivery.published_at.as_micros());
             delivery.settle(Settled::Ack).await.unwrap();
         }
     }
     assert_eq!(sizes, [10, 10, 5]);
-    assert_eq!(
-        bodies,
-        (0..25).map(|number| number.to_string()).collect::<Vec<_>>()
-    );
+    assert_eq!(bodies, (0..25).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -320,10 +281,7 @@ async fn a_pull_that_is_given_up_loses_nothing() {
     while bodies.len() < 20 {
         bodies.extend(puller.next_batch(5, SOON).await.unwrap());
     }
-    let sequences: Vec<_> = bodies
-        .iter()
-        .map(|delivery| delivery.stream_sequence)
-        .collect();
+    let sequences: Vec<_> = bodies.iter().map(|delivery| delivery.stream_sequence).collect();
     assert_eq!(sequences, (1..=20).collect::<Vec<_>>());
     assert!(bodies.iter().all(|delivery| delivery.delivered == 1));
     puller.close().await;
@@ -335,22 +293,11 @@ async fn what_a_closed_puller_held_goes_to_the_next_one_at_once() {
     let mut first = bus.pull(intake()).await.unwrap();
     // The request stays on the server after it is given up here.
     let asked = first.next_batch(5, SOON);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(200), asked)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(200), asked).await.is_err());
     put(&bus, "held").await;
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
     let stream = jetstream.get_stream("INVOCATIONS").await.unwrap();
-    let is_delivered = async || {
-        stream
-            .consumer_info("intake")
-            .await
-            .unwrap()
-            .num_ack_pending
-            == 1
-    };
+    let is_delivered = async || stream.consumer_info("intake").await.unwrap().num_ack_pending == 1;
     wait_until(SOON, is_delivered).await;
     // A round trip on the same connection: what was delivered before has arrived.
     bus.kv_get(Bucket::Agents, "a").await.unwrap();

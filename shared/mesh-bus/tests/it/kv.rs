@@ -10,16 +10,9 @@ use crate::support::{connect, mesh};
 #[tokio::test]
 async fn a_watch_says_what_is_there_and_then_what_changes() {
     let (_nats, bus) = mesh().await;
-    bus.kv_put(Bucket::Agents, "default.a", "1".into())
-        .await
-        .unwrap();
-    let revision = bus
-        .kv_put(Bucket::Agents, "default.a", "2".into())
-        .await
-        .unwrap();
-    bus.kv_put(Bucket::Agents, "default.b", "1".into())
-        .await
-        .unwrap();
+    bus.kv_put(Bucket::Agents, "default.a", "1".into()).await.unwrap();
+    let revision = bus.kv_put(Bucket::Agents, "default.a", "2".into()).await.unwrap();
+    bus.kv_put(Bucket::Agents, "default.b", "1".into()).await.unwrap();
     let mut watch = bus.kv_watch(Bucket::Agents);
     let mut current = BTreeMap::new();
     while current.len() < 2 {
@@ -30,9 +23,7 @@ async fn a_watch_says_what_is_there_and_then_what_changes() {
     bus.kv_delete(Bucket::Agents, "default.b").await.unwrap();
     let entry = watch.next().await.unwrap();
     assert_eq!((entry.key.as_str(), entry.value), ("default.b", None));
-    bus.kv_put(Bucket::Agents, "default.c", "3".into())
-        .await
-        .unwrap();
+    bus.kv_put(Bucket::Agents, "default.c", "3".into()).await.unwrap();
     assert_eq!(watch.next().await.unwrap().value.unwrap(), "3");
 }
 
@@ -41,28 +32,14 @@ async fn a_key_is_read_listed_and_forgotten() {
     let (_nats, bus) = mesh().await;
     assert_eq!(bus.kv_list(Bucket::Agents).await.unwrap(), []);
     assert_eq!(bus.kv_get(Bucket::Agents, "default.a").await.unwrap(), None);
-    bus.kv_put(Bucket::Agents, "default.a", "1".into())
-        .await
-        .unwrap();
-    let revision = bus
-        .kv_put(Bucket::Agents, "default.b", "2".into())
-        .await
-        .unwrap();
-    assert_eq!(
-        bus.kv_get(Bucket::Agents, "default.a")
-            .await
-            .unwrap()
-            .unwrap(),
-        "1"
-    );
+    bus.kv_put(Bucket::Agents, "default.a", "1".into()).await.unwrap();
+    let revision = bus.kv_put(Bucket::Agents, "default.b", "2".into()).await.unwrap();
+    assert_eq!(bus.kv_get(Bucket::Agents, "default.a").await.unwrap().unwrap(), "1");
     bus.kv_delete(Bucket::Agents, "default.a").await.unwrap();
     assert_eq!(bus.kv_get(Bucket::Agents, "default.a").await.unwrap(), None);
     let listed = bus.kv_list(Bucket::Agents).await.unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!(
-        (listed[0].key.as_str(), listed[0].revision),
-        ("default.b", revision)
-    );
+    assert_eq!((listed[0].key.as_str(), listed[0].revision), ("default.b", revision));
     let wild = bus.kv_put(Bucket::Agents, "default.*", "1".into()).await;
     assert!(matches!(wild, Err(BusError::Key { .. })));
     // Values over the bucket's limit are refused, at the limit they are taken.
@@ -71,11 +48,7 @@ async fn a_key_is_read_listed_and_forgotten() {
         .await
         .unwrap();
     let over = bus
-        .kv_put(
-            Bucket::Agents,
-            "default.c",
-            [largest, vec![b'x']].concat().into(),
-        )
+        .kv_put(Bucket::Agents, "default.c", [largest, vec![b'x']].concat().into())
         .await;
     assert!(matches!(over, Err(BusError::Refused { .. })), "{over:?}");
 }

@@ -14,18 +14,13 @@ async fn a_full_inbox_refuses_the_next_message_and_keeps_the_old_ones() {
     small.streams[0].max_msgs = 3;
     bus.apply_topology(&small).await.unwrap();
     for id in ["1", "2", "3"] {
-        bus.publish_acked(&invoke(), Headers::new(), id.into())
-            .await
-            .unwrap();
+        bus.publish_acked(&invoke(), Headers::new(), id.into()).await.unwrap();
     }
     let error = bus
         .publish_acked(&invoke(), Headers::new(), "4".into())
         .await
         .unwrap_err();
-    assert!(
-        matches!(error, BusError::Refused { code: 10_077, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, BusError::Refused { code: 10_077, .. }), "{error:?}");
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
     let stream = jetstream.get_stream("INVOCATIONS").await.unwrap();
     assert_eq!(stream.get_raw_message(1).await.unwrap().payload, "1");
@@ -43,14 +38,8 @@ async fn the_largest_message_is_taken_and_one_byte_more_is_not() {
     bus.publish_acked(&invoke(), Headers::new(), body.slice(1..))
         .await
         .unwrap();
-    let error = bus
-        .publish_acked(&invoke(), Headers::new(), body)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, BusError::Refused { code: 10_054, .. }),
-        "{error:?}"
-    );
+    let error = bus.publish_acked(&invoke(), Headers::new(), body).await.unwrap_err();
+    assert!(matches!(error, BusError::Refused { code: 10_054, .. }), "{error:?}");
     // Over the server's own limit nothing is sent at all.
     let huge = Bytes::from(vec![b'x'; 8 * 1024 * 1024 + 1]);
     let error = bus
@@ -74,10 +63,6 @@ async fn the_inbox_has_one_consumer_and_no_second() {
         durable_name: Some("second".to_owned()),
         ..Default::default()
     };
-    let error = stream
-        .create_consumer(second)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = stream.create_consumer(second).await.unwrap_err().to_string();
     assert!(error.contains("maximum consumers limit reached"), "{error}");
 }

@@ -20,10 +20,7 @@ async fn published_twice_is_stored_once() {
         .await
         .unwrap();
     assert!(!first.duplicate && again.duplicate);
-    assert_eq!(
-        (first.sequence, first.stream.as_str()),
-        (again.sequence, "EVENTS")
-    );
+    assert_eq!((first.sequence, first.stream.as_str()), (again.sequence, "EVENTS"));
     let other = bus
         .publish_durable(&event("a"), "evt_2", Headers::new(), body)
         .await
@@ -42,10 +39,7 @@ async fn an_acknowledged_publish_without_an_id_is_stored_each_time() {
     let (_nats, bus) = mesh().await;
     let journal = Subject::JournalMark { shard: 3 };
     for expected in 1..=3 {
-        let stored = bus
-            .publish_acked(&journal, Headers::new(), Bytes::new())
-            .await
-            .unwrap();
+        let stored = bus.publish_acked(&journal, Headers::new(), Bytes::new()).await.unwrap();
         assert_eq!((stored.sequence, stored.duplicate), (expected, false));
     }
 }

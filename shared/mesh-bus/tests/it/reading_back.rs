@@ -20,9 +20,7 @@ async fn a_late_reader_gets_all_of_one_subject_in_order() {
     for number in 0..600 {
         let text = Bytes::from(number.to_string());
         bus.publish(&tokens(1), text).await.unwrap();
-        bus.publish(&tokens(2), Bytes::from_static(b"another's"))
-            .await
-            .unwrap();
+        bus.publish(&tokens(2), Bytes::from_static(b"another's")).await.unwrap();
     }
     bus.flush().await.unwrap();
     let stored = async || bus.read_back(&tokens(1), 1_000).await.unwrap().len() == 600;
@@ -30,18 +28,10 @@ async fn a_late_reader_gets_all_of_one_subject_in_order() {
     let read = bus.read_back(&tokens(1), 1_000).await.unwrap();
     let numbers: Vec<u32> = read
         .iter()
-        .map(|message| {
-            std::str::from_utf8(&message.payload)
-                .unwrap()
-                .parse()
-                .unwrap()
-        })
+        .map(|message| std::str::from_utf8(&message.payload).unwrap().parse().unwrap())
         .collect();
     assert_eq!(numbers, (0..600).collect::<Vec<_>>());
-    assert!(
-        read.iter()
-            .all(|message| message.subject == tokens(1).to_string())
-    );
+    assert!(read.iter().all(|message| message.subject == tokens(1).to_string()));
     assert_eq!(bus.read_back(&tokens(1), 10).await.unwrap().len(), 10);
     assert!(bus.read_back(&tokens(3), 10).await.unwrap().is_empty());
 }

@@ -30,10 +30,7 @@ async fn a_bus_may_be_made_before_its_server() {
     nats.restart().await;
     assert!(bus.wait_connected(SOON).await);
     bell.changed().await.unwrap();
-    assert_eq!(
-        bus.call::<Echo>(&caller(), &text("x")).await.unwrap(),
-        text("x")
-    );
+    assert_eq!(bus.call::<Echo>(&caller(), &text("x")).await.unwrap(), text("x"));
 }
 
 #[tokio::test]
@@ -55,9 +52,7 @@ async fn services_consumers_and_watches_outlive_a_restart() {
         }
     });
     let mut watch = bus.kv_watch(Bucket::Agents);
-    bus.kv_put(Bucket::Agents, "default.a", "1".into())
-        .await
-        .unwrap();
+    bus.kv_put(Bucket::Agents, "default.a", "1".into()).await.unwrap();
     assert_eq!(watch.next().await.unwrap().value.unwrap(), "1");
     bus.publish_durable(&invoke(), "1", Headers::new(), "{}".into())
         .await
@@ -78,17 +73,12 @@ async fn services_consumers_and_watches_outlive_a_restart() {
             .await
             .unwrap();
         wait_until(SOON, || async { handled.load(Ordering::Relaxed) >= round }).await;
-        assert_eq!(
-            bus.call::<Echo>(&caller(), &text("x")).await.unwrap(),
-            text("x")
-        );
+        assert_eq!(bus.call::<Echo>(&caller(), &text("x")).await.unwrap(), text("x"));
         bus.kv_put(Bucket::Agents, "default.a", id.clone().into())
             .await
             .unwrap();
         let seen = async { while watch.next().await.unwrap().value.unwrap() != id.as_bytes() {} };
-        tokio::time::timeout(Duration::from_secs(20), seen)
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
         bell.changed().await.unwrap();
     }
     shutdown.cancel();
@@ -101,17 +91,15 @@ async fn a_call_whose_answer_went_with_the_connection_is_asked_again() {
     let bus = connect(&nats).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let service = bus
-        .service("tester", "1.0.0")
-        .endpoint::<Echo, _, _>(move |_, what| {
-            let number = count.fetch_add(1, Ordering::Relaxed);
-            async move {
-                if number == 0 {
-                    std::future::pending::<()>().await;
-                }
-                Ok(what)
+    let service = bus.service("tester", "1.0.0").endpoint::<Echo, _, _>(move |_, what| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            if number == 0 {
+                std::future::pending::<()>().await;
             }
-        });
+            Ok(what)
+        }
+    });
     let _service = service.start().await.unwrap();
     let calling = bus.clone();
     let call = tokio::spawn(async move {

@@ -8,11 +8,7 @@ use crate::support::{connect, connect_with};
 #[tokio::test]
 async fn a_server_that_syncs_is_taken() {
     let nats = TestNats::start().await;
-    let facts = connect(&nats)
-        .await
-        .check_server(LazySync::Refuse)
-        .await
-        .unwrap();
+    let facts = connect(&nats).await.check_server(LazySync::Refuse).await.unwrap();
     assert_eq!(facts.sync_always, Some(true));
     assert!(facts.version.starts_with("2."), "{facts:?}");
 }
@@ -42,10 +38,7 @@ async fn a_server_that_is_not_seen_to_sync_counts_as_without() {
     for (url, why) in blind {
         let bus = connect_with(&nats, |options| options.monitor_url = url).await;
         let refused = bus.check_server(LazySync::Refuse).await.unwrap_err();
-        assert!(
-            matches!(refused, ServerRefused::Unseen { .. }),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, ServerRefused::Unseen { .. }), "{refused:?}");
         assert!(refused.to_string().contains(why), "{refused}");
         let facts = bus.check_server(LazySync::Allow).await.unwrap();
         assert_eq!(facts.sync_always, None);

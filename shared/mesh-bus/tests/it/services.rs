@@ -45,26 +45,16 @@ async fn a_service_shows_itself_by_ping_info_and_stats() {
     assert_eq!(info["type"], "io.nats.micro.v1.info_response");
     assert_eq!(info["endpoints"][0]["subject"], "mesh.svc.tester.echo");
     assert_eq!(info["endpoints"][0]["queue_group"], "q");
-    let stats = ask(format!(
-        "$SRV.STATS.tester.{}",
-        ping["id"].as_str().unwrap()
-    ))
-    .await;
+    let stats = ask(format!("$SRV.STATS.tester.{}", ping["id"].as_str().unwrap())).await;
     assert_eq!(stats["type"], "io.nats.micro.v1.stats_response");
     assert_eq!(stats["endpoints"][0]["num_requests"], 2);
     assert_eq!(stats["endpoints"][0]["num_errors"], 1);
-    assert_eq!(
-        stats["endpoints"][0]["last_error"],
-        "400:mesh/invalid-request"
-    );
+    assert_eq!(stats["endpoints"][0]["last_error"], "400:mesh/invalid-request");
 
     let found = bus.discover(Duration::from_millis(300)).await.unwrap();
     assert_eq!((found.len(), found[0].name.as_str()), (1, "tester"));
     assert_eq!(
-        (
-            found[0].endpoints[0].num_requests,
-            found[0].endpoints[0].num_errors
-        ),
+        (found[0].endpoints[0].num_requests, found[0].endpoints[0].num_errors),
         (2, 1)
     );
 
@@ -83,14 +73,12 @@ async fn a_raw_request_is_answered_many_times_later_and_by_subject() {
     let nats = TestNats::start().await;
     let bus = connect(&nats).await;
     let (sender, mut later) = tokio::sync::mpsc::unbounded_channel();
-    let service = bus
-        .service("tester", "1.0.0")
-        .raw("call", &Filter::Calls, Some("q"), {
-            move |request| {
-                let sender = sender.clone();
-                async move { sender.send(request).unwrap() }
-            }
-        });
+    let service = bus.service("tester", "1.0.0").raw("call", &Filter::Calls, Some("q"), {
+        move |request| {
+            let sender = sender.clone();
+            async move { sender.send(request).unwrap() }
+        }
+    });
     let _service = service.start().await.unwrap();
 
     let client = stranger(&nats).await;
@@ -117,11 +105,7 @@ async fn a_raw_request_is_answered_many_times_later_and_by_subject() {
     assert_eq!(answers.next().await.unwrap().payload, "two");
     let last = answers.next().await.unwrap();
     assert_eq!(
-        last.headers
-            .unwrap()
-            .get("Nats-Service-Error-Code")
-            .unwrap()
-            .as_str(),
+        last.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(),
         "409"
     );
 }
@@ -130,12 +114,12 @@ async fn a_raw_request_is_answered_many_times_later_and_by_subject() {
 async fn a_raw_handler_that_panics_is_internal_and_the_rest_goes_on() {
     let nats = TestNats::start().await;
     let bus = connect(&nats).await;
-    let service =
-        bus.service("tester", "1.0.0")
-            .raw("call", &Filter::Calls, None, |request| async move {
-                assert_ne!(request.payload, "bad");
-                request.respond(request.payload.clone()).await.unwrap();
-            });
+    let service = bus
+        .service("tester", "1.0.0")
+        .raw("call", &Filter::Calls, None, |request| async move {
+            assert_ne!(request.payload, "bad");
+            request.respond(request.payload.clone()).await.unwrap();
+        });
     let _service = service.start().await.unwrap();
     let client = stranger(&nats).await;
     wait_until(SOON, async || {
@@ -167,9 +151,7 @@ async fn a_core_subscription_hears_what_is_published_with_its_headers() {
     let mut heard = other.subscribe(&Filter::Only(bell.clone())).await.unwrap();
     let mut headers = Headers::new();
     headers.insert(Headers::MESH_TENANT, "daarion");
-    bus.publish_with(&bell, headers, "ding".into())
-        .await
-        .unwrap();
+    bus.publish_with(&bell, headers, "ding".into()).await.unwrap();
     bus.publish(&bell, "dong".into()).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(5), heard.next())
         .await

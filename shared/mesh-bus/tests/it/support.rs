@@ -68,9 +68,7 @@ pub(crate) struct Text {
 }
 
 pub(crate) fn text(text: &str) -> Text {
-    Text {
-        text: text.to_owned(),
-    }
+    Text { text: text.to_owned() }
 }
 
 macro_rules! endpoint {

@@ -33,10 +33,7 @@ async fn applied_twice_it_changes_nothing_and_is_verified() {
     let bus = connect(&nats).await;
     let topology = topology::standard();
     let error = bus.verify_topology(&topology).await.unwrap_err();
-    assert!(
-        error.to_string().contains("stream INVOCATIONS is missing"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("stream INVOCATIONS is missing"), "{error}");
     let applied = bus.apply_topology(&topology).await.unwrap();
     assert_eq!(applied.len(), 8);
     assert!(
@@ -45,9 +42,7 @@ async fn applied_twice_it_changes_nothing_and_is_verified() {
     );
     let applied = bus.apply_topology(&topology).await.unwrap();
     assert!(
-        applied
-            .iter()
-            .all(|one| matches!(one, Applied::Unchanged(_))),
+        applied.iter().all(|one| matches!(one, Applied::Unchanged(_))),
         "{applied:?}"
     );
     bus.verify_topology(&topology).await.unwrap();
@@ -70,16 +65,10 @@ async fn streams_in_memory_are_made_again_after_each_restart() {
         tenant: Tenant::default(),
         invocation: InvocationId::from_u128(1),
     };
-    let is_taken = async || {
-        bus.publish_acked(&tokens, Headers::new(), Bytes::new())
-            .await
-            .is_ok()
-    };
+    let is_taken = async || bus.publish_acked(&tokens, Headers::new(), Bytes::new()).await.is_ok();
     for _ in 0..2 {
         wait_until(SOON, is_taken).await;
-        bus.kv_put(Bucket::Presence, "n1", "here".into())
-            .await
-            .unwrap();
+        bus.kv_put(Bucket::Presence, "n1", "here".into()).await.unwrap();
         nats.restart().await;
         wait_until(SOON, async || bus.kv_list(Bucket::Presence).await.is_ok()).await;
         assert_eq!(bus.kv_get(Bucket::Presence, "n1").await.unwrap(), None);
@@ -137,15 +126,9 @@ async fn what_cannot_be_changed_in_place_is_refused_and_nothing_is_lost() {
         .unwrap();
 
     let error = bus.apply_topology(&topology::standard()).await.unwrap_err();
-    assert!(
-        matches!(error, TopologyError::CannotChange { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, TopologyError::CannotChange { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(
-        text.contains("stream EVENTS") && text.contains("storage"),
-        "{text}"
-    );
+    assert!(text.contains("stream EVENTS") && text.contains("storage"), "{text}");
     let jetstream = async_nats::jetstream::new(stranger(&nats).await);
     let stream = jetstream.get_stream("EVENTS").await.unwrap();
     assert_eq!(stream.get_raw_message(1).await.unwrap().payload, "x");

@@ -139,9 +139,7 @@ impl Values<'_> {
         let variable = VARIABLES.iter().find(|variable| variable.name == name);
         let variable = variable.expect("only names of the list are asked for");
         let names = std::iter::once(&variable.name).chain(variable.aliases);
-        let set = names
-            .filter_map(|name| Some((self.plain(name)?, *name)))
-            .next();
+        let set = names.filter_map(|name| Some((self.plain(name)?, *name))).next();
         set.unwrap_or_else(|| (variable.default.to_owned(), "default"))
     }
 
@@ -153,11 +151,7 @@ impl Values<'_> {
         Some(self.text(name).0).filter(|text| !text.is_empty())
     }
 
-    fn parsed<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<T, ConfigError> {
+    fn parsed<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
         let (text, origin) = self.text(name);
         parse(&text).map_err(|reason| ConfigError::Value {
             key: name.to_owned(),
@@ -173,8 +167,7 @@ impl Values<'_> {
 
     fn port(&self, name: &'static str) -> Result<u16, ConfigError> {
         self.parsed(name, |text| {
-            text.parse()
-                .map_err(|_| "must be a port, 0 to 65535".to_owned())
+            text.parse().map_err(|_| "must be a port, 0 to 65535".to_owned())
         })
     }
 
@@ -214,14 +207,12 @@ fn without_password(text: &str) -> String {
     let hide = |url: &str| {
         let url = match (url.split_once("://"), url.split_once('?')) {
             (Some(_), Some((before, parameters))) => {
-                let each = parameters
-                    .split('&')
-                    .map(|parameter| match parameter.split_once('=') {
-                        Some((name, _)) if name.contains("password") || name.contains("token") => {
-                            format!("{name}={HIDDEN}")
-                        }
-                        _ => parameter.to_owned(),
-                    });
+                let each = parameters.split('&').map(|parameter| match parameter.split_once('=') {
+                    Some((name, _)) if name.contains("password") || name.contains("token") => {
+                        format!("{name}={HIDDEN}")
+                    }
+                    _ => parameter.to_owned(),
+                });
                 format!("{before}?{}", each.collect::<Vec<_>>().join("&"))
             }
             _ => url.to_owned(),

@@ -58,14 +58,8 @@ pub enum ConfigError {
         origin: String,
         nearest: Option<String>,
     },
-    #[error(
-        "the environment sets `{name}`, which nobody knows{}",
-        did_you_mean(nearest)
-    )]
-    UnknownVariable {
-        name: String,
-        nearest: Option<String>,
-    },
+    #[error("the environment sets `{name}`, which nobody knows{}", did_you_mean(nearest))]
+    UnknownVariable { name: String, nearest: Option<String> },
     #[error("{origin}: `{key}` {reason}")]
     Value {
         key: String,
@@ -111,11 +105,7 @@ impl Default for DatabaseConfig {
 }
 
 /// Loads one section; [`Loader`] reads the file once for many.
-pub fn load<T>(
-    section: &str,
-    file: Option<&Path>,
-    env: &BTreeMap<String, String>,
-) -> Result<T, ConfigError>
+pub fn load<T>(section: &str, file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + Default + Validate,
 {
@@ -179,9 +169,7 @@ impl Loader {
                 let origin = path.display().to_string();
                 known_section(&section, None, &origin)?;
                 let mut origins = BTreeMap::new();
-                leaves(&section, &tree, &mut |key, _| {
-                    drop(origins.insert(key, origin.clone()))
-                });
+                leaves(&section, &tree, &mut |key, _| drop(origins.insert(key, origin.clone())));
                 sections.insert(
                     section,
                     Layers {
@@ -193,19 +181,14 @@ impl Loader {
         }
         for (variable, section, key) in ALIASES {
             if let Some(text) = env.get(variable).filter(|text| !text.is_empty()) {
-                sections.entry(section.to_owned()).or_default().set(
-                    section,
-                    variable,
-                    &[key.to_owned()],
-                    text,
-                );
+                sections
+                    .entry(section.to_owned())
+                    .or_default()
+                    .set(section, variable, &[key.to_owned()], text);
             }
         }
         for (name, text) in env {
-            let Some(rest) = name
-                .strip_prefix("MESH_")
-                .filter(|rest| rest.contains("__"))
-            else {
+            let Some(rest) = name.strip_prefix("MESH_").filter(|rest| rest.contains("__")) else {
                 continue;
             };
             let mut path: Vec<_> = rest.split("__").map(str::to_lowercase).collect();
@@ -295,8 +278,7 @@ impl Layers {
             Fault::UnknownKey { key, known } => {
                 // The path may or may not end with the key itself.
                 let parent = at.strip_suffix(&format!(".{key}")).unwrap_or(&at);
-                let nearest =
-                    nearest_of(&key, known.iter().copied()).map(|name| format!("{parent}.{name}"));
+                let nearest = nearest_of(&key, known.iter().copied()).map(|name| format!("{parent}.{name}"));
                 let key = format!("{parent}.{key}");
                 ConfigError::UnknownKey {
                     origin: self.origin(&key),
@@ -345,8 +327,7 @@ fn known_section(section: &str, variable: Option<&str>, origin: &str) -> Result<
     Err(match variable {
         Some(name) => ConfigError::UnknownVariable {
             name: name.to_owned(),
-            nearest: nearest
-                .map(|found| name.replacen(&section.to_uppercase(), &found.to_uppercase(), 1)),
+            nearest: nearest.map(|found| name.replacen(&section.to_uppercase(), &found.to_uppercase(), 1)),
         },
         None => ConfigError::UnknownKey {
             key: section.to_owned(),

@@ -112,15 +112,13 @@ impl<'de> IntoDeserializer<'de, Fault> for Node {
 }
 
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Fault> {
-    text.trim()
-        .parse()
-        .map_err(|_| Fault::Value(format!("must be {what}")))
+    text.trim().parse().map_err(|_| Fault::Value(format!("must be {what}")))
 }
 
 /// JSON in the environment, for lists of tables and the like.
 fn json(text: &str) -> Result<Node, Fault> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| Fault::Value(format!("is no valid JSON: {error}")))?;
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| Fault::Value(format!("is no valid JSON: {error}")))?;
     Ok(value.into())
 }
 
@@ -181,14 +179,9 @@ impl<'de> Deserializer<'de> for Node {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self {
-            Self::Text(text) if text.trim_start().starts_with('[') => {
-                json(text)?.deserialize_any(visitor)
-            }
+            Self::Text(text) if text.trim_start().starts_with('[') => json(text)?.deserialize_any(visitor),
             Self::Text(text) => {
-                let items = text
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty());
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 let items: Vec<_> = items.map(|item| Self::Text(item.to_owned())).collect();
                 Self::List(items).deserialize_any(visitor)
             }
@@ -198,9 +191,7 @@ impl<'de> Deserializer<'de> for Node {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self {
-            Self::Text(text) if text.trim_start().starts_with('{') => {
-                json(text)?.deserialize_any(visitor)
-            }
+            Self::Text(text) if text.trim_start().starts_with('{') => json(text)?.deserialize_any(visitor),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -225,21 +216,14 @@ impl<'de> Deserializer<'de> for Node {
                 let variant: de::value::StringDeserializer<Fault> = text.into_deserializer();
                 variant.deserialize_enum(name, variants, visitor)
             }
-            Self::Table(fields) => visitor.visit_enum(MapAccessDeserializer::new(
-                MapDeserializer::new(fields.into_iter()),
-            )),
-            _ => Err(Fault::Value(format!(
-                "must be one of {}",
-                variants.join(", ")
-            ))),
+            Self::Table(fields) => {
+                visitor.visit_enum(MapAccessDeserializer::new(MapDeserializer::new(fields.into_iter())))
+            }
+            _ => Err(Fault::Value(format!("must be one of {}", variants.join(", ")))),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 

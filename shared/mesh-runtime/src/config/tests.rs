@@ -80,17 +80,12 @@ fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn message(pairs: &[(&str, &str)]) -> String {
-    load::<Config>("execution", None, &env(pairs))
-        .unwrap_err()
-        .to_string()
+    load::<Config>("execution", None, &env(pairs)).unwrap_err().to_string()
 }
 
 #[test]
 fn nothing_set_is_the_default() {
-    assert_eq!(
-        load::<Config>("execution", None, &env(&[])).unwrap(),
-        Config::default()
-    );
+    assert_eq!(load::<Config>("execution", None, &env(&[])).unwrap(), Config::default());
 }
 
 #[test]
@@ -118,14 +113,8 @@ fn the_environment_is_above_the_file_is_above_the_default() {
 #[test]
 fn yaml_and_json_files_are_read_too() {
     for (name, text) in [
-        (
-            "mesh.yaml",
-            "execution:\n  concurrency: 8\n  hosts: [x, y]\n",
-        ),
-        (
-            "mesh.json",
-            r#"{"execution":{"concurrency":8,"hosts":["x","y"]}}"#,
-        ),
+        ("mesh.yaml", "execution:\n  concurrency: 8\n  hosts: [x, y]\n"),
+        ("mesh.json", r#"{"execution":{"concurrency":8,"hosts":["x","y"]}}"#),
     ] {
         let (_folder, path) = file(name, text);
         let config: Config = load("execution", Some(&path), &env(&[])).unwrap();
@@ -154,12 +143,7 @@ fn text_of_the_environment_becomes_what_its_field_wants() {
     assert_eq!(config.hosts, ["x", "y"]);
     assert_eq!(config.api_key.unwrap().expose(), "12345");
     assert_eq!(config.retry.backoff, Backoff::Fixed);
-    let config: Config = load(
-        "execution",
-        None,
-        &env(&[("MESH_EXECUTION__HOSTS", r#"["a,b"]"#)]),
-    )
-    .unwrap();
+    let config: Config = load("execution", None, &env(&[("MESH_EXECUTION__HOSTS", r#"["a,b"]"#)])).unwrap();
     assert_eq!(config.hosts, ["a,b"]);
     let config: Config = load("execution", None, &env(&[("MESH_EXECUTION__API_KEY", "")])).unwrap();
     assert_eq!(config.api_key, None);
@@ -216,33 +200,21 @@ fn a_wrong_value_names_key_and_origin_and_never_quotes_it() {
         "MESH_EXECUTION__CONCURRENCY: `execution.concurrency` must be a whole number, not negative"
     );
     let error = message(&[("MESH_EXECUTION__CONCURRENCY", "0")]);
-    assert!(
-        error.contains("`concurrency` must be at least 1"),
-        "{error}"
-    );
+    assert!(error.contains("`concurrency` must be at least 1"), "{error}");
     let error = message(&[("MESH_HTTP_PORT", "70000")]);
-    assert_eq!(
-        error,
-        "the environment: `MESH_HTTP_PORT` must be a port, 0 to 65535"
-    );
+    assert_eq!(error, "the environment: `MESH_HTTP_PORT` must be a port, 0 to 65535");
 }
 
 #[test]
 fn no_form_of_a_secret_shows_it() {
     let set = env(&[
         ("MESH_EXECUTION__API_KEY", "hunter2"),
-        (
-            "MESH_EXECUTION__DATABASE__URL",
-            "postgres://mesh:hunter2@db/mesh",
-        ),
+        ("MESH_EXECUTION__DATABASE__URL", "postgres://mesh:hunter2@db/mesh"),
         (
             "MESH_DATABASE_URL",
             "postgres://mesh:hunter2@db:5432/mesh?password=hunter2&x=1",
         ),
-        (
-            "MESH_NATS_URL",
-            "nats://hunter2@one:4222,nats://u:hunter2@two:4222",
-        ),
+        ("MESH_NATS_URL", "nats://hunter2@one:4222,nats://u:hunter2@two:4222"),
         ("MESH_NODE_TOKEN", "hunter2"),
     ]);
     let loader = Loader::new(None, &set).unwrap();
@@ -257,10 +229,7 @@ fn no_form_of_a_secret_shows_it() {
         printed.contains("execution.api_key = \"***\"  # MESH_EXECUTION__API_KEY\n"),
         "{printed}"
     );
-    assert!(
-        printed.contains("execution.concurrency = 16  # default\n"),
-        "{printed}"
-    );
+    assert!(printed.contains("execution.concurrency = 16  # default\n"), "{printed}");
     assert!(
         printed.contains("postgres://mesh:***@db:5432/mesh?password=***&x=1"),
         "{printed}"
@@ -277,23 +246,13 @@ fn the_mesh_name_is_above_its_alias() {
         ("DATABASE_URL", "postgres://plain/x"),
         ("MESH_DATABASE_URL", "postgres://mesh/x"),
     ]);
-    let url = |set: &BTreeMap<String, String>| {
-        Environment::read(set)
-            .unwrap()
-            .database_url
-            .unwrap()
-            .expose()
-            .clone()
-    };
+    let url = |set: &BTreeMap<String, String>| Environment::read(set).unwrap().database_url.unwrap().expose().clone();
     assert_eq!(url(&both), "postgres://mesh/x");
     assert_eq!(
         url(&env(&[("DATABASE_URL", "postgres://plain/x")])),
         "postgres://plain/x"
     );
-    let emptied = env(&[
-        ("DATABASE_URL", "postgres://plain/x"),
-        ("MESH_DATABASE_URL", ""),
-    ]);
+    let emptied = env(&[("DATABASE_URL", "postgres://plain/x"), ("MESH_DATABASE_URL", "")]);
     assert_eq!(url(&emptied), "postgres://plain/x");
     assert!(Environment::read(&env(&[])).unwrap().database_url.is_none());
 }
@@ -310,21 +269,13 @@ impl Validate for Gateway {}
 fn a_plain_name_sets_its_service_s_key_where_the_mesh_name_does_not() {
     let plain = ("CORS_ORIGINS", "https://a.example,https://b.example");
     let config: Gateway = load("gateway", None, &env(&[plain])).unwrap();
-    assert_eq!(
-        config.cors_origins,
-        ["https://a.example", "https://b.example"]
-    );
+    assert_eq!(config.cors_origins, ["https://a.example", "https://b.example"]);
     let both = env(&[plain, ("MESH_GATEWAY__CORS_ORIGINS", "https://c.example")]);
     assert_eq!(
-        load::<Gateway>("gateway", None, &both)
-            .unwrap()
-            .cors_origins,
+        load::<Gateway>("gateway", None, &both).unwrap().cors_origins,
         ["https://c.example"]
     );
-    let (_folder, path) = file(
-        "mesh.toml",
-        "[gateway]\ncors_origins = [\"https://file.example\"]\n",
-    );
+    let (_folder, path) = file("mesh.toml", "[gateway]\ncors_origins = [\"https://file.example\"]\n");
     let config: Gateway = load("gateway", Some(&path), &env(&[plain])).unwrap();
     assert_eq!(config.cors_origins.len(), 2);
 }
@@ -341,10 +292,7 @@ impl Validate for Memory {}
 fn a_plain_name_for_other_programs_stops_nobody() {
     let plain = ("EMBEDDING_API_URL", "http://localhost:9");
     let set = env(&[plain, ("MESH_MEMORY__EMBEDDER", "hash")]);
-    assert_eq!(
-        load::<Memory>("memory", None, &set).unwrap().embedder,
-        "hash"
-    );
+    assert_eq!(load::<Memory>("memory", None, &set).unwrap().embedder, "hash");
     // By its full name it is meant for us.
     let full = env(&[("MESH_MEMORY__EMBEDDING_API_URL", "http://localhost:9")]);
     assert!(load::<Memory>("memory", None, &full).is_err());

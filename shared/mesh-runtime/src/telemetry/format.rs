@@ -29,12 +29,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
         let paint = Paint(writer.has_ansi_escapes());
         write!(writer, "{} ", paint.faint(&now()))?;
@@ -43,19 +38,10 @@ where
             Some(service) => write!(writer, "{} ", paint.bold(service)),
             None => Ok(()),
         })?;
-        write!(
-            writer,
-            "{} ",
-            paint.faint(&format!("{}:", metadata.target()))
-        )?;
+        write!(writer, "{} ", paint.faint(&format!("{}:", metadata.target())))?;
         context.format_fields(writer.by_ref(), event)?;
         for span in context.event_scope().into_iter().flatten() {
-            write!(
-                writer,
-                " {} {}",
-                paint.faint("in"),
-                paint.faint(span.name())
-            )?;
+            write!(writer, " {} {}", paint.faint("in"), paint.faint(span.name()))?;
             let extensions = span.extensions();
             if let Some(fields) = extensions.get::<FormattedFields<N>>()
                 && !fields.is_empty()
@@ -103,12 +89,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
         let mut line = Map::new();
         line.insert("timestamp".into(), now().into());
@@ -164,10 +145,8 @@ impl Fields {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
         // `r#type` is how code spells the field `type`.
         let name = field.name();
-        self.0.insert(
-            name.strip_prefix("r#").unwrap_or(name).to_owned(),
-            value.into(),
-        );
+        self.0
+            .insert(name.strip_prefix("r#").unwrap_or(name).to_owned(), value.into());
     }
 }
 
@@ -234,8 +213,7 @@ mod tests {
     struct Outer(#[source] io::Error);
 
     fn speak() {
-        let request =
-            service_span("registry").in_scope(|| tracing::info_span!("request", id = "req_1"));
+        let request = service_span("registry").in_scope(|| tracing::info_span!("request", id = "req_1"));
         let error = Outer(io::Error::other("disk gone"));
         let speak = || {
             tracing::warn!(
@@ -260,26 +238,17 @@ mod tests {
             .with_writer(move || out.clone())
             .with_filter(log_filter(&TelemetryOptions::default()));
         let services = ServiceLayer.with_filter(service::filter());
-        tracing::subscriber::with_default(
-            tracing_subscriber::registry().with(services).with(logs),
-            speak,
-        );
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(services).with(logs), speak);
         let text = lines.take();
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["mesh.service"], "registry");
         assert_eq!(line["level"], "WARN");
         assert_eq!(line["message"], "said \"no\"");
-        assert_eq!(
-            (&line["agent"], &line["tries"]),
-            (&"sofia".into(), &3.into())
-        );
+        assert_eq!((&line["agent"], &line["tries"]), (&"sofia".into(), &3.into()));
         assert_eq!(line["error"], "could not read the agent: disk gone");
         assert_eq!(line["field.target"], "x");
-        assert_eq!(
-            line["spans"],
-            serde_json::json!([{"id": "req_1", "name": "request"}])
-        );
+        assert_eq!(line["spans"], serde_json::json!([{"id": "req_1", "name": "request"}]));
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
     }
 
@@ -293,16 +262,13 @@ mod tests {
             .with_writer(move || out.clone())
             .with_filter(log_filter(&TelemetryOptions::default()));
         let services = ServiceLayer.with_filter(service::filter());
-        tracing::subscriber::with_default(
-            tracing_subscriber::registry().with(services).with(logs),
-            speak,
-        );
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(services).with(logs), speak);
         let text = lines.take();
-        assert!(text.contains("  WARN registry mesh_runtime::telemetry::format::tests: said \"no\" agent=\"sofia\""), "{text}");
-        assert!(text.ends_with(" in request{id=\"req_1\"}\n"), "{text}");
         assert!(
-            !text.contains('\x1b') && !text.contains("not shown"),
+            text.contains("  WARN registry mesh_runtime::telemetry::format::tests: said \"no\" agent=\"sofia\""),
             "{text}"
         );
+        assert!(text.ends_with(" in request{id=\"req_1\"}\n"), "{text}");
+        assert!(!text.contains('\x1b') && !text.contains("not shown"), "{text}");
     }
 }

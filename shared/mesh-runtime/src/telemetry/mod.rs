@@ -110,21 +110,14 @@ impl Drop for Guard {
 /// Sets up logs, spans and metrics of the process. Once per process, before the first log.
 pub fn init(options: &TelemetryOptions) -> Result<Guard, TelemetryError> {
     let resource = otlp::resource(options);
-    let exporters = options
-        .otlp_endpoint
-        .as_deref()
-        .map(otlp::exporters)
-        .transpose()?;
+    let exporters = options.otlp_endpoint.as_deref().map(otlp::exporters).transpose()?;
     let (tracer, push) = match exporters {
-        Some((spans, reader)) => (
-            Some(otlp::tracer_provider(resource.clone(), spans)),
-            Some(reader),
-        ),
+        Some((spans, reader)) => (Some(otlp::tracer_provider(resource.clone(), spans)), Some(reader)),
         None => (None, None),
     };
     let spans_layer = tracer.as_ref().map(otlp::layer);
-    let is_colored = std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_colored =
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = options
         .log_file
         .clone()

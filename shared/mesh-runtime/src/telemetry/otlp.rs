@@ -36,10 +36,7 @@ pub(super) fn resource(options: &TelemetryOptions) -> Resource {
     };
     Resource::builder()
         .with_service_name(name.to_owned())
-        .with_attribute(KeyValue::new(
-            "service.version",
-            options.service_version.clone(),
-        ))
+        .with_attribute(KeyValue::new("service.version", options.service_version.clone()))
         .build()
 }
 
@@ -71,15 +68,10 @@ pub(super) fn exporters(endpoint: &str) -> Result<Exporters, TelemetryError> {
             .build();
         Ok((Telling::new("traces", spans), reader))
     };
-    std::thread::spawn(build)
-        .join()
-        .map_err(|_| TelemetryError::Thread)?
+    std::thread::spawn(build).join().map_err(|_| TelemetryError::Thread)?
 }
 
-pub(super) fn tracer_provider(
-    resource: Resource,
-    exporter: Telling<SpanExporter>,
-) -> SdkTracerProvider {
+pub(super) fn tracer_provider(resource: Resource, exporter: Telling<SpanExporter>) -> SdkTracerProvider {
     SdkTracerProvider::builder()
         .with_resource(resource)
         .with_span_processor(SaysService)
@@ -94,16 +86,9 @@ where
 {
     let ours = |metadata: &Metadata<'_>| {
         let target = metadata.target();
-        let is_plumbing = [
-            "opentelemetry",
-            "hyper",
-            "reqwest",
-            "h2",
-            "rustls",
-            "tower::",
-        ]
-        .iter()
-        .any(|prefix| target.starts_with(prefix));
+        let is_plumbing = ["opentelemetry", "hyper", "reqwest", "h2", "rustls", "tower::"]
+            .iter()
+            .any(|prefix| target.starts_with(prefix));
         target != service::TARGET && !is_plumbing && *metadata.level() <= tracing::Level::INFO
     };
     OpenTelemetryLayer::<S, SdkTracer>::new(provider.tracer("mesh"))
@@ -140,9 +125,8 @@ impl SpanProcessor for SaysService {
 /// A span may have the name as a field of its own and from [`SaysService`]; a key may be there once.
 fn say_service_once(span: &mut SpanData) {
     let mut is_said = false;
-    span.attributes.retain(|attribute| {
-        attribute.key.as_str() != SERVICE_LABEL || !std::mem::replace(&mut is_said, true)
-    });
+    span.attributes
+        .retain(|attribute| attribute.key.as_str() != SERVICE_LABEL || !std::mem::replace(&mut is_said, true));
 }
 
 /// An exporter that logs when it begins to fail and when it is well again, not at every attempt.
@@ -178,9 +162,7 @@ impl<E> Telling<E> {
     }
 }
 
-impl<E: opentelemetry_sdk::trace::SpanExporter> opentelemetry_sdk::trace::SpanExporter
-    for Telling<E>
-{
+impl<E: opentelemetry_sdk::trace::SpanExporter> opentelemetry_sdk::trace::SpanExporter for Telling<E> {
     async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
         batch.iter_mut().for_each(say_service_once);
         self.tell(self.inner.export(batch).await)
@@ -245,25 +227,11 @@ mod tests {
             metrics: Metrics::new(resource, Some(reader)),
             tracer: Some(provider),
         };
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info_span!("work").in_scope(|| {})
-        });
+        tracing::subscriber::with_default(subscriber, || tracing::info_span!("work").in_scope(|| {}));
         guard.metrics().counter(MetricName::Commits).add(1, &[]);
-        assert!(
-            guard
-                .metrics()
-                .render()
-                .unwrap()
-                .contains("mesh_commits_total 1")
-        );
-        tokio::task::spawn_blocking(move || drop(guard))
-            .await
-            .unwrap();
-        assert!(
-            started.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(guard.metrics().render().unwrap().contains("mesh_commits_total 1"));
+        tokio::task::spawn_blocking(move || drop(guard)).await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
 
     #[test]
@@ -271,28 +239,18 @@ mod tests {
         #[derive(Clone, Default)]
         struct Levels(Arc<Mutex<Vec<tracing::Level>>>);
         impl<S: Subscriber> Layer<S> for Levels {
-            fn on_event(
-                &self,
-                event: &tracing::Event<'_>,
-                _: tracing_subscriber::layer::Context<'_, S>,
-            ) {
+            fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
                 self.0.lock().unwrap().push(*event.metadata().level());
             }
         }
         let levels = Levels::default();
         let telling = Telling::new("traces", ());
-        tracing::subscriber::with_default(
-            tracing_subscriber::registry().with(levels.clone()),
-            || {
-                let failed = || Err(OTelSdkError::InternalFailure("refused".to_owned()));
-                for result in [Ok(()), failed(), failed(), failed(), Ok(()), Ok(())] {
-                    let _passed_on = telling.tell(result);
-                }
-            },
-        );
-        assert_eq!(
-            *levels.0.lock().unwrap(),
-            [tracing::Level::WARN, tracing::Level::INFO]
-        );
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(levels.clone()), || {
+            let failed = || Err(OTelSdkError::InternalFailure("refused".to_owned()));
+            for result in [Ok(()), failed(), failed(), failed(), Ok(()), Ok(())] {
+                let _passed_on = telling.tell(result);
+            }
+        });
+        assert_eq!(*levels.0.lock().unwrap(), [tracing::Level::WARN, tracing::Level::INFO]);
     }
 }

@@ -25,8 +25,7 @@ fn inject(headers: &mut Headers) {
             }
         }
     }
-    TraceContextPropagator::new()
-        .inject_context(&Span::current().context(), &mut Outgoing(headers));
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut Outgoing(headers));
 }
 
 /// Makes the sender's span the parent of `span`, which must not have been entered yet.
@@ -64,12 +63,7 @@ mod tests {
             let sender = tracing::info_span!("sender");
             sender.in_scope(|| inject(&mut headers));
             let sent = sender.context().span().span_context().trace_id();
-            assert!(
-                headers
-                    .get(Headers::TRACEPARENT)
-                    .unwrap()
-                    .contains(&sent.to_string())
-            );
+            assert!(headers.get(Headers::TRACEPARENT).unwrap().contains(&sent.to_string()));
 
             let receiver = tracing::info_span!(parent: None, "receiver");
             extract(&headers, &receiver);

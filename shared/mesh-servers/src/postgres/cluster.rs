@@ -71,9 +71,7 @@ fn check(tool: &PostgresTool, data: &Path) -> Result<(), ServersError> {
         });
     }
     let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) else {
-        return Err(ServersError::NotACluster {
-            path: data.to_owned(),
-        });
+        return Err(ServersError::NotACluster { path: data.to_owned() });
     };
     let (found, wanted) = (version.trim().to_owned(), tool.version.major);
     if found != wanted.to_string() {
@@ -98,21 +96,9 @@ impl Maker<'_> {
     fn initdb(&self, password: &Path) -> Result<(), ServersError> {
         let mut command = self.command("initdb");
         command
-            .args([
-                "--username",
-                NAME,
-                "--auth",
-                "scram-sha-256",
-                "--encoding",
-                "UTF8",
-            ])
+            .args(["--username", NAME, "--auth", "scram-sha-256", "--encoding", "UTF8"])
             .args(["--locale", "C", "--locale-provider", "builtin"])
-            .args([
-                "--builtin-locale",
-                "C.UTF-8",
-                "--no-sync",
-                "--no-instructions",
-            ])
+            .args(["--builtin-locale", "C.UTF-8", "--no-sync", "--no-instructions"])
             .arg("--pwfile")
             .arg(password)
             .arg("-D")
@@ -124,15 +110,7 @@ impl Maker<'_> {
     fn create_database(&self) -> Result<(), ServersError> {
         let mut command = self.command("postgres");
         // All settings in their words, so that a failed statement shows as a failed program.
-        command.args([
-            "--single",
-            "-j",
-            "-c",
-            "fsync=off",
-            "-c",
-            "exit_on_error=on",
-            "-D",
-        ]);
+        command.args(["--single", "-j", "-c", "fsync=off", "-c", "exit_on_error=on", "-D"]);
         command.arg(self.data).arg("postgres");
         self.run(command, &format!("CREATE DATABASE {NAME};\n\n"))
     }

@@ -78,10 +78,7 @@ impl Postgres {
     /// # Errors
     /// [`ServersError::PortBusy`]; [`ServersError::Start`] with the end of the log; data that is
     /// of another version or owner; a folder that root's other account cannot reach.
-    pub fn start(
-        tool: &(impl AsRef<PostgresTool> + ?Sized),
-        options: PostgresOptions,
-    ) -> Result<Self, ServersError> {
+    pub fn start(tool: &(impl AsRef<PostgresTool> + ?Sized), options: PostgresOptions) -> Result<Self, ServersError> {
         let tool = tool.as_ref().clone();
         let account = Account::choose(&options.dir.join("data"))?;
         let dir = place::settle(&options.dir, account.as_ref())?;
@@ -116,10 +113,7 @@ impl Postgres {
     /// The same for another database of this server.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
-        format!(
-            "postgres://{NAME}:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        format!("postgres://{NAME}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// Its port.
@@ -186,11 +180,9 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         // A test's data is thrown away: no checkpoint. Else nobody is left to tell of a failure,
         // and the next start stops what stayed.
-        let _ = self.server.stop(if self.options.fast_for_tests {
-            STOP_NOW
-        } else {
-            STOP
-        });
+        let _ = self
+            .server
+            .stop(if self.options.fast_for_tests { STOP_NOW } else { STOP });
     }
 }
 
@@ -236,11 +228,7 @@ fn launch(
         command.arg("-D").arg(&data);
         account::prepare(&mut command, account, &data);
         let mut server = Server::spawn("postgres", command, &log_path(dir))?;
-        let accepts = || {
-            probe::postgres_accepts(port, NAME, NAME)
-                .ok()?
-                .then_some(())
-        };
+        let accepts = || probe::postgres_accepts(port, NAME, NAME).ok()?.then_some(());
         let Err(error) = server.wait_ready(READY_DEADLINE, accepts) else {
             return Ok((server, port));
         };
@@ -270,15 +258,9 @@ fn remove_stale_pid_file(data: &Path) -> Result<(), ServersError> {
     let Ok(text) = fs::read_to_string(&path) else {
         return Ok(());
     };
-    let pid = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok());
+    let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
     let is_postgres = |found: &Found| found.runs("postgres", &[]);
-    if pid
-        .and_then(process::find)
-        .is_some_and(|found| is_postgres(&found))
-    {
+    if pid.and_then(process::find).is_some_and(|found| is_postgres(&found)) {
         // Let Postgres decide: it may be a server that someone else runs on this data.
         return Ok(());
     }

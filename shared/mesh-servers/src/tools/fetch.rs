@@ -40,13 +40,7 @@ pub(super) fn download(
     files::create_folder(&temporary, 0o755)?;
     let mut command = Command::new(python);
     command
-        .args([
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--no-input",
-            "download",
-        ])
+        .args(["-m", "pip", "--disable-pip-version-check", "--no-input", "download"])
         .args([
             "--quiet",
             "--progress-bar",
@@ -83,10 +77,7 @@ fn python() -> Option<&'static str> {
     let works = |name: &&&str| {
         let check = "import sys; sys.exit(sys.version_info < (3, 7))";
         let mut command = Command::new(name);
-        let command = command
-            .args(["-c", check])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        let command = command.args(["-c", check]).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     PYTHONS.iter().find(works).copied()

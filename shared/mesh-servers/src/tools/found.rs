@@ -56,10 +56,7 @@ fn on_path(program: &str) -> Vec<PathBuf> {
 }
 
 fn has_pgvector(bin: &Path) -> bool {
-    let told = Command::new(bin.join("pg_config"))
-        .arg("--sharedir")
-        .output()
-        .ok();
+    let told = Command::new(bin.join("pg_config")).arg("--sharedir").output().ok();
     let told = told.and_then(|output| String::from_utf8(output.stdout).ok());
     let told = told.map(|text| PathBuf::from(text.trim()));
     let beside = ["../share/postgresql", "../share"].map(|share| bin.join(share));
@@ -83,8 +80,7 @@ mod tests {
 
     #[test]
     fn an_extension_tells_its_version() {
-        let control =
-            "comment = 'vector data type'\ndefault_version = '0.8.5'\nrelocatable = true\n";
+        let control = "comment = 'vector data type'\ndefault_version = '0.8.5'\nrelocatable = true\n";
         assert_eq!(control_version(control), Some(Version::new(0, 8, 5)));
         assert_eq!(control_version("comment = 'x'\n"), None);
     }

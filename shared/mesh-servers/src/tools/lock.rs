@@ -23,16 +23,10 @@ pub(super) struct Pinned {
 impl Pinned {
     /// The entry of that package, which must be in the file.
     pub(super) fn named(package: &str, title: &'static str, instead: &'static str) -> Self {
-        Self::parse(LOCK, package, title, instead)
-            .expect("tools.lock pins every tool; a test reads it")
+        Self::parse(LOCK, package, title, instead).expect("tools.lock pins every tool; a test reads it")
     }
 
-    fn parse(
-        lock: &str,
-        package: &str,
-        title: &'static str,
-        instead: &'static str,
-    ) -> Option<Self> {
+    fn parse(lock: &str, package: &str, title: &'static str, instead: &'static str) -> Option<Self> {
         let joined = lock.replace("\\\n", " ");
         let line = joined
             .lines()
@@ -65,12 +59,7 @@ impl Pinned {
     /// Name of its folder in the cache: another hash or platform is another folder.
     pub(super) fn key(&self, platform: &str) -> String {
         let digest = Sha256::digest(format!("{platform} {}", self.requirement()));
-        format!(
-            "{}-{}-{}",
-            self.package,
-            self.version,
-            hex::encode(&digest[..6])
-        )
+        format!("{}-{}-{}", self.package, self.version, hex::encode(&digest[..6]))
     }
 }
 
@@ -116,13 +105,7 @@ mod tests {
 
     #[test]
     fn an_entry_with_something_else_than_hashes_is_refused() {
-        assert_eq!(
-            Pinned::parse("a==1 ; python_version > '3'\n", "a", "a", ""),
-            None
-        );
-        assert_eq!(
-            Pinned::parse("ab==1 --hash=sha256:00\n", "a", "a", ""),
-            None
-        );
+        assert_eq!(Pinned::parse("a==1 ; python_version > '3'\n", "a", "a", ""), None);
+        assert_eq!(Pinned::parse("ab==1 --hash=sha256:00\n", "a", "a", ""), None);
     }
 }

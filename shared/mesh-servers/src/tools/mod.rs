@@ -135,15 +135,7 @@ fn version_of(program: &Path) -> Result<Version, ServersError> {
         program: program.display().to_string(),
         source,
     };
-    let output = Command::new(program)
-        .arg("--version")
-        .output()
-        .map_err(run)?;
+    let output = Command::new(program).arg("--version").output().map_err(run)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Version::find(&text).ok_or_else(|| {
-        run(std::io::Error::other(format!(
-            "it prints no version: {}",
-            text.trim()
-        )))
-    })
+    Version::find(&text).ok_or_else(|| run(std::io::Error::other(format!("it prints no version: {}", text.trim()))))
 }

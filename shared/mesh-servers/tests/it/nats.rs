@@ -20,13 +20,10 @@ fn monitor(server: &NatsServer, path: &str) -> String {
 /// Sends one request over the client protocol and answers the reply's body.
 fn request(server: &NatsServer, subject: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let length = body.len();
-    let lines = format!(
-        "CONNECT {{\"verbose\":false}}\r\nSUB _INBOX.t 1\r\nPUB {subject} _INBOX.t {length}\r\n{body}\r\n"
-    );
+    let lines =
+        format!("CONNECT {{\"verbose\":false}}\r\nSUB _INBOX.t 1\r\nPUB {subject} _INBOX.t {length}\r\n{body}\r\n");
     stream.write_all(lines.as_bytes()).unwrap();
     let mut reader = BufReader::new(stream);
     loop {
@@ -47,21 +44,13 @@ fn request(server: &NatsServer, subject: &str, body: &str) -> String {
 fn a_server_is_durable_and_starts_again_on_its_ports_with_its_data() {
     let scratch = ScratchDir::new().unwrap();
     let began = Instant::now();
-    let mut server =
-        NatsServer::start(tools(), NatsOptions::new(scratch.path().join("nats"))).unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    let mut server = NatsServer::start(tools(), NatsOptions::new(scratch.path().join("nats"))).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(monitor(&server, "/jsz").contains("\"sync_always\": true"));
     assert!(monitor(&server, "/varz").contains("\"max_payload\": 8388608"));
     let stream = r#"{"name":"KEPT","subjects":["kept"],"storage":"file"}"#;
     let made = request(&server, "$JS.API.STREAM.CREATE.KEPT", stream);
-    assert!(
-        made.contains("\"KEPT\"") && !made.contains("error"),
-        "{made}"
-    );
+    assert!(made.contains("\"KEPT\"") && !made.contains("error"), "{made}");
     assert!(request(&server, "kept", "fact").contains("\"seq\":1"));
 
     let urls = (server.url(), server.monitor_url());
@@ -132,8 +121,5 @@ fn a_refused_configuration_is_shown_with_the_log() {
     let mut options = NatsOptions::new(scratch.path().join("nats"));
     options.extra_config = "max_payload: \"many\"".to_owned();
     let error = NatsServer::start(tools(), options).unwrap_err().to_string();
-    assert!(
-        error.contains("nats.conf:") && error.contains("nats.log"),
-        "{error}"
-    );
+    assert!(error.contains("nats.conf:") && error.contains("nats.log"), "{error}");
 }

@@ -20,17 +20,7 @@ fn fast(dir: &Path) -> PostgresOptions {
 /// Runs SQL with psql: the answer, or the error's text.
 fn query_at(url: &str, sql: &str) -> Result<String, String> {
     let mut command = Command::new(tools().postgres.bin.join("psql"));
-    command.args([
-        "-X",
-        "-A",
-        "-t",
-        "-w",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-c",
-        sql,
-        url,
-    ]);
+    command.args(["-X", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-c", sql, url]);
     let output = command.env_remove("PGPASSWORD").output().unwrap();
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
@@ -50,11 +40,7 @@ fn a_first_start_is_quick_durable_and_has_pgvector() {
     tools();
     let began = Instant::now();
     let postgres = Postgres::start(tools(), PostgresOptions::new(&dir)).unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     for (setting, value) in [
         ("fsync", "on"),
         ("synchronous_commit", "on"),
@@ -63,24 +49,14 @@ fn a_first_start_is_quick_durable_and_has_pgvector() {
         ("server_encoding", "UTF8"),
         ("jit", "off"),
     ] {
-        assert_eq!(
-            query(&postgres, &format!("SHOW {setting}")),
-            value,
-            "{setting}"
-        );
+        assert_eq!(query(&postgres, &format!("SHOW {setting}")), value, "{setting}");
     }
     query(&postgres, "CREATE EXTENSION vector");
     assert_eq!(
-        query(
-            &postgres,
-            "SELECT '[1,2]'::halfvec(2) <-> '[1,2]'::halfvec(2)"
-        ),
+        query(&postgres, "SELECT '[1,2]'::halfvec(2) <-> '[1,2]'::halfvec(2)"),
         "0"
     );
-    assert_eq!(
-        query(&postgres, "SELECT current_user, current_database()"),
-        "mesh|mesh"
-    );
+    assert_eq!(query(&postgres, "SELECT current_user, current_database()"), "mesh|mesh");
 }
 
 #[test]
@@ -90,10 +66,7 @@ fn nobody_enters_without_the_password() {
     let postgres = Postgres::start(tools(), fast(&dir)).unwrap();
     let url = format!("postgres://mesh@127.0.0.1:{}/mesh", postgres.port());
     assert!(query_at(&url, "SELECT 1").is_err());
-    let mode = fs::metadata(dir.join("password"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = fs::metadata(dir.join("password")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -103,10 +76,7 @@ fn data_outlives_stop_kill_and_restart() {
     let options = PostgresOptions::new(scratch.path().join("postgres"));
     let mut postgres = Postgres::start(tools(), options.clone()).unwrap();
     let url = postgres.url();
-    query(
-        &postgres,
-        "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)",
-    );
+    query(&postgres, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)");
     postgres.kill().unwrap();
     assert!(!postgres.is_running());
     postgres.restart().unwrap();
@@ -116,11 +86,7 @@ fn data_outlives_stop_kill_and_restart() {
     drop(postgres);
     let began = Instant::now();
     let postgres = Postgres::start(tools(), options).unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(query(&postgres, "SELECT sum(id) FROM kept"), "3");
 }
 

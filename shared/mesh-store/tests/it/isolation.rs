@@ -63,10 +63,7 @@ async fn every_table_with_a_tenant_is_under_row_level_security() {
             row.get::<bool, _>("is_forced"),
             "{table} does not force row level security"
         );
-        assert!(
-            row.get::<bool, _>("has_policy"),
-            "{table} has no policy on its tenant"
-        );
+        assert!(row.get::<bool, _>("has_policy"), "{table} has no policy on its tenant");
     }
 }
 
@@ -89,13 +86,14 @@ async fn a_role_sees_its_own_schema_only() {
     let database = TestDatabase::create().await;
     let admin = database.pool().await;
     for role in Role::ALL {
-        let used: Vec<String> =
-            sqlx::query_scalar("SELECT s FROM unnest($1::text[]) AS s WHERE has_schema_privilege($2, s, 'USAGE, CREATE')")
-                .bind(schemas())
-                .bind(role.name())
-                .fetch_all(&admin)
-                .await
-                .unwrap();
+        let used: Vec<String> = sqlx::query_scalar(
+            "SELECT s FROM unnest($1::text[]) AS s WHERE has_schema_privilege($2, s, 'USAGE, CREATE')",
+        )
+        .bind(schemas())
+        .bind(role.name())
+        .fetch_all(&admin)
+        .await
+        .unwrap();
         assert_eq!(used, [role.schema()], "schemas of {role:?}");
         let strangers: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c \
@@ -149,15 +147,9 @@ async fn a_tenant_reads_and_writes_nothing_of_another() {
         tx.commit().await.unwrap();
         let prefix = format!("{}.", role.schema());
         for table in tables.iter().filter(|table| table.starts_with(&prefix)) {
-            let count = || {
-                sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
-            };
+            let count = || sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
             let mut tx = tenant_tx(&pool, &alpha).await.unwrap();
-            assert_eq!(
-                count().fetch_one(&mut *tx).await.unwrap(),
-                1,
-                "{table} for its tenant"
-            );
+            assert_eq!(count().fetch_one(&mut *tx).await.unwrap(), 1, "{table} for its tenant");
             tx.rollback().await.unwrap();
             let mut tx = tenant_tx(&pool, &beta).await.unwrap();
             assert_eq!(
@@ -166,11 +158,7 @@ async fn a_tenant_reads_and_writes_nothing_of_another() {
                 "{table} for another tenant"
             );
             tx.rollback().await.unwrap();
-            assert_eq!(
-                count().fetch_one(&pool).await.unwrap(),
-                0,
-                "{table} without a tenant"
-            );
+            assert_eq!(count().fetch_one(&pool).await.unwrap(), 0, "{table} without a tenant");
         }
         let mut tx = tenant_tx(&pool, &beta).await.unwrap();
         let error = sqlx::raw_sql(rows).execute(&mut *tx).await.unwrap_err();

@@ -45,37 +45,27 @@ async fn an_owner_that_is_no_superuser_can_migrate_and_serve() {
         "CREATE EXTENSION vector; CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'owner';
          ALTER DATABASE {name} OWNER TO {owner}; ALTER SCHEMA public OWNER TO {owner}"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
-        .execute(&admin)
-        .await
-        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(setup)).execute(&admin).await.unwrap();
     for role in Role::ALL {
         let grant = format!(
             "DO $$ BEGIN CREATE ROLE {role} NOLOGIN NOINHERIT; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$;
              GRANT {role} TO {owner} WITH ADMIN TRUE, INHERIT FALSE, SET TRUE",
             role = role.name()
         );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(grant))
-            .execute(&admin)
-            .await
-            .unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&admin).await.unwrap();
     }
     let (_, address) = database.url().split_once('@').unwrap();
     let url = format!("postgres://{owner}:owner@{address}");
     let migrated = migrate(&url).await;
     let served = async {
         let mut connection = sqlx::PgConnection::connect(&url).await?;
-        sqlx::raw_sql(
-            "SET ROLE mesh_registry; INSERT INTO registry.tenant VALUES ('t', now(), 'x')",
-        )
-        .execute(&mut connection)
-        .await?;
+        sqlx::raw_sql("SET ROLE mesh_registry; INSERT INTO registry.tenant VALUES ('t', now(), 'x')")
+            .execute(&mut connection)
+            .await?;
         connection.close().await
     }
     .await;
-    let cleanup = format!(
-        "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}"
-    );
+    let cleanup = format!("REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(cleanup))
         .execute(&admin)
         .await

@@ -33,10 +33,7 @@ async fn append(pool: &PgPool, event: &Event) {
 /// Publishes into a list; `refuse` fails.
 async fn relay(pool: &PgPool, refuse: Option<EventId>, seen: &Mutex<Vec<EventId>>) -> RelayReport {
     let publish = |pending: Pending| async move {
-        assert_eq!(
-            serde_json::from_str::<Event>(&pending.body).unwrap(),
-            pending.event
-        );
+        assert_eq!(serde_json::from_str::<Event>(&pending.body).unwrap(), pending.event);
         if Some(pending.event.id) == refuse {
             return Err("no stream".to_owned());
         }
@@ -87,10 +84,7 @@ async fn a_change_that_is_rolled_back_leaves_no_fact() {
     let pool = pool_as(&database, Role::Registry).await;
     let tenant = Tenant::default();
     let mut tx = tenant_tx(&pool, &tenant).await.unwrap();
-    Outbox::REGISTRY
-        .append(&mut tx, &event(&tenant, 1))
-        .await
-        .unwrap();
+    Outbox::REGISTRY.append(&mut tx, &event(&tenant, 1)).await.unwrap();
     drop(tx);
     assert_eq!(relay(&pool, None, &Mutex::default()).await.published, 0);
 }
@@ -102,10 +96,7 @@ async fn a_backlog_is_relayed_pass_by_pass() {
     let tenant = Tenant::default();
     let mut tx = tenant_tx(&pool, &tenant).await.unwrap();
     for number in 1..=300 {
-        Outbox::REGISTRY
-            .append(&mut tx, &event(&tenant, number))
-            .await
-            .unwrap();
+        Outbox::REGISTRY.append(&mut tx, &event(&tenant, number)).await.unwrap();
     }
     tx.commit().await.unwrap();
     let seen = Mutex::default();
@@ -136,10 +127,7 @@ async fn a_published_fact_goes_after_its_time_and_an_unpublished_one_never() {
     let fail = |_: Pending| async { Err("away".to_owned()) };
     for (days, wanted) in [(29, 2), (31, 1), (400, 1)] {
         let now = Timestamp::from_millis(days * DAY_MS);
-        Outbox::REGISTRY
-            .relay(&pool, now, &mut None, fail)
-            .await
-            .unwrap();
+        Outbox::REGISTRY.relay(&pool, now, &mut None, fail).await.unwrap();
         assert_eq!(left().await, wanted, "after {days} days");
     }
 }

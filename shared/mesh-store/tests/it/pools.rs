@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_store::{
-    Role, StoreOptions, connect, constraint, is_transient, probe, tenant_tx, to_problem, wait_ready,
-};
+use mesh_store::{Role, StoreOptions, connect, constraint, is_transient, probe, tenant_tx, to_problem, wait_ready};
 use mesh_testkit::{TestDatabase, wait_until};
 use mesh_types::{Code, Tenant};
 use sqlx::PgPool;
@@ -32,17 +30,10 @@ async fn a_connection_is_its_services_role_and_commits_durably() {
             .unwrap();
         assert_eq!(user, role.name());
         assert_eq!(setting(&pool, "synchronous_commit").await, "on");
-        assert_eq!(
-            setting(&pool, "application_name").await,
-            role.application_name()
-        );
+        assert_eq!(setting(&pool, "application_name").await, role.application_name());
         assert_eq!(setting(&pool, "statement_timeout").await, "10s");
         let seqscan = setting(&pool, "enable_seqscan").await;
-        assert_eq!(
-            seqscan == "off",
-            role == Role::Execution,
-            "{role:?}: {seqscan}"
-        );
+        assert_eq!(seqscan == "off", role == Role::Execution, "{role:?}: {seqscan}");
     }
 }
 
@@ -57,10 +48,7 @@ async fn a_pool_outlives_its_connections() {
         .await
         .unwrap();
     assert!(killed.rows_affected() > 0);
-    wait_until(Duration::from_secs(5), || async {
-        probe(&pool)().await.is_ok()
-    })
-    .await;
+    wait_until(Duration::from_secs(5), || async { probe(&pool)().await.is_ok() }).await;
     let user: String = sqlx::query_scalar("SELECT current_user::text")
         .fetch_one(&pool)
         .await
@@ -124,10 +112,7 @@ async fn an_address_that_is_none_is_refused_without_repeating_it() {
         connections_max: 1,
     };
     let error = connect(&options).await.unwrap_err();
-    assert!(
-        !format!("{error} {options:?}").contains("s3cret"),
-        "{error}"
-    );
+    assert!(!format!("{error} {options:?}").contains("s3cret"), "{error}");
 }
 
 #[tokio::test]
@@ -158,10 +143,12 @@ async fn what_postgres_cannot_hold_is_the_callers_error() {
 async fn a_deadlock_may_be_tried_again() {
     let database = TestDatabase::create().await;
     let admin = database.pool().await;
-    sqlx::raw_sql("CREATE TABLE public.pair (id int PRIMARY KEY, n int); INSERT INTO public.pair VALUES (1, 0), (2, 0)")
-        .execute(&admin)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE public.pair (id int PRIMARY KEY, n int); INSERT INTO public.pair VALUES (1, 0), (2, 0)",
+    )
+    .execute(&admin)
+    .await
+    .unwrap();
     let both_hold_one = Barrier::new(2);
     let take = |first: i32, second: i32| {
         let (admin, both_hold_one) = (admin.clone(), &both_hold_one);
@@ -179,8 +166,7 @@ async fn a_deadlock_may_be_tried_again() {
             tx.commit().await
         }
     };
-    let results: (Result<(), sqlx::Error>, Result<(), sqlx::Error>) =
-        tokio::join!(take(1, 2), take(2, 1));
+    let results: (Result<(), sqlx::Error>, Result<(), sqlx::Error>) = tokio::join!(take(1, 2), take(2, 1));
     let error = results.0.and(results.1).unwrap_err();
     assert!(is_transient(&error), "{error}");
 }

@@ -26,9 +26,7 @@ fn survives_every_loss(build: impl Fn() -> World) {
     let expected: Vec<_> = clean.steps().iter().map(essence).collect();
     let end = clean.state().ends[0].clone();
     let losses = |range: std::ops::Range<usize>| {
-        range.flat_map(|append| {
-            [When::BeforeCommit, When::AfterCommit].map(|when| Loss { append, when })
-        })
+        range.flat_map(|append| [When::BeforeCommit, When::AfterCommit].map(|when| Loss { append, when }))
     };
     for first in losses(0..clean.appends()) {
         for second in losses(first.append..clean.appends() + 2) {
@@ -38,11 +36,7 @@ fn survives_every_loss(build: impl Fn() -> World) {
             let steps: Vec<_> = world.steps().iter().map(essence).collect();
             assert_eq!(steps, expected, "{first:?} {second:?}");
             let state = world.state();
-            assert_eq!(
-                state.ends,
-                std::slice::from_ref(&end),
-                "{first:?} {second:?}"
-            );
+            assert_eq!(state.ends, std::slice::from_ref(&end), "{first:?} {second:?}");
             let posts = state
                 .channel
                 .iter()
@@ -56,11 +50,7 @@ fn survives_every_loss(build: impl Fn() -> World) {
                 .iter()
                 .filter(|loss| loss.when == When::BeforeCommit)
                 .count();
-            assert!(
-                reruns <= lost_before,
-                "{first:?} {second:?}: {:?}",
-                state.ran
-            );
+            assert!(reruns <= lost_before, "{first:?} {second:?}: {:?}", state.ran);
         }
     }
 }
@@ -123,10 +113,7 @@ fn a_passed_deadline_survives_every_loss() {
 #[test]
 fn the_model_is_called_once_more_only_if_its_answer_was_not_recorded() {
     let run = |when| {
-        let world = World::new(
-            AgentSpec::default(),
-            json!({"channel_id": "c1", "text": "hi"}),
-        );
+        let world = World::new(AgentSpec::default(), json!({"channel_id": "c1", "text": "hi"}));
         // Appends: messages; memories and the begun model; the model's answer and the begun post; …
         world.state().orders.losses = vec![Loss { append: 2, when }];
         assert_eq!(world.run_to_its_end(), Outcome::Completed);

@@ -19,10 +19,7 @@ fn in_channel() -> World {
         ..AgentSpec::default()
     };
     spec.model.fallbacks = vec!["claude-sonnet".into(), "mock".into()];
-    let world = World::new(
-        spec,
-        json!({"channel_id": "c1", "rewrite_prompt": "Answer briefly."}),
-    );
+    let world = World::new(spec, json!({"channel_id": "c1", "rewrite_prompt": "Answer briefly."}));
     world.says(AuthorKind::User, "ann", "hello");
     world
 }
@@ -71,18 +68,10 @@ fn story(world: &World) -> String {
                         .iter()
                         .for_each(|value| line(format!("  {what} {}", pretty(value))));
                 }
-                done.error
-                    .iter()
-                    .for_each(|error| line(format!("  error {error}")));
+                done.error.iter().for_each(|error| line(format!("  error {error}")));
             }
-            Fact::Ended(ended) => line(format!(
-                "{seq} ended {}",
-                pretty(&serde_json::to_value(ended).unwrap())
-            )),
-            other => line(format!(
-                "{seq} {}",
-                serde_json::to_value(other).unwrap()["record"]
-            )),
+            Fact::Ended(ended) => line(format!("{seq} ended {}", pretty(&serde_json::to_value(ended).unwrap()))),
+            other => line(format!("{seq} {}", serde_json::to_value(other).unwrap()["record"])),
         }
     }
     story
@@ -111,11 +100,7 @@ fn noop_records_its_steps_and_nothing_else() {
     };
     let world = World::new(spec.clone(), json!({"anything": 1}));
     assert_eq!(world.run(), Finished::Ended(Outcome::Completed));
-    assert_eq!(
-        world.appends(),
-        3,
-        "one for each step, the end rides in the last"
-    );
+    assert_eq!(world.appends(), 3, "one for each step, the end rides in the last");
     insta::assert_snapshot!(story(&world));
 
     spec.noop = Some(Noop { steps: 0 });
@@ -131,11 +116,7 @@ fn without_a_channel_nothing_is_read_from_one_or_posted() {
     let kinds: Vec<_> = world.steps().iter().map(|done| done.kind).collect();
     assert_eq!(
         kinds,
-        [
-            StepKind::ContextMemories,
-            StepKind::Model,
-            StepKind::MemoryStore
-        ]
+        [StepKind::ContextMemories, StepKind::Model, StepKind::MemoryStore]
     );
     assert_eq!(end(&world).output, Some(json!({"text": "echo of hi"})));
 }
@@ -168,11 +149,7 @@ fn a_memory_that_fails_is_done_without_and_at_once() {
 
 #[test]
 fn a_failed_write_back_neither_fails_nor_repeats_the_reply() {
-    for order in [
-        Order::Hang,
-        Order::Fail(Code::Unavailable),
-        Order::Fail(Code::Internal),
-    ] {
+    for order in [Order::Hang, Order::Fail(Code::Unavailable), Order::Fail(Code::Internal)] {
         let world = in_channel();
         world.state().orders.store = vec![order; 99].into();
         assert_eq!(world.run(), Finished::Ended(Outcome::Completed));
@@ -205,19 +182,13 @@ fn a_write_back_past_the_deadline_does_not_fail_the_reply() {
 #[test]
 fn a_model_that_fails_for_a_while_is_tried_again_and_the_tries_are_counted() {
     let world = with_text();
-    world.state().orders.model =
-        [Order::Fail(Code::ModelFailed), Order::Fail(Code::Timeout)].into();
+    world.state().orders.model = [Order::Fail(Code::ModelFailed), Order::Fail(Code::Timeout)].into();
     assert_eq!(world.run(), Finished::Ended(Outcome::Completed));
     assert_eq!(step(&world, StepKind::Model).attempt, 3);
     let tokens = world.state().tokens.clone();
     assert_eq!(tokens.len(), 1);
     assert_eq!(
-        (
-            tokens[0].attempt,
-            tokens[0].offset,
-            tokens[0].step,
-            tokens[0].epoch
-        ),
+        (tokens[0].attempt, tokens[0].offset, tokens[0].step, tokens[0].epoch),
         (3, 0, 2, 1)
     );
 }
@@ -262,10 +233,7 @@ fn a_run_longer_than_its_timeout_ends_and_says_which_limit() {
     assert_eq!(world.run(), Finished::Ended(Outcome::Failed));
     assert_eq!(world.elapsed(), Duration::from_secs(120));
     let Ended {
-        reason,
-        error,
-        usage,
-        ..
+        reason, error, usage, ..
     } = end(&world);
     assert_eq!(reason.as_deref(), Some("deadline_exceeded"));
     assert_eq!(usage.input_tokens, 7, "what it cost until then counts");
@@ -355,10 +323,7 @@ fn a_refused_record_ends_the_invocation_with_that_reason() {
 fn a_payload_that_makes_no_sense_fails_with_its_field() {
     let world = World::new(AgentSpec::default(), json!({"text": 7}));
     assert_eq!(world.run(), Finished::Ended(Outcome::Failed));
-    assert_eq!(
-        end(&world).error.unwrap().field.as_deref(),
-        Some("payload.text")
-    );
+    assert_eq!(end(&world).error.unwrap().field.as_deref(), Some("payload.text"));
 }
 
 #[test]

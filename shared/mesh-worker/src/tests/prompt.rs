@@ -24,8 +24,7 @@ fn spec() -> AgentSpec {
 
 fn prompt(payload: Value, history: &[Message], limits: PromptLimits) -> Prompt {
     let request = Request::parse(&payload).unwrap();
-    let memories =
-        ["Ann likes tea", "Bob is away", &"x".repeat(100)].map(|fact| remembered(fact, 1));
+    let memories = ["Ann likes tea", "Bob is away", &"x".repeat(100)].map(|fact| remembered(fact, 1));
     assemble_context(&agent(), &spec(), &request, history, &memories, limits)
 }
 
@@ -44,10 +43,7 @@ fn talk() -> Vec<Message> {
 }
 
 fn texts(prompt: &Prompt) -> Vec<String> {
-    let spoken = prompt
-        .messages
-        .iter()
-        .filter(|message| message.role != Role::System);
+    let spoken = prompt.messages.iter().filter(|message| message.role != Role::System);
     spoken.map(|message| message.content.plain_text()).collect()
 }
 
@@ -77,13 +73,9 @@ fn everything_has_its_place() {
 #[test]
 fn the_triggering_message_stands_there_once() {
     let text = |text: &str| json!({"channel_id": "c1", "text": text});
-    let count =
-        |prompt: &Prompt, text: &str| texts(prompt).iter().filter(|said| *said == text).count();
+    let count = |prompt: &Prompt, text: &str| texts(prompt).iter().filter(|said| *said == text).count();
     assert_eq!(
-        count(
-            &prompt(text("what is phase 2?"), &talk(), LIMITS),
-            "what is phase 2?"
-        ),
+        count(&prompt(text("what is phase 2?"), &talk(), LIMITS), "what is phase 2?"),
         1
     );
     // The same words as before the agent's last answer are said anew.
@@ -95,10 +87,7 @@ fn the_triggering_message_stands_there_once() {
 
 #[test]
 fn the_newest_messages_stay() {
-    let limits = PromptLimits {
-        recent: 2,
-        ..LIMITS
-    };
+    let limits = PromptLimits { recent: 2, ..LIMITS };
     let only = prompt(json!({"channel_id": "c1"}), &talk(), limits);
     assert_eq!(texts(&only), ["system: Bob joined", "what is phase 2?"]);
     let limits = PromptLimits {

@@ -27,11 +27,7 @@ fn replays(world: &World) {
     let journal = world.journal();
     for (at, record) in journal.iter().enumerate() {
         let before = plan(world, &journal[..at]);
-        assert_eq!(
-            before,
-            plan(world, &journal[..at]),
-            "the same journal has two plans"
-        );
+        assert_eq!(before, plan(world, &journal[..at]), "the same journal has two plans");
         match (&record.fact, before) {
             (
                 Fact::Begun(Begun {
@@ -47,10 +43,7 @@ fn replays(world: &World) {
                 assert_eq!((plan.name.as_ref(), &plan.input), (name.as_str(), input));
             }
             (Fact::Done(done), Action::Run(plan)) => {
-                assert_eq!(
-                    (plan.step, plan.kind, plan.effect),
-                    (done.step, done.kind, done.effect)
-                );
+                assert_eq!((plan.step, plan.kind, plan.effect), (done.step, done.kind, done.effect));
                 match &done.input {
                     Some(input) => assert_eq!(plan.input, *input),
                     None => assert!(plan.begun),
@@ -61,10 +54,7 @@ fn replays(world: &World) {
             (fact, plan) => panic!("{fact:?} where the plan was {plan:?}"),
         }
     }
-    assert_eq!(
-        plan(world, &journal),
-        Action::Over(world.state().ends[0].outcome)
-    );
+    assert_eq!(plan(world, &journal), Action::Over(world.state().ends[0].outcome));
 }
 
 fn payloads() -> impl Strategy<Value = Value> {
@@ -72,8 +62,7 @@ fn payloads() -> impl Strategy<Value = Value> {
         "[ -~]{0,20}".prop_map(|text| json!({"text": text})),
         any::<f64>().prop_map(|number| json!({"number": number})),
         Just(json!({"channel_id": "c1"})),
-        "[ -~é]{0,20}"
-            .prop_map(|text| json!({"channel_id": "c1", "text": text, "message_id": "m0"})),
+        "[ -~é]{0,20}".prop_map(|text| json!({"channel_id": "c1", "text": text, "message_id": "m0"})),
         Just(json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]})),
         Just(json!({"text": 7})),
         Just(Value::Null),

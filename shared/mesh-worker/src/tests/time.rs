@@ -45,19 +45,13 @@ impl Time {
     pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         loop {
-            if let Poll::Ready(output) = future
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-            {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return output;
             }
             let now = self.monotonic();
             let mut timers = self.timers.lock().unwrap();
             timers.retain(|timer| *timer > now);
-            *self.now.lock().unwrap() = *timers
-                .iter()
-                .min()
-                .expect("everybody waits and no timer runs");
+            *self.now.lock().unwrap() = *timers.iter().min().expect("everybody waits and no timer runs");
         }
     }
 }
@@ -70,13 +64,7 @@ pub(super) fn invocation() -> InvocationId {
     InvocationId::new(START, 42)
 }
 
-pub(super) fn message(
-    id: &str,
-    kind: AuthorKind,
-    author: &str,
-    text: &str,
-    at: Timestamp,
-) -> Message {
+pub(super) fn message(id: &str, kind: AuthorKind, author: &str, text: &str, at: Timestamp) -> Message {
     Message {
         id: id.parse().unwrap(),
         channel_id: "c1".parse().unwrap(),

@@ -98,9 +98,7 @@ impl World {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn says(&self, kind: AuthorKind, author: &str, text: &str) {
@@ -159,8 +157,7 @@ impl World {
             epoch,
             is_lost: Mutex::new(false),
         };
-        self.clock
-            .block_on(run_invocation(grant, &worker, self.cancel.clone()))
+        self.clock.block_on(run_invocation(grant, &worker, self.cancel.clone()))
     }
 
     /// Claims it as often as workers are lost.
@@ -203,10 +200,7 @@ pub(super) struct Hands<'a> {
 impl Hands<'_> {
     /// Before an effect: the worker is not lost, the step is not recorded, and `begun` is if it must be.
     fn touch(&self, kind: StepKind) {
-        assert!(
-            !*self.is_lost.lock().unwrap(),
-            "an effect of a lost worker: {kind:?}"
-        );
+        assert!(!*self.is_lost.lock().unwrap(), "an effect of a lost worker: {kind:?}");
         let journal = self.world.journal();
         let done = |fact: &Fact| matches!(fact, Fact::Done(done) if done.kind == kind);
         assert!(
@@ -222,11 +216,7 @@ impl Hands<'_> {
         self.world.state().ran.push(kind);
     }
 
-    async fn obey(
-        &self,
-        kind: StepKind,
-        orders: impl FnOnce(&mut Orders) -> Option<Order>,
-    ) -> Result<(), Problem> {
+    async fn obey(&self, kind: StepKind, orders: impl FnOnce(&mut Orders) -> Option<Order>) -> Result<(), Problem> {
         self.touch(kind);
         let order = orders(&mut self.world.state().orders);
         match order.unwrap_or(Order::Answer) {
@@ -278,10 +268,8 @@ impl Journal for Hands<'_> {
 
 impl Channels for Hands<'_> {
     async fn history(&self, _: &ChannelId, limit: u32) -> Result<Vec<Message>, Problem> {
-        self.obey(StepKind::ContextMessages, |orders| {
-            orders.history.pop_front()
-        })
-        .await?;
+        self.obey(StepKind::ContextMessages, |orders| orders.history.pop_front())
+            .await?;
         let channel = self.world.state().channel.clone();
         Ok(channel[channel.len().saturating_sub(limit as usize)..].to_vec())
     }
@@ -312,8 +300,7 @@ impl Memories for Hands<'_> {
     async fn query(&self, request: QueryRequest) -> Result<QueryReply, Problem> {
         self.obey(StepKind::ContextMemories, |orders| orders.query.pop_front())
             .await?;
-        let hit =
-            |number: u32| remembered(&format!("fact {number} about {}", request.query), number);
+        let hit = |number: u32| remembered(&format!("fact {number} about {}", request.query), number);
         Ok(QueryReply {
             items: (1..=request.k.min(2)).map(hit).collect(),
         })
@@ -340,12 +327,8 @@ impl Model for Hands<'_> {
     ) -> Result<Completion, Problem> {
         self.world.state().asked.push(request.clone());
         on_chunk(Chunk::Attempt(1));
-        self.obey(StepKind::Model, |orders| orders.model.pop_front())
-            .await?;
-        let last = request
-            .messages
-            .last()
-            .map(|message| message.content.plain_text());
+        self.obey(StepKind::Model, |orders| orders.model.pop_front()).await?;
+        let last = request.messages.last().map(|message| message.content.plain_text());
         let text = format!("echo of {}", last.unwrap_or_default());
         on_chunk(Chunk::Text(text.clone()));
         Ok(Completion {

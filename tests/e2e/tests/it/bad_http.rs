@@ -85,35 +85,20 @@ async fn bodies_that_are_no_request_are_refused_and_the_next_good_one_works() {
         (r#"{"delay_ms":-5}"#, "delay_ms"),
         (r#"{"delay_ms":99999999999999}"#, "delay_ms"),
         (r#"{"deadline_ms":"soon"}"#, "deadline_ms"),
-        (
-            r#"{"invocation_id":"mem_01ARZ3NDEKTSV4RRFFQ69G5FAV"}"#,
-            "invocation_id",
-        ),
-        (
-            r#"{"reply_to":"$JS.API.STREAM.DELETE.INVOCATIONS"}"#,
-            "reply_to",
-        ),
+        (r#"{"invocation_id":"mem_01ARZ3NDEKTSV4RRFFQ69G5FAV"}"#, "invocation_id"),
+        (r#"{"reply_to":"$JS.API.STREAM.DELETE.INVOCATIONS"}"#, "reply_to"),
         (r#"{"session":"a\u0000b"}"#, "session"),
     ];
     let mut cases: Vec<Bad> = raw
         .into_iter()
         .map(|(body, names)| posted(INVOKE, body, 400, names))
         .collect();
-    cases.push(posted(
-        INVOKE,
-        b"{\"payload\":\"\xff\xfe\"}".to_vec(),
-        400,
-        "",
-    ));
+    cases.push(posted(INVOKE, b"{\"payload\":\"\xff\xfe\"}".to_vec(), 400, ""));
     all_are_refused(mesh, cases).await;
     // And the real thing goes on.
     let ended = mesh
         .http()
-        .invoke(
-            "sofia",
-            "?wait=30",
-            &json!({"payload": {"text": unique("fine")}}),
-        )
+        .invoke("sofia", "?wait=30", &json!({"payload": {"text": unique("fine")}}))
         .await
         .expect(200);
     assert_eq!(ended["state"], "completed");
@@ -133,42 +118,17 @@ async fn names_routes_and_versions_that_are_none_are_refused() {
         posted("/api/v1/agents/a*b/invocations", "{}", 400, "agent"),
         posted("/api/v1/agents/%3E/invocations", "{}", 400, "agent"),
         posted("/api/v1/agents/a%20b/invocations", "{}", 400, "agent"),
-        posted(
-            "/api/v1/agents/sofia/rollback",
-            r#"{"version":999}"#,
-            404,
-            "999",
-        ),
-        posted(
-            "/api/v1/agents/sofia/rollback",
-            r#"{"version":-1}"#,
-            400,
-            "version",
-        ),
-        posted(
-            "/api/v1/agents",
-            r#"{"metadata":{"name":"a.b"}}"#,
-            400,
-            "metadata.name",
-        ),
-        posted(
-            "/api/v1/channels/a.b/messages",
-            r#"{"text":"x"}"#,
-            400,
-            "channel",
-        ),
+        posted("/api/v1/agents/sofia/rollback", r#"{"version":999}"#, 404, "999"),
+        posted("/api/v1/agents/sofia/rollback", r#"{"version":-1}"#, 400, "version"),
+        posted("/api/v1/agents", r#"{"metadata":{"name":"a.b"}}"#, 400, "metadata.name"),
+        posted("/api/v1/channels/a.b/messages", r#"{"text":"x"}"#, 400, "channel"),
         posted(
             "/api/v1/memories/search",
             r#"{"agent":"sofia","query":"x","k":0}"#,
             400,
             "k",
         ),
-        posted(
-            "/internal/agent-runtime/test-channel",
-            "{}",
-            400,
-            "agent_id",
-        ),
+        posted("/internal/agent-runtime/test-channel", "{}", 400, "agent_id"),
         read("/api/v1/invocations/1", 400, "id"),
         read("/api/v1/invocations/inv_", 400, "id"),
         read(missing, 404, ""),
@@ -184,10 +144,7 @@ async fn names_routes_and_versions_that_are_none_are_refused() {
     });
     all_are_refused(mesh, cases).await;
     for tenant in ["a.b", "*", "a b"] {
-        let request = mesh
-            .http()
-            .tenant(tenant)
-            .request(Method::GET, "/api/v1/agents");
+        let request = mesh.http().tenant(tenant).request(Method::GET, "/api/v1/agents");
         let problem = send(request).await.expect(400);
         assert!(problem.to_string().contains("Mesh-Tenant"), "{problem}");
     }
@@ -200,9 +157,7 @@ async fn a_stale_write_is_refused() {
     let body = json!({"metadata": {"name": name}, "spec": {"runtime": "noop"}});
     http.post("/api/v1/agents", &body).await.expect(201);
     let path = format!("/api/v1/agents/{name}");
-    let request = http
-        .request(Method::PUT, &path)
-        .header("If-Match", "\"not-it\"");
+    let request = http.request(Method::PUT, &path).header("If-Match", "\"not-it\"");
     let problem = send(request.json(&body)).await.expect(412);
     assert!(problem["detail"].is_string(), "{problem}");
     let again = http.post("/api/v1/agents", &body).await.expect(409);
@@ -221,27 +176,17 @@ async fn one_mebibyte_is_taken_and_one_byte_more_is_not() {
     let path = format!("/api/v1/agents/{name}/invocations?wait=30");
     let body = |size: usize| {
         let frame = r#"{"payload":{"steps":1,"text":""}}"#.len();
-        format!(
-            r#"{{"payload":{{"steps":1,"text":"{}"}}}}"#,
-            "x".repeat(size - frame)
-        )
+        format!(r#"{{"payload":{{"steps":1,"text":"{}"}}}}"#, "x".repeat(size - frame))
     };
     let send_it = |size| {
         let request = http.request(Method::POST, &path);
-        send(
-            request
-                .header("content-type", "application/json")
-                .body(body(size)),
-        )
+        send(request.header("content-type", "application/json").body(body(size)))
     };
     // Published a moment ago, and known.
     let taken = send_it(MIB).await.expect(200);
     assert_eq!(taken["state"], "completed", "{taken}");
     let text = taken["payload"]["text"].as_str().map(str::len);
-    assert!(
-        text > Some(MIB - 100),
-        "the payload is kept whole: {text:?}"
-    );
+    assert!(text > Some(MIB - 100), "the payload is kept whole: {text:?}");
     let refused: Value = send_it(MIB + 1).await.expect(413);
     assert_eq!(refused["type"], "mesh/body-too-large");
     assert_eq!(send_it(MIB).await.expect(200)["state"], "completed");

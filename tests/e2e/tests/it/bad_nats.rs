@@ -14,10 +14,7 @@ const MIB: usize = 1024 * 1024;
 async fn publish(client: &Client, subject: &str, payload: impl Into<Bytes>) {
     let ack = client.request(subject.to_owned(), payload.into()).await;
     let ack: Value = serde_json::from_slice(&ack.expect("a PubAck").payload).unwrap();
-    assert!(
-        ack["error"].is_null() && ack["stream"] == "INVOCATIONS",
-        "{ack}"
-    );
+    assert!(ack["error"].is_null() && ack["stream"] == "INVOCATIONS", "{ack}");
 }
 
 /// The dead letter of that subject or message, once it is there.
@@ -57,10 +54,7 @@ async fn messages_that_are_no_request_become_dead_letters_with_their_reason() {
         (nested.as_bytes(), "nested"),
         (br#"{"payload":"\ud800"}"#, "mesh/malformed-json"),
         (br#"{"payload":1e999}"#, "mesh/malformed-json"),
-        (
-            br#"{"payload":-123456789012345678901234567890}"#,
-            "mesh/malformed-json",
-        ),
+        (br#"{"payload":-123456789012345678901234567890}"#, "mesh/malformed-json"),
         (b"[]", "mesh/invalid-request"),
         (br#"{"nope":1}"#, "nope"),
         (br#"{"priority":-1}"#, "priority"),
@@ -77,15 +71,9 @@ async fn messages_that_are_no_request_become_dead_letters_with_their_reason() {
         let subject = format!("mesh.invoke.default.{}", unique("bad"));
         publish(&client, &subject, body.to_vec()).await;
         let letter = dead_letter(mesh, &subject).await;
-        assert!(
-            letter["reason"].to_string().contains(reason),
-            "{shown}: {letter}"
-        );
+        assert!(letter["reason"].to_string().contains(reason), "{shown}: {letter}");
         let detail = letter["reason"]["detail"].as_str();
-        assert!(
-            detail.is_some_and(|text| !text.is_empty()),
-            "{shown}: {letter}"
-        );
+        assert!(detail.is_some_and(|text| !text.is_empty()), "{shown}: {letter}");
         assert_eq!(letter["origin"], "intake", "{shown}: {letter}");
     }
     next_good_message_works(mesh, &client).await;
@@ -106,11 +94,7 @@ async fn a_message_of_one_mebibyte_is_taken_and_one_byte_more_is_a_dead_letter()
     publish(&client, &subject, body(MIB + 1)).await;
     publish(&client, &subject, body(MIB)).await;
     let letter = dead_letter(mesh, &subject).await;
-    assert_eq!(
-        letter["reason"]["type"], "mesh/body-too-large",
-        "{}",
-        letter["reason"]
-    );
+    assert_eq!(letter["reason"]["type"], "mesh/body-too-large", "{}", letter["reason"]);
     until(30, "the message of one mebibyte has ended", || async {
         let page = http.get(&format!("/api/v1/invocations?agent={name}")).await;
         let items = items(&page);
@@ -137,14 +121,10 @@ async fn the_router_subject_refuses_what_names_no_agent() {
         let body = json!({field: value, "metadata": {"marker": marker}});
         publish(&client, "router.invoke.agent", body.to_string()).await;
         let letter = dead_letter(mesh, &marker).await;
-        assert!(
-            letter["reason"].to_string().contains(reason),
-            "{body}: {letter}"
-        );
+        assert!(letter["reason"].to_string().contains(reason), "{body}: {letter}");
     }
     let marker = unique("router");
-    let body =
-        json!({"agent_id": "sofia", "payload": {"microdao_id": 5}, "metadata": {"m": marker}});
+    let body = json!({"agent_id": "sofia", "payload": {"microdao_id": 5}, "metadata": {"m": marker}});
     publish(&client, "router.invoke.agent", body.to_string()).await;
     let letter = dead_letter(mesh, &marker).await;
     assert_eq!(letter["reason"]["field"], "payload.microdao_id", "{letter}");
@@ -169,22 +149,14 @@ async fn an_error_goes_to_reply_to_and_a_call_is_answered_with_it() {
         ("mesh.call.default.sofia", "{", "400"),
         ("mesh.call.default.sofia", r#"{"nope":1}"#, "400"),
     ] {
-        let answer = client
-            .request(subject, body.into())
-            .await
-            .expect("an answer");
+        let answer = client.request(subject, body.into()).await.expect("an answer");
         let headers = answer.headers.as_ref().expect("headers");
-        let said = headers
-            .get("Nats-Service-Error-Code")
-            .map(|code| code.as_str());
+        let said = headers.get("Nats-Service-Error-Code").map(|code| code.as_str());
         assert_eq!(said, Some(code), "{subject} {body}");
         let problem: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert!(problem["detail"].is_string(), "{problem}");
     }
-    let answer = client.request(
-        "mesh.call.default.sofia",
-        r#"{"payload":{"text":"hi"}}"#.into(),
-    );
+    let answer = client.request("mesh.call.default.sofia", r#"{"payload":{"text":"hi"}}"#.into());
     let ended: Value = serde_json::from_slice(&answer.await.unwrap().payload).unwrap();
     assert_eq!(ended["state"], "completed", "{ended}");
 }
@@ -211,9 +183,6 @@ async fn a_streamed_call_sends_chunks_the_result_and_an_empty_message() {
     }
     let result = heard.pop().expect("a result");
     assert_eq!(result["state"], "completed", "{result}");
-    let text: String = heard
-        .iter()
-        .filter_map(|chunk| chunk["text"].as_str())
-        .collect();
+    let text: String = heard.iter().filter_map(|chunk| chunk["text"].as_str()).collect();
     assert_eq!(text, format!("The model heard: {marker}"), "{heard:?}");
 }

@@ -11,10 +11,7 @@ async fn a_kill_after_any_record_leads_to_one_end_and_repeats_no_recorded_step()
     let mesh = Mesh::up().await;
     let undisturbed = Trial::publish(&mesh).await;
     let records = undisturbed.check(&mesh, 1, "undisturbed").await;
-    assert!(
-        records >= 8,
-        "accepted, claimed, five steps, ended: {records}"
-    );
+    assert!(records >= 8, "accepted, claimed, five steps, ended: {records}");
     for seq in 1..=records {
         mesh.kill_9();
         mesh.start(&[(ABORT, &seq.to_string())]).await;
@@ -28,12 +25,11 @@ async fn a_kill_after_any_record_leads_to_one_end_and_repeats_no_recorded_step()
     }
     // What was before still stands.
     let pool = mesh.database().await;
-    let ends: (i64, i64) = sqlx::query_as(
-        "SELECT count(*), count(DISTINCT invocation) FROM execution.record WHERE kind = 'ended'",
-    )
-    .fetch_one(&pool)
-    .await
-    .unwrap();
+    let ends: (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(DISTINCT invocation) FROM execution.record WHERE kind = 'ended'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(ends, (i64::from(records) + 1, i64::from(records) + 1));
     until(10, "nothing is open any more", || async {
         let open: i64 = sqlx::query_scalar("SELECT count(*) FROM execution.open")

@@ -52,36 +52,21 @@ async fn an_agent_is_applied_read_invoked_looked_into_and_deleted() {
     let ended = mesh.cli(&["invoke", &name, &marker, "--json"]).await.json();
     assert_eq!(ended["state"], "completed", "{ended}");
     assert_eq!(ended["version"], 2, "{ended}");
-    assert_eq!(
-        ended["output"]["text"],
-        format!("The model heard: {marker}")
-    );
+    assert_eq!(ended["output"]["text"], format!("The model heard: {marker}"));
     let id = ended["id"].as_str().unwrap();
     let streamed = mesh.cli(&["invoke", &name, &marker]).await;
     assert_eq!(streamed.code, Some(0), "{streamed:?}");
     assert!(
-        streamed
-            .stdout
-            .contains(&format!("The model heard: {marker}")),
+        streamed.stdout.contains(&format!("The model heard: {marker}")),
         "{streamed:?}"
     );
-    let listed = mesh
-        .cli(&["invocations", "--agent", &name, "--json"])
-        .await
-        .json();
+    let listed = mesh.cli(&["invocations", "--agent", &name, "--json"]).await.json();
     assert!(listed["items"].to_string().contains(id), "{listed}");
     let steps = mesh.cli(&["steps", id, "--json"]).await.json();
     let steps = steps["items"].as_array().expect("a list");
     assert_eq!(kinds(steps), ["context.memories", "model", "memory.store"]);
-    let described = mesh
-        .cli(&["describe", "agent", &name, "--json"])
-        .await
-        .json();
-    assert_eq!(
-        described["versions"].as_array().map(Vec::len),
-        Some(2),
-        "{described}"
-    );
+    let described = mesh.cli(&["describe", "agent", &name, "--json"]).await.json();
+    assert_eq!(described["versions"].as_array().map(Vec::len), Some(2), "{described}");
     let deleted = mesh.cli(&["delete", "agent", &name]).await;
     assert_eq!(deleted.code, Some(0), "{deleted:?}");
     let gone = mesh.cli(&["get", "agents", &name]).await;
@@ -127,9 +112,7 @@ async fn wrong_use_ends_with_two_and_a_mesh_that_is_not_there_with_one() {
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
     }
-    let ran = mesh
-        .cli(&["get", "agents", "--url", "http://127.0.0.1:1"])
-        .await;
+    let ran = mesh.cli(&["get", "agents", "--url", "http://127.0.0.1:1"]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("next: mesh up"), "{ran:?}");
 }

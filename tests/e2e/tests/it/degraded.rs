@@ -18,9 +18,7 @@ async fn an_agent_whose_memory_does_not_answer_replies_without_it_and_its_steps_
     // A mesh of its own: the lock stops the memory of every agent.
     let mesh = Mesh::up().await;
     let (http, channel) = (mesh.http(), unique("channel"));
-    let mut locker = sqlx::PgConnection::connect(&mesh.state().database)
-        .await
-        .unwrap();
+    let mut locker = sqlx::PgConnection::connect(&mesh.state().database).await.unwrap();
     let mut lock = locker.begin().await.unwrap();
     sqlx::query("LOCK TABLE memory.memory IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
@@ -50,19 +48,12 @@ async fn an_agent_whose_memory_does_not_answer_replies_without_it_and_its_steps_
     }
     assert!(of_kind(&steps, "message.post")["error"].is_null());
     assert_eq!(mesh.model.calls(&marker).len(), 1);
-    assert_eq!(
-        http.messages(&channel).await.len(),
-        1,
-        "the reply is not repeated"
-    );
+    assert_eq!(http.messages(&channel).await.len(), 1, "the reply is not repeated");
     // With the memory back, the next one remembers.
     let again = json!({"payload": {"channel_id": channel, "text": unique("said")}});
     let ended = http.invoke("sofia", "?wait=30", &again).await.expect(200);
     let steps = http.steps(ended["id"].as_str().unwrap()).await;
-    assert!(
-        steps.iter().all(|step| step["error"].is_null()),
-        "{steps:?}"
-    );
+    assert!(steps.iter().all(|step| step["error"].is_null()), "{steps:?}");
 }
 
 #[tokio::test]
@@ -86,10 +77,7 @@ async fn an_agent_whose_model_is_down_answers_by_the_mock_and_says_so() {
     let steps = http.steps(ended["id"].as_str().unwrap()).await;
     let model = of_kind(&steps, "model");
     assert_eq!(model["output"]["provider"], "mock", "{model}");
-    assert!(
-        model["output"]["failed"].to_string().contains("gpt-4"),
-        "{model}"
-    );
+    assert!(model["output"]["failed"].to_string().contains("gpt-4"), "{model}");
     assert!(!mesh.model.calls(&marker).is_empty());
     // The model is back for the next one.
     let body = json!({"payload": {"text": unique("up")}});

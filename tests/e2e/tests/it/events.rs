@@ -17,19 +17,12 @@ struct Event {
 
 /// All events from after `last` to the end of the stream.
 async fn events(http: &Http, invocation: &str, last: Option<&str>) -> Vec<Event> {
-    let mut request = http.request(
-        Method::GET,
-        &format!("/api/v1/invocations/{invocation}/events"),
-    );
+    let mut request = http.request(Method::GET, &format!("/api/v1/invocations/{invocation}/events"));
     if let Some(last) = last {
         request = request.header("Last-Event-ID", last);
     }
     // The server ends the stream after the last event.
-    let response = request
-        .timeout(Duration::from_secs(60))
-        .send()
-        .await
-        .unwrap();
+    let response = request.timeout(Duration::from_secs(60)).send().await.unwrap();
     assert!(response.status().is_success(), "{response:?}");
     let text = response.text().await.expect("the stream ends");
     text.split("\n\n").filter_map(parse).collect()
@@ -50,9 +43,7 @@ fn parse(block: &str) -> Option<Event> {
 
 fn text_of(events: &[Event]) -> String {
     let tokens = events.iter().filter(|event| event.name == "token");
-    tokens
-        .filter_map(|event| event.data["text"].as_str())
-        .collect()
+    tokens.filter_map(|event| event.data["text"].as_str()).collect()
 }
 
 #[tokio::test]
@@ -70,16 +61,9 @@ async fn the_events_of_an_invocation_tell_its_steps_and_tokens_and_resume_withou
     let live = events(&http, id, None).await;
     let names: Vec<&str> = live.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names.last(), Some(&"invocation.completed"), "{names:?}");
-    let recorded = names
-        .iter()
-        .filter(|name| **name == "step.recorded")
-        .count();
+    let recorded = names.iter().filter(|name| **name == "step.recorded").count();
     assert_eq!(recorded, 3, "{names:?}");
-    assert_eq!(
-        text_of(&live),
-        format!("The model heard: {marker}"),
-        "{live:?}"
-    );
+    assert_eq!(text_of(&live), format!("The model heard: {marker}"), "{live:?}");
     // From every event on: exactly the states and steps that came after it.
     let facts = |events: &[Event]| -> Vec<Event> {
         let is_fact = |event: &&Event| !["token", "reset"].contains(&event.name.as_str());
@@ -90,9 +74,7 @@ async fn the_events_of_an_invocation_tell_its_steps_and_tokens_and_resume_withou
         let is_last = at + 1 == live.len();
         if is_last {
             let path = format!("/api/v1/invocations/{id}/events");
-            let request = http
-                .request(Method::GET, &path)
-                .header("Last-Event-ID", last);
+            let request = http.request(Method::GET, &path).header("Last-Event-ID", last);
             let nothing = request.send().await.unwrap();
             assert_eq!(nothing.status(), 204, "nothing follows the end");
         } else {

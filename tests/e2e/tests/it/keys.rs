@@ -25,10 +25,7 @@ async fn the_same_key_twice_is_one_invocation_and_another_body_is_refused() {
     let body = json!({"payload": {"text": marker}});
     let first = keyed(&http, &key, "", &body).await;
     assert_eq!(first.status, 202, "{first:?}");
-    assert_eq!(
-        first.location,
-        Some(format!("/api/v1/invocations/{}", id(&first)))
-    );
+    assert_eq!(first.location, Some(format!("/api/v1/invocations/{}", id(&first))));
     let again = keyed(&http, &key, "?wait=30", &body).await;
     assert_eq!(again.status, 200, "{again:?}");
     assert_eq!(id(&again), id(&first));
@@ -38,15 +35,8 @@ async fn the_same_key_twice_is_one_invocation_and_another_body_is_refused() {
     assert!(refused["detail"].is_string(), "{refused}");
     // Written in another order it is the same body.
     let spelled = format!(r#"{{ "payload" : {{ "text" : "{marker}" }} }}"#);
-    let request = http
-        .request(Method::POST, PATH)
-        .header("Idempotency-Key", &key);
-    let same = send(
-        request
-            .header("Content-Type", "application/json")
-            .body(spelled),
-    )
-    .await;
+    let request = http.request(Method::POST, PATH).header("Idempotency-Key", &key);
+    let same = send(request.header("Content-Type", "application/json").body(spelled)).await;
     assert_eq!(id(&same), id(&first));
     assert_eq!(mesh.model.calls(&marker).len(), 1);
 }
@@ -85,9 +75,7 @@ async fn the_same_message_id_over_nats_twice_is_one_invocation() {
     };
     for _ in 0..2 {
         // The reply is the stream's PubAck.
-        let ack = client
-            .send_request("mesh.invoke.default.sofia", request())
-            .await;
+        let ack = client.send_request("mesh.invoke.default.sofia", request()).await;
         let ack: Value = serde_json::from_slice(&ack.expect("a PubAck").payload).unwrap();
         assert_eq!(ack["stream"], "INVOCATIONS", "{ack}");
         // Past the stream's own window of 100 ms: the mesh itself must know it.
@@ -97,19 +85,11 @@ async fn the_same_message_id_over_nats_twice_is_one_invocation() {
     let count = "SELECT count(*) FROM execution.invocation WHERE key = $1";
     let taken = "SELECT count(*) FROM execution.ended JOIN execution.invocation ON id = invocation WHERE key = $1";
     until(30, "it has ended", || async {
-        let ended: i64 = sqlx::query_scalar(taken)
-            .bind(&marker)
-            .fetch_one(&pool)
-            .await
-            .ok()?;
+        let ended: i64 = sqlx::query_scalar(taken).bind(&marker).fetch_one(&pool).await.ok()?;
         (ended == 1).then_some(())
     })
     .await;
-    let rows: i64 = sqlx::query_scalar(count)
-        .bind(&marker)
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let rows: i64 = sqlx::query_scalar(count).bind(&marker).fetch_one(&pool).await.unwrap();
     assert_eq!((rows, mesh.model.calls(&marker).len()), (1, 1));
 }
 
@@ -127,8 +107,5 @@ async fn an_invocation_that_outlasts_the_wait_is_answered_202_and_goes_on() {
     assert_eq!(answer.status, 202, "{answer:?}");
     let ended = http.until_ended(&id(&answer)).await;
     assert_eq!(ended["state"], "completed", "{ended}");
-    assert_eq!(
-        ended["output"]["text"],
-        format!("The model heard: {marker}")
-    );
+    assert_eq!(ended["output"]["text"], format!("The model heard: {marker}"));
 }

@@ -17,24 +17,11 @@ async fn a_second_up_says_that_one_runs_and_down_leaves_no_process() {
     assert_eq!(status["http"], mesh.http().base(), "{status}");
     for (field, scheme) in [("nats", "nats://127.0.0.1:"), ("database", "postgres://")] {
         let url = status[field].as_str();
-        assert!(
-            url.is_some_and(|url| url.starts_with(scheme)),
-            "{field}: {status}"
-        );
+        assert!(url.is_some_and(|url| url.starts_with(scheme)), "{field}: {status}");
     }
     let services = status["services"].as_array().expect("a list");
-    let names: Vec<&str> = services
-        .iter()
-        .filter_map(|one| one["name"].as_str())
-        .collect();
-    for name in [
-        "registry",
-        "execution",
-        "messaging",
-        "memory",
-        "inference",
-        "gateway",
-    ] {
+    let names: Vec<&str> = services.iter().filter_map(|one| one["name"].as_str()).collect();
+    for name in ["registry", "execution", "messaging", "memory", "inference", "gateway"] {
         assert!(names.contains(&name), "{names:?}");
     }
     for second in [mesh.cli(&["up"]).await, mesh.cli(&["up", "--detach"]).await] {

@@ -13,7 +13,8 @@ const INVOCATIONS: usize = 200;
 /// So many replies are out when the kill comes; with 16 at once, more are on their way.
 const KILLED_AFTER: usize = 60;
 
-const ENDED: &str = "SELECT count(*) FROM execution.ended e JOIN execution.invocation i ON i.id = e.invocation WHERE i.agent = 'sofia'";
+const ENDED: &str =
+    "SELECT count(*) FROM execution.ended e JOIN execution.invocation i ON i.id = e.invocation WHERE i.agent = 'sofia'";
 
 /// What happens in the middle of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,18 +61,12 @@ async fn in_the_middle(blow: Blow) {
     })
     .await;
     let before = strike(&mesh, blow, &run).await;
-    assert!(
-        before < INVOCATIONS,
-        "{blow:?} came too late: {before} calls"
-    );
+    assert!(before < INVOCATIONS, "{blow:?} came too late: {before} calls");
     let database = mesh.state().database;
     until(120, "each accepted invocation has ended", || async {
         // A connection of its own each time: the server may just be starting.
         let mut connection = sqlx::PgConnection::connect(&database).await.ok()?;
-        let ended: i64 = sqlx::query_scalar(ENDED)
-            .fetch_one(&mut connection)
-            .await
-            .ok()?;
+        let ended: i64 = sqlx::query_scalar(ENDED).fetch_one(&mut connection).await.ok()?;
         (ended >= INVOCATIONS as i64).then_some(())
     })
     .await;
@@ -121,11 +116,10 @@ async fn publish(mesh: &Mesh, run: &str) {
 }
 
 async fn check_rows(pool: &PgPool) {
-    let states: Vec<(String, i64)> =
-        sqlx::query_as("SELECT outcome, count(*) FROM execution.ended GROUP BY outcome")
-            .fetch_all(pool)
-            .await
-            .unwrap();
+    let states: Vec<(String, i64)> = sqlx::query_as("SELECT outcome, count(*) FROM execution.ended GROUP BY outcome")
+        .fetch_all(pool)
+        .await
+        .unwrap();
     assert_eq!(states, [("completed".to_owned(), INVOCATIONS as i64)]);
     // One `accepted`, one `ended` as the last, no gap, no step done twice.
     let broken: Vec<(String,)> = sqlx::query_as(
@@ -159,10 +153,7 @@ async fn check_calls(mesh: &Mesh, pool: &PgPool, run: &str, before: usize) {
     assert_eq!(times.len(), INVOCATIONS);
     assert!(by_text.values().all(|keys| keys.len() == 1), "{by_text:?}");
     let most = times.values().max();
-    assert!(
-        most <= Some(&2),
-        "a model step ran {most:?} times over one kill"
-    );
+    assert!(most <= Some(&2), "a model step ran {most:?} times over one kill");
     let recorded: Vec<String> = sqlx::query_scalar(
         "SELECT i.key FROM execution.record r JOIN execution.invocation i ON i.id = r.invocation \
          WHERE r.kind = 'done' AND r.step = 3 AND r.epoch = 1",
@@ -170,16 +161,9 @@ async fn check_calls(mesh: &Mesh, pool: &PgPool, run: &str, before: usize) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let later: BTreeSet<&str> = calls[before..]
-        .iter()
-        .map(|call| call.said.as_str())
-        .collect();
+    let later: BTreeSet<&str> = calls[before..].iter().map(|call| call.said.as_str()).collect();
     let crossed: Vec<String> = open_at_the_kill(pool).await;
-    println!(
-        "{} calls, {} invocations crossed the kill",
-        calls.len(),
-        crossed.len()
-    );
+    println!("{} calls, {} invocations crossed the kill", calls.len(), crossed.len());
     for key in recorded.iter().filter(|key| crossed.contains(key)) {
         let said = format!("{key}.");
         assert!(
@@ -211,18 +195,14 @@ async fn check_messages(pool: &PgPool, run: &str, blow: Blow) {
         (INVOCATIONS as i64, INVOCATIONS as i64),
         "one reply in each channel"
     );
-    let memories: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM memory.memory WHERE position($1 IN content) > 0")
-            .bind(run)
-            .fetch_one(pool)
-            .await
-            .unwrap();
+    let memories: i64 = sqlx::query_scalar("SELECT count(*) FROM memory.memory WHERE position($1 IN content) > 0")
+        .bind(run)
+        .fetch_one(pool)
+        .await
+        .unwrap();
     // While the store is away for longer than a write-back waits, the reply goes out without it.
     let may_lack = matches!(blow, Blow::KillServer(_));
-    assert!(
-        memories <= INVOCATIONS as i64,
-        "{memories} memories of {INVOCATIONS}"
-    );
+    assert!(memories <= INVOCATIONS as i64, "{memories} memories of {INVOCATIONS}");
     assert!(
         may_lack || memories == INVOCATIONS as i64,
         "one memory of each: {memories}"

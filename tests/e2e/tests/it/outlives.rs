@@ -7,21 +7,14 @@ use crate::harness::{Mesh, kill_9, unique, until};
 async fn an_invocation_works(mesh: &Mesh, after: &str) {
     let (http, marker) = (mesh.http(), unique("said"));
     let body = json!({"idempotency_key": marker, "payload": {"text": marker}});
-    let ended = until(
-        60,
-        &format!("an invocation works after {after}"),
-        || async {
-            let path = "/api/v1/agents/sofia/invocations?wait=20";
-            let request = http.request(reqwest::Method::POST, path).json(&body);
-            let answer = crate::harness::send(request).await;
-            // While it is away the mesh says so, and takes it later: the key makes it one.
-            assert!(
-                [200, 202, 503, 504].contains(&answer.status),
-                "{after}: {answer:?}"
-            );
-            (answer.status == 200).then_some(answer.body)
-        },
-    )
+    let ended = until(60, &format!("an invocation works after {after}"), || async {
+        let path = "/api/v1/agents/sofia/invocations?wait=20";
+        let request = http.request(reqwest::Method::POST, path).json(&body);
+        let answer = crate::harness::send(request).await;
+        // While it is away the mesh says so, and takes it later: the key makes it one.
+        assert!([200, 202, 503, 504].contains(&answer.status), "{after}: {answer:?}");
+        (answer.status == 200).then_some(answer.body)
+    })
     .await;
     assert_eq!(ended["state"], "completed", "{after}: {ended}");
     assert_eq!(mesh.model.calls(&marker).len(), 1, "{after}");
@@ -56,9 +49,7 @@ async fn what_was_published_while_the_mesh_was_away_is_worked_on_when_it_is_back
     // Its nats-server is left behind, and takes messages.
     mesh.kill_9_alone();
     let body = json!({"payload": {"text": marker}}).to_string();
-    let ack = client
-        .request("mesh.invoke.default.sofia", body.into())
-        .await;
+    let ack = client.request("mesh.invoke.default.sofia", body.into()).await;
     assert!(ack.expect("a PubAck").payload.starts_with(b"{\"stream\""));
     assert_eq!(mesh.model.calls(&marker).len(), 0);
     mesh.start(&[]).await;

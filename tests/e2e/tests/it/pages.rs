@@ -9,10 +9,7 @@ async fn the_openapi_document_describes_the_routes_that_are_served() {
     let mesh = Mesh::shared().await;
     let document = mesh.http().get("/api/v1/openapi.json").await;
     let version = document["openapi"].as_str();
-    assert!(
-        version.is_some_and(|version| version.starts_with("3.1")),
-        "{version:?}"
-    );
+    assert!(version.is_some_and(|version| version.starts_with("3.1")), "{version:?}");
     for path in [
         "/api/v1/agents",
         "/api/v1/agents/{agent}/invocations",
@@ -51,18 +48,13 @@ async fn the_services_of_the_mesh_answer_on_the_bus() {
     let mut missing = vec!["registry", "execution", "messaging", "memory", "inference"];
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
-    client
-        .publish_with_reply("$SRV.PING", inbox, "".into())
-        .await
-        .unwrap();
+    client.publish_with_reply("$SRV.PING", inbox, "".into()).await.unwrap();
     while !missing.is_empty() {
         let answer = tokio::time::timeout(
             std::time::Duration::from_secs(10),
             futures::StreamExt::next(&mut answers),
         );
-        let answer = answer
-            .await
-            .unwrap_or_else(|_| panic!("no answer of {missing:?}"));
+        let answer = answer.await.unwrap_or_else(|_| panic!("no answer of {missing:?}"));
         let answer: Value = serde_json::from_slice(&answer.expect("a message").payload).unwrap();
         missing.retain(|name| answer["name"] != *name);
     }

@@ -29,11 +29,7 @@ async fn the_readmes_nats_commands_lead_to_replies_with_their_steps() {
     let mesh = Mesh::shared().await;
     let commands = commands("nats ");
     assert_eq!(commands.first().map(String::as_str), Some(FIRST));
-    assert!(
-        commands
-            .iter()
-            .any(|line| line.starts_with("nats req mesh.call."))
-    );
+    assert!(commands.iter().any(|line| line.starts_with("nats req mesh.call.")));
     let by = match is_on_path("nats") {
         true => "the nats program",
         false => "a client that sends the same bytes: nats is not on PATH",
@@ -47,15 +43,10 @@ async fn the_readmes_nats_commands_lead_to_replies_with_their_steps() {
     let reply = http.replies(CHANNEL).await.remove(0);
     assert_eq!(reply["author"]["id"], "sofia");
     let kept = http
-        .get(&format!(
-            "/api/messaging/channels/{CHANNEL}/messages?limit=50"
-        ))
+        .get(&format!("/api/messaging/channels/{CHANNEL}/messages?limit=50"))
         .await;
     let kept = kept.as_array().expect("a bare list");
-    assert!(
-        kept.iter().any(|message| message["text"] == reply["text"]),
-        "{kept:?}"
-    );
+    assert!(kept.iter().any(|message| message["text"] == reply["text"]), "{kept:?}");
     let invocation = invocation_of(&reply);
     let ended = http.until_ended(&invocation).await;
     assert_eq!(ended["state"], "completed", "{ended}");
@@ -64,23 +55,15 @@ async fn the_readmes_nats_commands_lead_to_replies_with_their_steps() {
     assert_eq!(kinds(&steps), CHANNEL_STEPS);
     for step in &steps {
         assert!(step["error"].is_null(), "{step}");
-        assert!(
-            !step["input"].is_null() && !step["output"].is_null(),
-            "{step}"
-        );
-        assert!(
-            step["started_at"].is_string() && step["ended_at"].is_string(),
-            "{step}"
-        );
+        assert!(!step["input"].is_null() && !step["output"].is_null(), "{step}");
+        assert!(step["started_at"].is_string() && step["ended_at"].is_string(), "{step}");
     }
     assert_eq!(steps[2]["usage"]["input_tokens"], 11, "{}", steps[2]);
     assert_eq!(steps[3]["output"]["text"], reply["text"]);
     // The one published to `mesh.invoke` has ended, too.
     let http = mesh.http();
     until(30, "an invocation by subject has ended", || async {
-        let page = http
-            .get("/api/v1/invocations?agent=sofia&state=completed")
-            .await;
+        let page = http.get("/api/v1/invocations?agent=sofia&state=completed").await;
         (!items(&page).is_empty()).then_some(())
     })
     .await;
@@ -118,10 +101,7 @@ async fn the_kept_test_channel_route_answers_after_the_reply_is_posted() {
     let channel = crate::harness::unique("kept");
     let body = serde_json::json!({"agent_id": "agent:sofia", "entrypoint": "channel_message",
         "payload": {"channel_id": channel, "microdao_id": "microdao:daarion"}});
-    let answer: Answer = mesh
-        .http()
-        .post("/internal/agent-runtime/test-channel", &body)
-        .await;
+    let answer: Answer = mesh.http().post("/internal/agent-runtime/test-channel", &body).await;
     let expected = serde_json::json!({"status": "processed", "agent_id": "agent:sofia"});
     assert_eq!(answer.expect(200), expected);
     let messages = mesh.http().tenant("daarion").messages(&channel).await;
@@ -131,50 +111,34 @@ async fn the_kept_test_channel_route_answers_after_the_reply_is_posted() {
 /// Which invocation posted a message.
 pub(crate) fn invocation_of(message: &Value) -> String {
     let id = message["metadata"]["invocation"].as_str();
-    id.unwrap_or_else(|| panic!("{message} names no invocation"))
-        .to_owned()
+    id.unwrap_or_else(|| panic!("{message} names no invocation")).to_owned()
 }
 
 async fn run_nats(mesh: &Mesh, line: &str) {
     let words = words(line);
     if is_on_path("nats") {
         let mut command = mesh.launch.command("nats");
-        command
-            .arg("--server")
-            .arg(mesh.state().nats)
-            .args(&words[1..]);
+        command.arg("--server").arg(mesh.state().nats).args(&words[1..]);
         let output = tokio::task::spawn_blocking(move || command.output()).await;
         let output = output.expect("no panic").expect("nats runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{line}: {text}{:?}", output.stderr);
-        assert!(
-            words[1] != "req" || text.contains("\"completed\""),
-            "{line}: {text}"
-        );
+        assert!(words[1] != "req" || text.contains("\"completed\""), "{line}: {text}");
         return;
     }
     let client = mesh.nats().await;
     let (subject, payload) = (words[2].clone(), words[3].clone());
     match words[1].as_str() {
         "pub" => {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the bytes of `nats pub`, whatever the subject"
-            )]
-            client
-                .publish(subject, payload.into())
-                .await
-                .expect("it is sent");
+            #[expect(clippy::disallowed_methods, reason = "the bytes of `nats pub`, whatever the subject")]
+            client.publish(subject, payload.into()).await.expect("it is sent");
             client.flush().await.expect("it is sent");
         }
         "req" => {
             let request = async_nats::Request::new()
                 .payload(payload.into())
                 .timeout(Some(Duration::from_secs(60)));
-            let answer = client
-                .send_request(subject, request)
-                .await
-                .expect("an answer");
+            let answer = client.send_request(subject, request).await.expect("an answer");
             let result: Value = serde_json::from_slice(&answer.payload).expect("JSON");
             assert_eq!(result["state"], "completed", "{result}");
         }

@@ -2,9 +2,7 @@
 
 use std::process::Child;
 
-use mesh_servers::{
-    NatsOptions, NatsServer, NatsTool, Postgres, PostgresOptions, PostgresTool, Quiet, ScratchDir,
-};
+use mesh_servers::{NatsOptions, NatsServer, NatsTool, Postgres, PostgresOptions, PostgresTool, Quiet, ScratchDir};
 use serde_json::json;
 
 use crate::harness::{FakeModel, Http, Launch, free_port, unique, until};
@@ -53,10 +51,7 @@ async fn services_in_processes_of_their_own_start_in_any_order_before_their_serv
     let launch = Launch::new(&[
         ("MESH_HTTP_PORT", http_port.to_string()),
         ("MESH_NATS_URL", format!("nats://127.0.0.1:{nats_port}")),
-        (
-            "MESH_NATS_MONITOR_URL",
-            format!("http://127.0.0.1:{monitor_port}"),
-        ),
+        ("MESH_NATS_MONITOR_URL", format!("http://127.0.0.1:{monitor_port}")),
         ("MESH_DATABASE_URL", postgres.url()),
         ("MESH_REGISTRY__AUTO_CREATE_TENANTS", "true".to_owned()),
         ("MESH_MESSAGING__AUTO_CREATE_CHANNELS", "true".to_owned()),
@@ -95,8 +90,7 @@ async fn services_in_processes_of_their_own_start_in_any_order_before_their_serv
         .await
         .expect(200);
     let marker = unique("said");
-    let body =
-        json!({"idempotency_key": marker, "payload": {"channel_id": marker, "text": marker}});
+    let body = json!({"idempotency_key": marker, "payload": {"channel_id": marker, "text": marker}});
     let ended = until(60, "an invocation ends", || async {
         let answer = http.invoke(&name, "?wait=20", &body).await;
         (answer.status == 200).then_some(answer.body)

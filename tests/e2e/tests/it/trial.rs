@@ -29,9 +29,7 @@ impl Trial {
         };
         let path = format!("/api/v1/channels/{}/messages", trial.channel);
         let http = mesh.http().tenant(TENANT);
-        http.post(&path, &json!({"text": trial.marker}))
-            .await
-            .expect(201);
+        http.post(&path, &json!({"text": trial.marker})).await.expect(201);
         trial
     }
 
@@ -40,9 +38,7 @@ impl Trial {
         let body = json!({"agent_id": "agent:sofia", "entrypoint": "channel_message",
             "payload": {"channel_id": self.channel, "microdao_id": "microdao:daarion"}});
         let client = mesh.nats().await;
-        let ack = client
-            .request("router.invoke.agent", body.to_string().into())
-            .await;
+        let ack = client.request("router.invoke.agent", body.to_string().into()).await;
         assert!(ack.expect("a PubAck").payload.starts_with(b"{\"stream\""));
     }
 
@@ -56,16 +52,9 @@ impl Trial {
         assert_eq!(ended["state"], "completed", "{at}: {ended}");
         let steps = http.steps(&id).await;
         assert_eq!(kinds(&steps), CHANNEL_STEPS, "{at}");
-        assert!(
-            steps.iter().all(|step| step["error"].is_null()),
-            "{at}: {steps:?}"
-        );
+        assert!(steps.iter().all(|step| step["error"].is_null()), "{at}: {steps:?}");
         let calls = mesh.model.calls(&self.marker);
-        assert_eq!(
-            calls.len(),
-            calls_expected,
-            "{at}: calls of the model: {calls:?}"
-        );
+        assert_eq!(calls.len(), calls_expected, "{at}: calls of the model: {calls:?}");
         assert!(
             calls.iter().all(|call| call.key == format!("{id}/3")),
             "{at}: {calls:?}"
@@ -81,40 +70,28 @@ impl Trial {
             "SELECT r.epoch FROM execution.record r JOIN execution.invocation i ON i.id = r.invocation \
              WHERE r.kind = 'done' AND r.step = $2 AND position($1::bytea IN i.input) > 0",
         );
-        let epoch = epoch
-            .bind(self.channel.as_bytes())
-            .bind(step)
-            .fetch_one(pool);
+        let epoch = epoch.bind(self.channel.as_bytes()).bind(step).fetch_one(pool);
         epoch.await.unwrap()
     }
 
     async fn check_rows(&self, pool: &PgPool, at: &str) -> i32 {
-        let ids: Vec<String> = sqlx::query_scalar(
-            "SELECT id::text FROM execution.invocation WHERE position($1::bytea IN input) > 0",
-        )
-        .bind(self.channel.as_bytes())
-        .fetch_all(pool)
-        .await
-        .unwrap();
+        let ids: Vec<String> =
+            sqlx::query_scalar("SELECT id::text FROM execution.invocation WHERE position($1::bytea IN input) > 0")
+                .bind(self.channel.as_bytes())
+                .fetch_all(pool)
+                .await
+                .unwrap();
         assert_eq!(ids.len(), 1, "{at}: accepted once");
-        let rows: Vec<(i32, String)> = sqlx::query_as(
-            "SELECT seq, kind FROM execution.record WHERE invocation = $1::uuid ORDER BY seq",
-        )
-        .bind(&ids[0])
-        .fetch_all(pool)
-        .await
-        .unwrap();
-        let gapless = rows
-            .iter()
-            .zip(1..)
-            .all(|((seq, _), expected)| *seq == expected);
+        let rows: Vec<(i32, String)> =
+            sqlx::query_as("SELECT seq, kind FROM execution.record WHERE invocation = $1::uuid ORDER BY seq")
+                .bind(&ids[0])
+                .fetch_all(pool)
+                .await
+                .unwrap();
+        let gapless = rows.iter().zip(1..).all(|((seq, _), expected)| *seq == expected);
         assert!(gapless, "{at}: {rows:?}");
         let of = |kind: &str| rows.iter().filter(|(_, other)| other == kind).count();
-        assert_eq!(
-            (of("accepted"), of("done"), of("ended")),
-            (1, 5, 1),
-            "{at}: {rows:?}"
-        );
+        assert_eq!((of("accepted"), of("done"), of("ended")), (1, 5, 1), "{at}: {rows:?}");
         let open: i64 = count(
             pool,
             "SELECT count(*) FROM execution.open WHERE invocation = $1::uuid",

@@ -29,14 +29,9 @@ impl Gate {
 
 /// Somebody wants to write there and may not.
 async fn until_waiting(pool: &PgPool, table: &str) {
-    let waiting =
-        "SELECT count(*) FROM pg_locks WHERE relation = $1::text::regclass AND NOT granted";
+    let waiting = "SELECT count(*) FROM pg_locks WHERE relation = $1::text::regclass AND NOT granted";
     until(10, &format!("a writer waits for {table}"), || async {
-        let count: i64 = sqlx::query_scalar(waiting)
-            .bind(table)
-            .fetch_one(pool)
-            .await
-            .ok()?;
+        let count: i64 = sqlx::query_scalar(waiting).bind(table).fetch_one(pool).await.ok()?;
         (count > 0).then_some(())
     })
     .await;
@@ -66,16 +61,8 @@ async fn an_effect_whose_record_was_lost_is_repeated_with_its_key_and_seen_once(
             .check(&mesh, 1, &format!("killed after the write to {table}"))
             .await;
         let pool = mesh.database().await;
-        assert_eq!(
-            trial.epoch_of(&pool, step - 1).await,
-            1,
-            "what was recorded stands"
-        );
-        assert_eq!(
-            trial.epoch_of(&pool, step).await,
-            2,
-            "{table}: it ran again"
-        );
+        assert_eq!(trial.epoch_of(&pool, step - 1).await, 1, "what was recorded stands");
+        assert_eq!(trial.epoch_of(&pool, step).await, 2, "{table}: it ran again");
     }
     let pool = mesh.database().await;
     let trial = Trial::prepare(&mesh).await;
@@ -91,7 +78,5 @@ async fn an_effect_whose_record_was_lost_is_repeated_with_its_key_and_seen_once(
     .await;
     let journal = Gate::close(&mesh, JOURNAL).await;
     die_unrecorded(&mesh, &pool, journal).await;
-    trial
-        .check(&mesh, 2, "killed after the model's answer")
-        .await;
+    trial.check(&mesh, 2, "killed after the model's answer").await;
 }

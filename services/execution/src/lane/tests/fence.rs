@@ -21,25 +21,15 @@ async fn an_invocation_goes_through_and_ends_once() {
     );
     assert_eq!(owner.started.lock().unwrap().len(), 1, "its worker, once");
     owner.assert_memory_is_committed_state(3).await;
-    let first = owner
-        .append(invocation.id, 1, 2, vec![done(1, json!(1))])
-        .await;
+    let first = owner.append(invocation.id, 1, 2, vec![done(1, json!(1))]).await;
     owner.turn().await;
     assert_eq!(first.await.unwrap(), Ok(3));
     owner.assert_memory_is_committed_state(3).await;
-    let again = owner
-        .append(invocation.id, 1, 2, vec![done(1, json!(1))])
-        .await;
-    let other = owner
-        .append(invocation.id, 1, 2, vec![done(1, json!(2))])
-        .await;
+    let again = owner.append(invocation.id, 1, 2, vec![done(1, json!(1))]).await;
+    let other = owner.append(invocation.id, 1, 2, vec![done(1, json!(2))]).await;
     owner.turn().await;
     assert_eq!(again.await.unwrap(), Ok(3), "the same bytes again are fine");
-    assert_eq!(
-        other.await.unwrap(),
-        Err(AppendAnswer::Stale),
-        "other bytes are not"
-    );
+    assert_eq!(other.await.unwrap(), Err(AppendAnswer::Stale), "other bytes are not");
     let end = owner.append(invocation.id, 1, 3, vec![completed()]).await;
     owner.turn().await;
     assert_eq!(end.await.unwrap(), Ok(4));
@@ -66,31 +56,19 @@ async fn a_stale_owner_writes_nothing_after_a_takeover() {
     let mut new = Harness::new(database.url(), "new", &[2]).await;
     let before = old.records().await;
 
-    let kept_append = old
-        .append(kept.id, 1, 2, vec![done(1, json!("kept"))])
-        .await;
-    let taken_append = old
-        .append(taken.id, 1, 2, vec![done(1, json!("lost"))])
-        .await;
+    let kept_append = old.append(kept.id, 1, 2, vec![done(1, json!("kept"))]).await;
+    let taken_append = old.append(taken.id, 1, 2, vec![done(1, json!("lost"))]).await;
     old.turn().await;
 
-    assert_eq!(
-        kept_append.await.unwrap(),
-        Ok(3),
-        "a lost shard fails only itself"
-    );
+    assert_eq!(kept_append.await.unwrap(), Ok(3), "a lost shard fails only itself");
     assert_eq!(taken_append.await.unwrap(), Err(AppendAnswer::Stale));
     assert_eq!(old.records().await, before + 1);
     assert_eq!(*old.lost.lock().unwrap(), [2]);
     old.assert_memory_is_committed_state(1).await;
     // The new owner claims it again under the next epoch; the old worker's epoch is refused there, too.
     new.turn().await;
-    let stale = new
-        .append(taken.id, 1, 2, vec![done(1, json!("old"))])
-        .await;
-    let fresh = new
-        .append(taken.id, 2, 3, vec![done(1, json!("new"))])
-        .await;
+    let stale = new.append(taken.id, 1, 2, vec![done(1, json!("old"))]).await;
+    let fresh = new.append(taken.id, 2, 3, vec![done(1, json!("new"))]).await;
     new.turn().await;
     assert_eq!(stale.await.unwrap(), Err(AppendAnswer::Stale));
     new.turn().await;
@@ -100,12 +78,9 @@ async fn a_stale_owner_writes_nothing_after_a_takeover() {
 
 /// Whether somebody waits for a lock; only an administrator sees that of all roles.
 async fn waiting(admin: &sqlx::PgPool) -> bool {
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    sqlx::query_scalar::<_, i64>(waiting)
-        .fetch_one(admin)
-        .await
-        .unwrap()
-        > 0
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    sqlx::query_scalar::<_, i64>(waiting).fetch_one(admin).await.unwrap() > 0
 }
 
 /// The takeover's UPDATE waits for the lock of a batch in flight; when it gets it, the row has changed: it misses.
@@ -125,34 +100,21 @@ async fn a_takeover_that_waited_for_a_batch_misses() {
     };
     let now = mesh_types::Timestamp::EPOCH.to_chrono();
     assert_eq!(
-        write(
-            &mut batch,
-            std::slice::from_ref(&fence),
-            &Columns::default(),
-            now
-        )
-        .await
-        .unwrap(),
+        write(&mut batch, std::slice::from_ref(&fence), &Columns::default(), now)
+            .await
+            .unwrap(),
         [5]
     );
     let pool = owner.pool.clone();
     let row = seen.clone();
     let takeover = tokio::spawn(async move { shards::take(&pool, &row, "two").await.unwrap() });
-    mesh_testkit::wait_until(std::time::Duration::from_secs(10), || async {
-        waiting(&admin).await
-    })
-    .await;
+    mesh_testkit::wait_until(std::time::Duration::from_secs(10), || async { waiting(&admin).await }).await;
     batch.commit().await.unwrap();
     assert_eq!(takeover.await.unwrap(), None);
     // And the reverse: a batch that waited for a takeover finds another epoch.
     let seen = shards::some(&owner.pool, &[5]).await.unwrap().remove(0);
     let mut takeover = owner.pool.begin().await.unwrap();
-    assert!(
-        shards::take(&mut *takeover, &seen, "two")
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(shards::take(&mut *takeover, &seen, "two").await.unwrap().is_some());
     let pool = owner.pool.clone();
     let fence = Fence {
         batch: seen.batch,
@@ -164,10 +126,7 @@ async fn a_takeover_that_waited_for_a_batch_misses() {
             .await
             .unwrap()
     });
-    mesh_testkit::wait_until(std::time::Duration::from_secs(10), || async {
-        waiting(&admin).await
-    })
-    .await;
+    mesh_testkit::wait_until(std::time::Duration::from_secs(10), || async { waiting(&admin).await }).await;
     takeover.commit().await.unwrap();
     assert!(
         batch.await.unwrap().is_empty(),
@@ -195,23 +154,10 @@ async fn the_same_batch_twice_writes_once() {
     }];
     let mut connection = owner.pool.acquire().await.unwrap();
     let now = mesh_types::Timestamp::EPOCH.to_chrono();
-    assert_eq!(
-        write(&mut connection, &fence, &columns, now).await.unwrap(),
-        [0]
-    );
-    assert!(
-        write(&mut connection, &fence, &columns, now)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(write(&mut connection, &fence, &columns, now).await.unwrap(), [0]);
+    assert!(write(&mut connection, &fence, &columns, now).await.unwrap().is_empty());
     assert_eq!(owner.records().await, 2);
-    assert_eq!(
-        owner
-            .count("SELECT count(*) FROM execution.invocation")
-            .await,
-        1
-    );
+    assert_eq!(owner.count("SELECT count(*) FROM execution.invocation").await, 1);
 }
 
 #[tokio::test]
@@ -239,12 +185,7 @@ async fn a_poison_record_is_refused_alone() {
             Ok(Accepted::Known(id)) => panic!("{id}"),
         }
     }
-    assert_eq!(
-        owner
-            .count("SELECT count(*) FROM execution.invocation")
-            .await,
-        18
-    );
+    assert_eq!(owner.count("SELECT count(*) FROM execution.invocation").await, 18);
     owner.assert_memory_is_committed_state(0).await;
     owner.assert_memory_is_committed_state(1).await;
 }
@@ -276,12 +217,7 @@ async fn one_key_is_one_invocation_also_sixteen_at_once() {
     let answered = owner.accept(other).await;
     owner.turn().await;
     assert!(answered.await.unwrap().unwrap_err().is(Code::KeyReused));
-    assert_eq!(
-        owner
-            .count("SELECT count(*) FROM execution.invocation")
-            .await,
-        1
-    );
+    assert_eq!(owner.count("SELECT count(*) FROM execution.invocation").await, 1);
 }
 
 #[tokio::test]
@@ -290,9 +226,7 @@ async fn a_large_body_lies_in_parts_and_comes_back_whole() {
     let mut owner = Harness::new(database.url(), "one", &[0]).await;
     let invocation = owner.open(meta(1, 0)).await;
     let large = json!({"text": "ї".repeat(600_000)});
-    let appended = owner
-        .append(invocation.id, 1, 2, vec![done(1, large.clone())])
-        .await;
+    let appended = owner.append(invocation.id, 1, 2, vec![done(1, large.clone())]).await;
     owner.turn().await;
     assert_eq!(appended.await.unwrap(), Ok(3));
     assert!(owner.count("SELECT count(*) FROM execution.body").await >= 2);

@@ -14,9 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Holder, Meta, StoredInput};
 use crate::hosted::Slots;
-use crate::lane::command::{
-    Accept, Accepted, Append, AppendAnswer, Command, LaneHandle, Start, Waiter,
-};
+use crate::lane::command::{Accept, Accepted, Append, AppendAnswer, Command, LaneHandle, Start, Waiter};
 use crate::lane::{Lane, LaneContext};
 use crate::relay::{Committed, Marks, Outbox};
 use crate::shards::ShardId;
@@ -97,10 +95,7 @@ impl Harness {
         self.lane.commit(planned).await;
     }
 
-    pub(super) async fn accept(
-        &mut self,
-        meta: Meta,
-    ) -> oneshot::Receiver<Result<Accepted, Problem>> {
+    pub(super) async fn accept(&mut self, meta: Meta) -> oneshot::Receiver<Result<Accepted, Problem>> {
         self.accept_with(meta, None).await
     }
 
@@ -156,14 +151,10 @@ impl Harness {
     /// What memory holds of a shard equals what a reload would find.
     pub(super) async fn assert_memory_is_committed_state(&mut self, shard: ShardId) {
         let memory = self.lane.memory.snapshot(shard);
-        let loaded =
-            crate::store::load::open(&mut self.pool.acquire().await.unwrap(), shard.cast_signed())
-                .await
-                .unwrap();
-        let loaded: Vec<_> = loaded
-            .into_iter()
-            .map(|(meta, row)| (meta.id, row))
-            .collect();
+        let loaded = crate::store::load::open(&mut self.pool.acquire().await.unwrap(), shard.cast_signed())
+            .await
+            .unwrap();
+        let loaded: Vec<_> = loaded.into_iter().map(|(meta, row)| (meta.id, row)).collect();
         assert_eq!(memory, loaded);
         let row = shards::some(&self.pool, &[shard.cast_signed()])
             .await

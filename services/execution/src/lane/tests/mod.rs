@@ -1,9 +1,6 @@
 //! The fence on a real Postgres: takeovers, repeats, lost shards, poison, cut connections.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test's tasks end with its runtime"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod fence;
 mod harness;

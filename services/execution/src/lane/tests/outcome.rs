@@ -11,23 +11,15 @@ async fn append_through_a_cut(cut: Cut) {
     let proxy = Proxy::before(database.url()).await;
     let mut owner = Harness::new(&proxy.url, "one", &[4]).await;
     let invocation = owner.open(meta(1, 4)).await;
-    let appended = owner
-        .append(invocation.id, 1, 2, vec![done(1, json!("once"))])
-        .await;
+    let appended = owner.append(invocation.id, 1, 2, vec![done(1, json!("once"))]).await;
     proxy.cut(cut);
     owner.turn().await;
     assert!(proxy.is_cut(), "the cut happened");
     assert_eq!(appended.await.unwrap(), Ok(3));
-    assert_eq!(
-        owner.records().await,
-        3,
-        "accepted, claimed, done: each once"
-    );
+    assert_eq!(owner.records().await, 3, "accepted, claimed, done: each once");
     owner.assert_memory_is_committed_state(4).await;
     // And the lane goes on.
-    let appended = owner
-        .append(invocation.id, 1, 3, vec![done(2, json!("next"))])
-        .await;
+    let appended = owner.append(invocation.id, 1, 3, vec![done(2, json!("next"))]).await;
     owner.turn().await;
     assert_eq!(appended.await.unwrap(), Ok(4));
     owner.assert_memory_is_committed_state(4).await;
@@ -50,9 +42,7 @@ async fn a_shard_taken_while_the_outcome_was_unknown_is_lost() {
     let mut owner = Harness::new(&proxy.url, "one", &[4]).await;
     let invocation = owner.open(meta(1, 4)).await;
     let mut other = Harness::new(database.url(), "two", &[]).await;
-    let appended = owner
-        .append(invocation.id, 1, 2, vec![done(1, json!("old"))])
-        .await;
+    let appended = owner.append(invocation.id, 1, 2, vec![done(1, json!("old"))]).await;
     // Cut before it arrives, and somebody takes the shard before it is sent again.
     other.take_over(4).await;
     proxy.cut(Cut::BeforeRequest);

@@ -65,8 +65,7 @@ async fn llm_proxy(
         .and_then(Value::as_str)
         .map(str::parse::<Tenant>)
         .transpose();
-    let caller =
-        who.of_tenant(tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?);
+    let caller = who.of_tenant(tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?);
     let messages = body.messages.into_iter().map(|message| PromptMessage {
         role: message.role,
         content: message.content,
@@ -82,10 +81,7 @@ async fn llm_proxy(
         metadata,
     };
     if request.messages.is_empty() {
-        return Err(Failure::invalid(
-            "messages",
-            "messages must hold at least one message",
-        ));
+        return Err(Failure::invalid("messages", "messages must hold at least one message"));
     }
     let started = app.clock.monotonic();
     let Completion {

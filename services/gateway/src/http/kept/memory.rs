@@ -1,9 +1,7 @@
 //! `/internal/agent-memory`: the replaced memory service's two questions.
 
 use axum::extract::State;
-use mesh_api::memory::{
-    Hit, MemoryQuery, MemoryStore, MemoryType, QueryFilters, QueryRequest, StoreRequest,
-};
+use mesh_api::memory::{Hit, MemoryQuery, MemoryStore, MemoryType, QueryFilters, QueryRequest, StoreRequest};
 use mesh_types::{AgentName, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -119,8 +117,7 @@ async fn store_memory(
 ) -> Result<Json<KeptStored>, Failure> {
     let caller = who.of_tenant(body.microdao_id);
     let (content, metadata) = remembered(body.content)?;
-    let mut request: StoreRequest =
-        mesh_types::json::from_value(json!({"agent": body.agent_id, "content": content}))?;
+    let mut request: StoreRequest = mesh_types::json::from_value(json!({"agent": body.agent_id, "content": content}))?;
     request.metadata = metadata;
     let memory = app.call::<MemoryStore>(&caller, &request).await?;
     Ok(Json(KeptStored {
@@ -131,12 +128,7 @@ async fn store_memory(
 
 /// The text to embed, and the exchange as it came.
 fn remembered(content: Value) -> Result<(String, Map<String, Value>), Failure> {
-    let wrong = || {
-        Failure::invalid(
-            "content",
-            "content must be text or {\"user_message\",\"agent_reply\"}",
-        )
-    };
+    let wrong = || Failure::invalid("content", "content must be text or {\"user_message\",\"agent_reply\"}");
     match content {
         Value::String(text) => Ok((text, Map::new())),
         Value::Object(exchange) => {
@@ -164,10 +156,7 @@ mod tests {
         assert_eq!(Value::Object(kept), exchange);
         assert_eq!(remembered(json!("plain")).unwrap().0, "plain");
         for wrong in [json!(1), json!(null), json!({}), json!({"user_message": 5})] {
-            assert_eq!(
-                remembered(wrong).unwrap_err().0.field.as_deref(),
-                Some("content")
-            );
+            assert_eq!(remembered(wrong).unwrap_err().0.field.as_deref(), Some("content"));
         }
     }
 }

@@ -6,9 +6,7 @@ mod memory;
 use axum::extract::State;
 use axum::http::StatusCode;
 use mesh_api::execution::{Invocation, RouterRequest, State as InvocationState};
-use mesh_api::messaging::{
-    Author, AuthorKind, ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest,
-};
+use mesh_api::messaging::{Author, AuthorKind, ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_types::{AgentName, ChannelId, Code, Problem, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -32,9 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// They wait for an agent or a model, longer than the request timeout.
 pub(super) fn waiting_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(test_channel))
-        .merge(llm::routes())
+    OpenApiRouter::new().routes(routes!(test_channel)).merge(llm::routes())
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -48,16 +44,9 @@ struct Processed {
 /// Invokes an agent as `router.invoke.agent` does, and answers after its reply is posted.
 #[utoipa::path(post, path = "/internal/agent-runtime/test-channel", operation_id = "kept_test_channel", tag = "kept", request_body = RouterRequest,
     responses((status = 200, body = Processed)))]
-async fn test_channel(
-    State(app): State<App>,
-    who: Who,
-    Json(body): Json<Value>,
-) -> Result<Json<Processed>, Failure> {
+async fn test_channel(State(app): State<App>, who: Who, Json(body): Json<Value>) -> Result<Json<Processed>, Failure> {
     let request: RouterRequest = lenient(body, &ROUTER_FIELDS)?;
-    let names_tenant = request
-        .payload
-        .get("microdao_id")
-        .is_some_and(|name| !name.is_null());
+    let names_tenant = request.payload.get("microdao_id").is_some_and(|name| !name.is_null());
     let (tenant, agent, request) = request.split()?;
     let caller = who.of_tenant(names_tenant.then_some(tenant));
     let invocation = accept(&app, &caller, agent, request, PROCESS_WAIT_SECONDS).await?;
@@ -79,12 +68,7 @@ fn processed(invocation: Invocation) -> Result<Processed, Failure> {
             agent_id: format!("agent:{agent}"),
         }),
         state if state.is_ended() => {
-            let failed = || {
-                Problem::new(
-                    Code::InvocationFailed,
-                    format!("{id} ended {}", state.as_str()),
-                )
-            };
+            let failed = || Problem::new(Code::InvocationFailed, format!("{id} ended {}", state.as_str()));
             let problem = error.unwrap_or_else(failed);
             Err(Failure(if problem.next.is_none() {
                 problem.next(see)
@@ -138,9 +122,7 @@ async fn channel_messages(
             },
         )
         .await?;
-    Ok(Json(
-        history.items.into_iter().rev().map(kept_message).collect(),
-    ))
+    Ok(Json(history.items.into_iter().rev().map(kept_message).collect()))
 }
 
 fn kept_message(message: Message) -> KeptMessage {

@@ -61,9 +61,7 @@ pub(super) async fn wal_fsyncs(owner: &PgPool) -> Result<Option<i64>, sqlx::Erro
 
 /// Process id of this connection's server process, in the server's own view.
 pub(super) async fn backend_pid(owner: &PgPool) -> Result<i32, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(owner)
-        .await
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(owner).await
 }
 
 /// Writes out what waits, so that no measurement pays for the one before it.

@@ -154,17 +154,10 @@ pub(in crate::bench) async fn write(
 ) -> Result<usize, sqlx::Error> {
     let last = template.commits.len() - 1;
     let opened: Vec<&Entry> = entries.iter().filter(|entry| entry.commit == 0).collect();
-    let ended: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| entry.commit == last)
-        .collect();
+    let ended: Vec<&Entry> = entries.iter().filter(|entry| entry.commit == last).collect();
     let records: Vec<(&Entry, &RecordRow)> = entries
         .iter()
-        .flat_map(|entry| {
-            template.commits[entry.commit]
-                .iter()
-                .map(move |record| (entry, record))
-        })
+        .flat_map(|entry| template.commits[entry.commit].iter().map(move |record| (entry, record)))
         .collect();
     let query = sqlx::query(STATEMENT)
         .bind(column(fences, |fence| fence.shard))
@@ -177,8 +170,7 @@ pub(in crate::bench) async fn write(
     let query = bind_records(query, &records, at);
     let query = bind_ended(query, template, &ended, at);
     let rows = query.fetch_all(connection).await?;
-    rows.iter()
-        .try_for_each(|row| row.try_get::<i16, _>(0).map(drop))?;
+    rows.iter().try_for_each(|row| row.try_get::<i16, _>(0).map(drop))?;
     Ok(rows.len())
 }
 
@@ -189,12 +181,7 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
 }
 
 /// `invocation` and `open`: $7 to $26.
-fn bind_opened<'q>(
-    query: Bound<'q>,
-    template: &'q Template,
-    rows: &[&'q Entry],
-    at: DateTime<Utc>,
-) -> Bound<'q> {
+fn bind_opened<'q>(query: Bound<'q>, template: &'q Template, rows: &[&'q Entry], at: DateTime<Utc>) -> Bound<'q> {
     let n = rows.len();
     let row = &template.invocation;
     query
@@ -221,11 +208,7 @@ fn bind_opened<'q>(
 }
 
 /// `record`: $27 to $44.
-fn bind_records<'q>(
-    query: Bound<'q>,
-    rows: &[(&'q Entry, &'q RecordRow)],
-    at: DateTime<Utc>,
-) -> Bound<'q> {
+fn bind_records<'q>(query: Bound<'q>, rows: &[(&'q Entry, &'q RecordRow)], at: DateTime<Utc>) -> Bound<'q> {
     query
         .bind(column(rows, |(entry, _)| entry.shard))
         .bind(column(rows, |(entry, _)| entry.id))
@@ -248,12 +231,7 @@ fn bind_records<'q>(
 }
 
 /// `ended`, the row that leaves `open`, and `summary`: $45 to $65.
-fn bind_ended<'q>(
-    query: Bound<'q>,
-    template: &'q Template,
-    rows: &[&'q Entry],
-    at: DateTime<Utc>,
-) -> Bound<'q> {
+fn bind_ended<'q>(query: Bound<'q>, template: &'q Template, rows: &[&'q Entry], at: DateTime<Utc>) -> Bound<'q> {
     let n = rows.len();
     let row = &template.invocation;
     let seq = i32::try_from(template.records()).unwrap_or(i32::MAX);

@@ -52,14 +52,12 @@ pub(in crate::bench) async fn create(owner: &PgPool) -> Result<(), sqlx::Error> 
     owner
         .execute("GRANT SELECT, UPDATE ON execution.bench_ceiling_shard TO mesh_execution")
         .await?;
-    sqlx::query(
-        "INSERT INTO execution.bench_ceiling_shard (id) SELECT generate_series($1::int4, $2::int4)",
-    )
-    .bind(i32::from(FIRST_SHARD))
-    .bind(i32::from(FIRST_SHARD + SHARDS - 1))
-    .execute(owner)
-    .await
-    .map(drop)
+    sqlx::query("INSERT INTO execution.bench_ceiling_shard (id) SELECT generate_series($1::int4, $2::int4)")
+        .bind(i32::from(FIRST_SHARD))
+        .bind(i32::from(FIRST_SHARD + SHARDS - 1))
+        .execute(owner)
+        .await
+        .map(drop)
 }
 
 /// Removes the table of shards and every row of the ceiling, also what a killed measurement left.
@@ -73,10 +71,7 @@ pub(in crate::bench) async fn remove(owner: &PgPool) -> Result<(), sqlx::Error> 
         "DELETE FROM execution.summary WHERE tenant = $1",
         "DELETE FROM execution.invocation WHERE tenant = $1",
     ] {
-        sqlx::query(statement)
-            .bind(CEILING_TENANT)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(statement).bind(CEILING_TENANT).execute(&mut *tx).await?;
     }
     sqlx::query("DELETE FROM execution.feed WHERE shard BETWEEN $1 AND $2")
         .bind(FIRST_SHARD)

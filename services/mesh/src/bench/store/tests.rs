@@ -91,10 +91,7 @@ async fn the_ceiling_writes_the_rows_of_an_invocation_and_removes_them() {
     let (lanes, owner) = pools(&database).await;
     scratch::create(&owner).await.unwrap();
     let template = template();
-    assert_eq!(
-        template.commits.iter().map(Vec::len).collect::<Vec<_>>(),
-        [2, 1, 2]
-    );
+    assert_eq!(template.commits.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2]);
     let at: DateTime<Utc> = "2026-11-21T12:00:00Z".parse().unwrap();
     let id = Uuid::from_u128(u128::from(at.timestamp_millis().cast_unsigned()) << 80 | 5);
     let mut connection = lanes.acquire().await.unwrap();
@@ -111,35 +108,20 @@ async fn the_ceiling_writes_the_rows_of_an_invocation_and_removes_them() {
         };
         let fences = [fence];
         assert_eq!(
-            write(&mut connection, &template, &fences, &[entry], at)
-                .await
-                .unwrap(),
+            write(&mut connection, &template, &fences, &[entry], at).await.unwrap(),
             1
         );
         // Its fence has moved on: the same batch writes nothing.
         assert_eq!(
-            write(&mut connection, &template, &fences, &[entry], at)
-                .await
-                .unwrap(),
+            write(&mut connection, &template, &fences, &[entry], at).await.unwrap(),
             0
         );
     }
     assert_eq!(completed(&lanes, &[id]).await.unwrap(), 1);
-    let (tenant, agent) = (
-        CEILING_TENANT.parse().unwrap(),
-        "bench-noop-2".parse().unwrap(),
-    );
+    let (tenant, agent) = (CEILING_TENANT.parse().unwrap(), "bench-noop-2".parse().unwrap());
     assert_eq!(newest(&lanes, &tenant).await.unwrap(), id);
-    assert_eq!(
-        completed_after(&lanes, &tenant, &agent, Uuid::nil())
-            .await
-            .unwrap(),
-        1
-    );
-    assert_eq!(
-        completed_after(&lanes, &tenant, &agent, id).await.unwrap(),
-        0
-    );
+    assert_eq!(completed_after(&lanes, &tenant, &agent, Uuid::nil()).await.unwrap(), 1);
+    assert_eq!(completed_after(&lanes, &tenant, &agent, id).await.unwrap(), 0);
     let again = read(&lanes, &tenant, &agent).await.unwrap().unwrap();
     assert_eq!(format!("{again:?}"), format!("{template:?}"));
     // invocation, 5 records, ended, summary, 3 batches of feed; what was open is closed.
@@ -147,11 +129,10 @@ async fn the_ceiling_writes_the_rows_of_an_invocation_and_removes_them() {
     drop(connection);
     scratch::remove(&owner).await.unwrap();
     assert_eq!(rows(&lanes).await, 0);
-    let table: Option<String> =
-        sqlx::query_scalar("SELECT to_regclass('execution.bench_ceiling_shard')::text")
-            .fetch_one(&owner)
-            .await
-            .unwrap();
+    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('execution.bench_ceiling_shard')::text")
+        .fetch_one(&owner)
+        .await
+        .unwrap();
     assert_eq!(table, None);
 }
 
@@ -191,27 +172,15 @@ async fn settings_and_counters_are_read() {
     let (lanes, owner) = pools(&database).await;
     let settings = durability(&lanes).await.unwrap();
     assert_eq!(
-        (
-            settings.synchronous_commit.as_str(),
-            settings.version.is_empty()
-        ),
+        (settings.synchronous_commit.as_str(), settings.version.is_empty()),
         ("on", false)
     );
     assert!(["on", "off"].contains(&settings.fsync.as_str()));
-    assert!(
-        wal_fsyncs(&owner)
-            .await
-            .unwrap()
-            .is_some_and(|count| count >= 0)
-    );
+    assert!(wal_fsyncs(&owner).await.unwrap().is_some_and(|count| count >= 0));
     assert!(backend_pid(&owner).await.unwrap() > 0);
     checkpoint(&owner).await.unwrap();
-    let nothing = read(
-        &lanes,
-        &"bench".parse().unwrap(),
-        &"bench-noop-3".parse().unwrap(),
-    )
-    .await
-    .unwrap();
+    let nothing = read(&lanes, &"bench".parse().unwrap(), &"bench-noop-3".parse().unwrap())
+        .await
+        .unwrap();
     assert!(nothing.is_none());
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 use mesh_servers::{
-    HTTP_PORT_VARIABLE, HomeState, NATS_PORT_VARIABLE, NatsTool, POSTGRES_PORT_VARIABLE,
-    PostgresTool, Quiet, check_free,
+    HTTP_PORT_VARIABLE, HomeState, NATS_PORT_VARIABLE, NatsTool, POSTGRES_PORT_VARIABLE, PostgresTool, Quiet,
+    check_free,
 };
 use mesh_types::Timestamp;
 use serde::Serialize;
@@ -95,9 +95,7 @@ pub(crate) async fn run(_args: DoctorArgs, session: &Session) -> anyhow::Result<
     findings.push(servers::gateway(session, state.as_ref()).await?);
     let output = session.output;
     output.show(&findings, || {
-        findings
-            .iter()
-            .try_for_each(|finding| print(finding, output))
+        findings.iter().try_for_each(|finding| print(finding, output))
     })?;
     let wrong = findings
         .iter()
@@ -109,10 +107,7 @@ pub(crate) async fn run(_args: DoctorArgs, session: &Session) -> anyhow::Result<
         }
         return Ok(());
     }
-    output.note(&format!(
-        "{wrong} of {} checks found something wrong",
-        findings.len()
-    ));
+    output.note(&format!("{wrong} of {} checks found something wrong", findings.len()));
     Err(Told.into())
 }
 
@@ -173,28 +168,14 @@ async fn tools(session: &Session) -> anyhow::Result<Vec<Finding>> {
         let mut findings = Vec::new();
         if !named_nats {
             findings.push(match NatsTool::resolve(&mut Quiet) {
-                Ok(tool) => Finding::ok(
-                    "nats-server",
-                    format!("{} ({})", tool.version, tool.program.display()),
-                ),
-                Err(error) => Finding::wrong(
-                    "nats-server",
-                    causes(&error),
-                    "correct that, or set MESH_NATS_URL",
-                ),
+                Ok(tool) => Finding::ok("nats-server", format!("{} ({})", tool.version, tool.program.display())),
+                Err(error) => Finding::wrong("nats-server", causes(&error), "correct that, or set MESH_NATS_URL"),
             });
         }
         if !named_database {
             findings.push(match PostgresTool::resolve(&mut Quiet) {
-                Ok(tool) => Finding::ok(
-                    "postgres",
-                    format!("{} ({})", tool.version, tool.bin.display()),
-                ),
-                Err(error) => Finding::wrong(
-                    "postgres",
-                    causes(&error),
-                    "correct that, or set MESH_DATABASE_URL",
-                ),
+                Ok(tool) => Finding::ok("postgres", format!("{} ({})", tool.version, tool.bin.display())),
+                Err(error) => Finding::wrong("postgres", causes(&error), "correct that, or set MESH_DATABASE_URL"),
             });
         }
         Ok::<_, Infallible>(findings)
@@ -216,16 +197,9 @@ fn home_of(home: &Path, runs: &str) -> Finding {
     let shown = home.display();
     // The nearest folder that is there is the one that would be written to.
     let existing = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
-    let existing: Option<PathBuf> = existing
-        .ancestors()
-        .find(|path| path.exists())
-        .map(Path::to_owned);
+    let existing: Option<PathBuf> = existing.ancestors().find(|path| path.exists()).map(Path::to_owned);
     let Some(existing) = existing else {
-        return Finding::wrong(
-            "home",
-            format!("{shown} cannot be reached"),
-            "choose another MESH_HOME",
-        );
+        return Finding::wrong("home", format!("{shown} cannot be reached"), "choose another MESH_HOME");
     };
     if !existing.is_dir() {
         let found = format!("{} is no folder", existing.display());
@@ -233,11 +207,7 @@ fn home_of(home: &Path, runs: &str) -> Finding {
     }
     if let Err(error) = nix::unistd::access(&existing, nix::unistd::AccessFlags::W_OK) {
         let found = format!("{} cannot be written: {error}", existing.display());
-        return Finding::wrong(
-            "home",
-            found,
-            "run as its owner, or choose another MESH_HOME",
-        );
+        return Finding::wrong("home", found, "run as its owner, or choose another MESH_HOME");
     }
     Finding::ok("home", format!("{shown}: {runs}"))
 }
@@ -258,19 +228,9 @@ async fn ports(session: &Session, state: Option<&HomeState>) -> anyhow::Result<V
     blocking(move || {
         let finding = |(port, variable): (u16, &'static str)| match check_free(port, variable) {
             Ok(()) => Finding::ok("port", format!("{port} is free")),
-            Err(error) => Finding::wrong(
-                "port",
-                causes(&error),
-                format!("{variable}=0 takes a free one"),
-            ),
+            Err(error) => Finding::wrong("port", causes(&error), format!("{variable}=0 takes a free one")),
         };
-        Ok::<_, Infallible>(
-            wanted
-                .into_iter()
-                .filter(|(port, _)| *port != 0)
-                .map(finding)
-                .collect(),
-        )
+        Ok::<_, Infallible>(wanted.into_iter().filter(|(port, _)| *port != 0).map(finding).collect())
     })
     .await
 }

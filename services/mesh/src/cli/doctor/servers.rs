@@ -29,36 +29,21 @@ pub(super) async fn nats(session: &Session, state: Option<&HomeState>) -> Option
     {
         Ok(bus) => bus,
         Err(error) => {
-            return Some(Finding::wrong(
-                "NATS",
-                causes(&error),
-                "correct MESH_NATS_URL",
-            ));
+            return Some(Finding::wrong("NATS", causes(&error), "correct MESH_NATS_URL"));
         }
     };
     if !bus.wait_connected(PROBE_TIMEOUT).await {
         let next = "start it, or correct MESH_NATS_URL; mesh logs says more about our own";
-        return Some(Finding::wrong(
-            "NATS",
-            format!("no server answers at {shown}"),
-            next,
-        ));
+        return Some(Finding::wrong("NATS", format!("no server answers at {shown}"), next));
     }
     Some(match bus.check_server(LazySync::Refuse).await {
-        Ok(facts) => Finding::ok(
-            "NATS",
-            format!("{} at {shown}, syncs each message", facts.version),
-        ),
+        Ok(facts) => Finding::ok("NATS", format!("{} at {shown}, syncs each message", facts.version)),
         Err(error) if lazy_sync(environment) == LazySync::Allow => Finding::warning(
             "NATS",
             causes(&error),
             "MESH_ALLOW_LAZY_SYNC accepts it: a power cut may lose what was accepted",
         ),
-        Err(error) => Finding::wrong(
-            "NATS",
-            causes(&error),
-            "change the server's configuration as it says",
-        ),
+        Err(error) => Finding::wrong("NATS", causes(&error), "change the server's configuration as it says"),
     })
 }
 
@@ -91,23 +76,15 @@ pub(super) async fn database(session: &Session, state: Option<&HomeState>) -> Ve
 }
 
 async fn look_at_database(url: &str, shown: &str) -> Result<Vec<Finding>, sqlx::Error> {
-    const LOOK: &str =
-        "SELECT current_setting('server_version'), current_setting('fsync'), clock_timestamp(),
+    const LOOK: &str = "SELECT current_setting('server_version'), current_setting('fsync'), clock_timestamp(),
         to_regclass('public._sqlx_migrations') IS NOT NULL";
-    const SCHEMA: &str =
-        "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
+    const SCHEMA: &str = "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
     let mut connection = sqlx::PgConnection::connect(url).await?;
-    let (version, fsync, there, is_migrated): (
-        String,
-        String,
-        chrono::DateTime<chrono::Utc>,
-        bool,
-    ) = sqlx::query_as(LOOK).fetch_one(&mut connection).await?;
+    let (version, fsync, there, is_migrated): (String, String, chrono::DateTime<chrono::Utc>, bool) =
+        sqlx::query_as(LOOK).fetch_one(&mut connection).await?;
     let here = now();
     let schema: i64 = if is_migrated {
-        sqlx::query_scalar(SCHEMA)
-            .fetch_one(&mut connection)
-            .await?
+        sqlx::query_scalar(SCHEMA).fetch_one(&mut connection).await?
     } else {
         0
     };
@@ -133,28 +110,17 @@ async fn look_at_database(url: &str, shown: &str) -> Result<Vec<Finding>, sqlx::
     let skew = there.since(here).max(here.since(there));
     if skew > SKEW_MAX {
         let found = format!("the database's differs by {:.1} s", skew.as_secs_f64());
-        findings.push(Finding::warning(
-            "clock",
-            found,
-            "let both machines keep time by NTP",
-        ));
+        findings.push(Finding::warning("clock", found, "let both machines keep time by NTP"));
     }
     Ok(findings)
 }
 
-pub(super) async fn gateway(
-    session: &Session,
-    state: Option<&HomeState>,
-) -> anyhow::Result<Finding> {
+pub(super) async fn gateway(session: &Session, state: Option<&HomeState>) -> anyhow::Result<Finding> {
     let client = session.client()?;
     let shown = client.base().to_owned();
     let Ok((status, health)) = client.probe::<HealthBody>("/health", PROBE_TIMEOUT).await else {
         return Ok(match state {
-            None => Finding::warning(
-                "gateway",
-                format!("no mesh answers at {shown}"),
-                "mesh up starts one",
-            ),
+            None => Finding::warning("gateway", format!("no mesh answers at {shown}"), "mesh up starts one"),
             Some(_) => Finding::wrong(
                 "gateway",
                 format!("it does not answer at {shown}"),

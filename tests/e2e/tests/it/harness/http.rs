@@ -80,16 +80,12 @@ impl Http {
     }
 
     pub(crate) async fn steps(&self, invocation: &str) -> Vec<Value> {
-        let steps = self
-            .get(&format!("/api/v1/invocations/{invocation}/steps"))
-            .await;
+        let steps = self.get(&format!("/api/v1/invocations/{invocation}/steps")).await;
         items(&steps)
     }
 
     pub(crate) async fn messages(&self, channel: &str) -> Vec<Value> {
-        let history = self
-            .get(&format!("/api/v1/channels/{channel}/messages?limit=50"))
-            .await;
+        let history = self.get(&format!("/api/v1/channels/{channel}/messages?limit=50")).await;
         items(&history)
     }
 
@@ -97,10 +93,7 @@ impl Http {
     pub(crate) async fn replies(&self, channel: &str) -> Vec<Value> {
         let path = format!("/api/v1/channels/{channel}/messages?limit=50");
         until(30, "the reply is in the channel", || async {
-            let answer = self
-                .try_get(&path)
-                .await
-                .filter(|answer| answer.status == 200)?;
+            let answer = self.try_get(&path).await.filter(|answer| answer.status == 200)?;
             let mut messages = items(&answer.body);
             messages.retain(|message| message["author"]["kind"] == "agent");
             (!messages.is_empty()).then_some(messages)
@@ -112,10 +105,7 @@ impl Http {
     pub(crate) async fn until_ended(&self, invocation: &str) -> Value {
         let path = format!("/api/v1/invocations/{invocation}");
         until(60, "the invocation ends", || async {
-            let answer = self
-                .try_get(&path)
-                .await
-                .filter(|answer| answer.status == 200)?;
+            let answer = self.try_get(&path).await.filter(|answer| answer.status == 200)?;
             ended(&answer.body).then_some(answer.body)
         })
         .await
@@ -129,10 +119,7 @@ fn ended(invocation: &Value) -> bool {
 
 /// The kinds of steps, in their order.
 pub(crate) fn kinds(steps: &[Value]) -> Vec<&str> {
-    steps
-        .iter()
-        .filter_map(|step| step["kind"].as_str())
-        .collect()
+    steps.iter().filter_map(|step| step["kind"].as_str()).collect()
 }
 
 pub(crate) fn items(page: &Value) -> Vec<Value> {
@@ -147,9 +134,7 @@ async fn answer(request: RequestBuilder) -> reqwest::Result<Answer> {
     let response = request.send().await?;
     let status = response.status().as_u16();
     let location = response.headers().get("location");
-    let location = location
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+    let location = location.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let text = response.text().await?;
     let body = serde_json::from_str(&text).unwrap_or_default();
     Ok(Answer {

@@ -100,9 +100,7 @@ impl Launch {
         let mut command = self.command(program());
         command.args(arguments);
         let output = tokio::task::spawn_blocking(move || command.output()).await;
-        let output = output
-            .expect("no panic")
-            .expect("the mesh program can be run");
+        let output = output.expect("no panic").expect("the mesh program can be run");
         Ran {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -158,10 +156,7 @@ pub(crate) fn program() -> PathBuf {
         return named.into();
     }
     let test = std::env::current_exe().expect("this program has a file");
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .expect("it lies in target/<profile>/deps");
+    let folder = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
     let program = folder.join(format!("mesh{}", std::env::consts::EXE_SUFFIX));
     assert!(
         program.is_file(),

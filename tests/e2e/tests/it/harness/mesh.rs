@@ -82,9 +82,7 @@ impl Mesh {
         let http = self.http();
         until(UP_SECONDS, "the mesh is healthy", || async {
             assert!(!self.has_ended(), "mesh up has ended:\n{}", self.log_tail());
-            http.try_get("/health")
-                .await
-                .filter(|health| health.status == 200)
+            http.try_get("/health").await.filter(|health| health.status == 200)
         })
         .await;
     }
@@ -110,10 +108,7 @@ impl Mesh {
 
     /// Waits until the mesh process has ended by itself; its servers may live.
     pub(crate) async fn until_dead(&self) {
-        until(30, "the mesh process dies", || async {
-            self.has_ended().then_some(())
-        })
-        .await;
+        until(30, "the mesh process dies", || async { self.has_ended().then_some(()) }).await;
     }
 
     pub(crate) fn pid(&self) -> u32 {

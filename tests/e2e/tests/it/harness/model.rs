@@ -95,15 +95,9 @@ fn lock(kept: &Shared) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn complete(
-    State(kept): State<Shared>,
-    headers: HeaderMap,
-    Json(body): Json<Value>,
-) -> Response {
+async fn complete(State(kept): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let said = last_user_text(&body);
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok());
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let script = {
         let mut kept = lock(&kept);
         kept.calls.push(Call {
@@ -141,10 +135,7 @@ fn events(text: &str) -> Vec<Bytes> {
 
 fn last_user_text(body: &Value) -> String {
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
-    let last = messages
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user");
+    let last = messages.iter().rev().find(|message| message["role"] == "user");
     match last.map(|message| &message["content"]) {
         Some(Value::String(text)) => text.clone(),
         Some(blocks) => blocks.to_string(),
