@@ -66,6 +66,8 @@ pub(crate) struct Lane {
     adopting: Vec<ShardRow>,
 }
 
+/// Once for the workers of this thread, once for those that another thread took over.
+const YIELDS: u32 = 2;
 /// Pause between two tries to load a shard.
 const ADOPT_RETRY: Duration = Duration::from_millis(200);
 
@@ -94,7 +96,9 @@ impl Lane {
                 self.commit(planned).await;
                 // Who was just answered goes first: its next step joins this lane's next batch instead of the one
                 // after it. No time is waited; with nobody to run it comes back at once.
-                tokio::task::yield_now().await;
+                for _ in 0..YIELDS {
+                    tokio::task::yield_now().await;
+                }
             }
             self.publish_gauges();
         }

@@ -33,13 +33,14 @@ pub(crate) async fn get_locked(
     tenant: &Tenant,
     name: &AgentName,
 ) -> Result<Option<Stored>, sqlx::Error> {
-    one(
-        tx,
-        select!("WHERE a.tenant = $1 AND a.name = $2 FOR UPDATE OF a"),
-        tenant,
-        name,
-    )
-    .await
+    // A statement of its own: whoever waited for the lock must read what was committed meanwhile, and a join in the
+    // locking statement would show the locked row anew but its version as of before the wait.
+    sqlx::query("SELECT FROM registry.agent WHERE tenant = $1 AND name = $2 FOR UPDATE")
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .execute(&mut *tx)
+        .await?;
+    get(tx, tenant, name).await
 }
 
 async fn one(
