@@ -23,6 +23,8 @@ pub struct Config {
     pub keys_kept_days: u32,
     /// Days that the feed can be read back.
     pub feed_kept_days: u32,
+    /// What tools may reach.
+    pub tools: mesh_tools::ToolsConfig,
     /// Test hook: the process aborts once a record of this seq is committed. 0: never.
     pub abort_after_seq: u32,
 }
@@ -41,6 +43,7 @@ impl Default for Config {
             accept_older_database: false,
             keys_kept_days: 7,
             feed_kept_days: 7,
+            tools: mesh_tools::ToolsConfig::default(),
             abort_after_seq: 0,
         }
     }

@@ -80,6 +80,7 @@ impl Parts {
             pool: pool.clone(),
             lanes: handles.clone(),
             tokens: tokens_sender,
+            toolbox: mesh_tools::Toolbox::new(config.tools.clone()),
         });
         // Grows with each start: nothing of an earlier one is taken for ours.
         let incarnation = context.clock.now().as_millis();

@@ -38,6 +38,7 @@ pub(crate) struct Hosted {
     pub(crate) lanes: Vec<LaneHandle>,
     /// Streamed tokens on their way out; full means dropped, as the record supersedes them.
     pub(crate) tokens: mpsc::Sender<(Subject, TokenChunk)>,
+    pub(crate) toolbox: mesh_tools::Toolbox,
 }
 
 impl Hosted {
@@ -87,6 +88,10 @@ impl Hosted {
                 metadata: meta.input.metadata.clone(),
                 session: meta.session.clone(),
             },
+            inherited: Vec::new(),
+            recording: Vec::new(),
+            fork: None,
+            depth: 0,
             epoch: start.epoch,
             journal,
             deadline: meta.deadline_at,
@@ -178,7 +183,7 @@ impl HostedEffects {
     async fn settle(&self, finished: Finished, mut guard: HolderGuard) {
         match finished {
             Finished::Ended(_) => guard.is_ended = true,
-            Finished::Stopped | Finished::Stale => {}
+            Finished::Waiting | Finished::Stopped | Finished::Stale => {}
             Finished::Refused(problem) => {
                 // Even its end was refused: end it with the plain reason, which any database takes.
                 let ended = without_output(Outcome::Failed, "record_refused", *problem);
@@ -225,7 +230,11 @@ impl Journal for HostedEffects {
         match answered.await {
             Ok(Ok(seq)) => {
                 self.seq.store(seq, Ordering::Relaxed);
-                Ok(Appended { seq })
+                Ok(Appended {
+                    seq,
+                    news: Vec::new(),
+                    next: mesh_worker::Next::GoOn,
+                })
             }
             Ok(Err(AppendAnswer::Refused(problem))) => Err(AppendError::Refused(problem)),
             Ok(Err(AppendAnswer::Stale)) | Err(_) => Err(AppendError::Stale),
@@ -267,6 +276,35 @@ impl Model for HostedEffects {
         self.bus()
             .call_stream::<Complete>(&self.caller, &request, on_chunk)
             .await
+    }
+}
+
+impl mesh_worker::Outside for HostedEffects {
+    async fn call(
+        &self,
+        call: mesh_types::tool::ToolCall,
+        on_text: impl FnMut(String) + Send,
+    ) -> Result<mesh_types::tool::ToolReply, Problem> {
+        self.hosted.toolbox.call(call, on_text).await
+    }
+}
+
+impl mesh_worker::Invocations for HostedEffects {
+    async fn create(
+        &self,
+        agent: mesh_types::AgentName,
+        request: mesh_api::execution::InvokeRequest,
+    ) -> Result<mesh_types::InvocationId, Problem> {
+        let request = mesh_api::execution::AcceptRequest {
+            agent,
+            request,
+            wait_ms: 0,
+        };
+        let bus = self.bus();
+        Ok(bus
+            .call::<mesh_api::execution::InvocationAccept>(&self.caller, &request)
+            .await?
+            .id)
     }
 }
 

@@ -58,6 +58,9 @@ pub struct InvokeRequest {
     /// `mesh.call` only: chunks, then the result, then an empty message.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// The result comes with the steps that led to it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub intermediate_steps: bool,
 }
 
 /// Body of `router.invoke.agent` and of the kept `test-channel` route: the agent is named in it.
@@ -89,6 +92,8 @@ pub struct RouterRequest {
     pub metadata: Map<String, Value>,
     #[serde(default)]
     pub reply_to: Option<String>,
+    #[serde(default)]
+    pub intermediate_steps: bool,
 }
 
 impl RouterRequest {
@@ -123,6 +128,7 @@ impl RouterRequest {
             metadata: self.metadata,
             reply_to: self.reply_to,
             stream: false,
+            intermediate_steps: self.intermediate_steps,
         };
         Ok((tenant, agent, request))
     }
@@ -170,6 +176,21 @@ pub struct Invocation {
     pub ended_at: Option<Timestamp>,
     /// Highest committed record: the cursor to read on from.
     pub cursor: u32,
+    /// Why it ended as it did, in one word: `operator_canceled`, `deadline_exceeded`, `limit_tokens` …
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What it waits for, while it waits.
+    #[serde(default)]
+    pub waits_for: Vec<crate::journal::WaitItem>,
+    /// By itself; its agent, tenant or everything may be paused too.
+    #[serde(default)]
+    pub paused: bool,
+    /// The first of its fork tree: itself, if it is no fork.
+    #[serde(default)]
+    pub root: Option<InvocationId>,
+    /// Its steps, where the request said `intermediate_steps: true` and it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<Step>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -43,6 +43,53 @@ pub struct CompleteRequest {
 pub struct PromptMessage {
     pub role: Role,
     pub content: Content,
+    /// Of an assistant's turn: the calls it asked for, as the provider gave them (the shape of OpenAI's chat API).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<Value>,
+    /// Of a tool's turn: which call it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+impl PromptMessage {
+    pub fn new(role: Role, content: impl Into<Content>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        }
+    }
+}
+
+/// A tool call of a model, parsed from [`Completion::tool_calls`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionCall {
+    pub id: String,
+    pub name: String,
+    /// As text, since models write JSON that is none.
+    pub arguments: String,
+}
+
+impl FunctionCall {
+    /// `None`: not a call of a function.
+    pub fn parse(call: &Value) -> Option<Self> {
+        let function = call.get("function")?;
+        Some(Self {
+            id: call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            name: function.get("name")?.as_str()?.to_owned(),
+            arguments: match function.get("arguments") {
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+                None => "{}".to_owned(),
+            },
+        })
+    }
+
+    pub fn to_value(&self) -> Value {
+        serde_json::json!({"id": self.id, "type": "function",
+            "function": {"name": self.name, "arguments": self.arguments}})
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -1,5 +1,6 @@
 //! Records of the journal: what happened in one invocation, gapless from seq 1. The truth that all else is read from.
 
+pub use mesh_types::tool::Effect;
 use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,6 +25,14 @@ pub enum Fact {
     Claimed(Claimed),
     Begun(Begun),
     Done(Box<Done>),
+    /// Let go until one of these has happened; written by the owner.
+    Waiting(Waiting),
+    /// Something that a wait may be for: kept until a step consumes it. Written by the owner.
+    Signalled(Box<Signalled>),
+    /// Taken back from its worker without a loss: paused, or its process drains.
+    Released(Released),
+    Paused(Paused),
+    Resumed(Paused),
     CancelRequested(CancelRequested),
     Ended(Box<Ended>),
 }
@@ -75,6 +84,140 @@ pub struct Done {
     pub attempt: u32,
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Waiting {
+    /// Any of them wakes it; never empty.
+    pub items: Vec<WaitItem>,
+}
+
+/// One thing that is waited for, by the step that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WaitItem {
+    pub step: u32,
+    #[serde(flatten)]
+    pub on: WaitOn,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "on", rename_all = "snake_case")]
+pub enum WaitOn {
+    Timer {
+        until: Timestamp,
+    },
+    /// A person allows or denies the tool call that the step's `begun` record shows.
+    Approval {
+        tool: String,
+    },
+    Signal {
+        name: String,
+        /// When the step gives up waiting.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    Child {
+        invocation: InvocationId,
+    },
+    /// An at_most_once step was in flight when its worker was lost: its late result, or a person, settles it.
+    Ambiguous {
+        name: String,
+    },
+}
+
+/// What came from outside of the worker, with its key: a repeat changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Signalled {
+    pub key: String,
+    pub about: About,
+    pub actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum About {
+    Signal {
+        name: String,
+        #[serde(default)]
+        value: Value,
+    },
+    Approval {
+        step: u32,
+        approved: bool,
+    },
+    /// A child has ended.
+    Child {
+        step: u32,
+        invocation: InvocationId,
+        outcome: Outcome,
+        #[serde(default)]
+        output: Option<Value>,
+        #[serde(default)]
+        error: Option<Problem>,
+        #[serde(default)]
+        usage: Usage,
+    },
+    /// An ambiguous step is settled.
+    Resolved {
+        step: u32,
+        how: Resolution,
+    },
+    /// A message of the same session joined this invocation before it started.
+    Merged {
+        invocation: InvocationId,
+        payload: Value,
+    },
+}
+
+impl About {
+    /// The step that it is for; a signal goes to whoever waits for its name.
+    pub const fn step(&self) -> Option<u32> {
+        match self {
+            Self::Approval { step, .. } | Self::Child { step, .. } | Self::Resolved { step, .. } => Some(*step),
+            Self::Signal { .. } | Self::Merged { .. } => None,
+        }
+    }
+
+    /// Whether it ends that wait.
+    pub fn wakes(&self, item: &WaitItem) -> bool {
+        match (self, &item.on) {
+            (Self::Signal { name, .. }, WaitOn::Signal { name: awaited, .. }) => name == awaited,
+            (Self::Approval { step, .. }, WaitOn::Approval { .. })
+            | (Self::Child { step, .. }, WaitOn::Child { .. })
+            | (Self::Resolved { step, .. }, WaitOn::Ambiguous { .. }) => *step == item.step,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "as", rename_all = "snake_case")]
+pub enum Resolution {
+    /// A person says that it has not happened.
+    RunAgain,
+    /// It happened, with this result.
+    Done {
+        output: Value,
+        #[serde(default)]
+        usage: Usage,
+    },
+    /// It is taken as failed.
+    Failed { error: Problem },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Released {
+    /// `paused`, `draining` or `handed_over`.
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Paused {
+    pub actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -161,28 +304,6 @@ impl StepKind {
             Self::Approval => "approval",
             Self::Child => "child",
             Self::Noop => "noop",
-        }
-    }
-}
-
-/// What may happen to an effect whose result was not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// Runs again freely.
-    Pure,
-    /// Runs again with the same key `<invocation>/<step>` and input.
-    Idempotent,
-    /// Never runs again by itself.
-    AtMostOnce,
-}
-
-impl Effect {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pure => "pure",
-            Self::Idempotent => "idempotent",
-            Self::AtMostOnce => "at_most_once",
         }
     }
 }

@@ -8,8 +8,10 @@ pub mod inference;
 pub mod journal;
 pub mod memory;
 pub mod messaging;
+pub mod node;
 pub mod page;
 pub mod registry;
+pub mod steering;
 
 pub use endpoint::{Access, Caller, Endpoint, StreamEndpoint};
 pub use page::{Page, PageQuery};

@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::name::{AgentName, Tenant};
 use crate::problem::{Code, Problem};
+pub use crate::runtimes::{CliAgent, Container, HttpAgent, Noop, Script};
 pub use crate::span::Span;
+pub use crate::tool::{ApprovalRule, Effect, Mcp, Tool, ToolKind, ToolSpec};
 
 /// The declared object. Unknown fields are refused by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -45,7 +47,7 @@ pub struct AgentSpec {
     pub capabilities: BTreeMap<String, bool>,
     pub context: ContextLimits,
     pub memory: MemoryUse,
-    pub tools: Vec<Value>,
+    pub tools: Vec<Tool>,
     pub session: Session,
     pub limits: Limits,
     pub retry: Retry,
@@ -53,6 +55,12 @@ pub struct AgentSpec {
     pub placement: Option<Placement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
+    /// `runtime: cli` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cli: Option<CliAgent>,
+    /// `runtime: http` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpAgent>,
     /// `runtime: container` only; kept, not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
@@ -121,6 +129,21 @@ pub struct Limits {
     pub timeout: Span,
     /// Invocations that one replica runs at once.
     pub concurrency: u32,
+    /// Tool calls of one invocation, children included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<u32>,
+    /// Tokens of one invocation, in and out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// US dollars of one invocation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Open child invocations at the same time. Absent: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub children: Option<u32>,
+    /// Invocations above this one that called it, at most. Absent: 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -146,36 +169,6 @@ pub struct Placement {
     pub node_selector: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Script {
-    pub command: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
-    /// Such as `256MB`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<String>,
-}
-
-/// The flat form's fields, kept as they came.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Container {
-    pub image: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_limit: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_limit: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Noop {
-    pub steps: u32,
-}
-
 impl Default for AgentSpec {
     fn default() -> Self {
         Self {
@@ -191,6 +184,8 @@ impl Default for AgentSpec {
             retry: Retry::default(),
             placement: None,
             script: None,
+            cli: None,
+            http: None,
             container: None,
             noop: None,
         }
@@ -240,6 +235,11 @@ impl Default for Limits {
             iterations: 12,
             timeout: Span(Duration::from_secs(120)),
             concurrency: 16,
+            tool_calls: None,
+            tokens: None,
+            cost_usd: None,
+            children: None,
+            depth: None,
         }
     }
 }

@@ -8,9 +8,11 @@ pub mod id;
 pub mod json;
 pub mod name;
 pub mod problem;
+mod runtimes;
 mod span;
 pub mod subject;
 pub mod time;
+pub mod tool;
 
 pub use id::{DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, RequestId};
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};

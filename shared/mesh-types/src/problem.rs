@@ -120,6 +120,15 @@ codes! {
     Moved = "execution/moved", 503, "Another process owns the shard now";
     Stale = "execution/stale", 409, "The record is of an older epoch";
     Conflict = "execution/conflict", 409, "The step has another result already";
+    SessionBusy = "execution/session-busy", 409, "The session has an open invocation";
+    Ambiguous = "execution/ambiguous", 409, "Nobody knows whether the step happened";
+    Diverged = "execution/diverged", 409, "The recording is not what the agent would do";
+    Paused = "execution/paused", 409, "That is paused";
+    ApprovalNotFound = "execution/approval-not-found", 404, "Nothing waits for that decision";
+    Denied = "execution/denied", 403, "A person denied the call";
+    ToolInvalid = "tool/invalid-arguments", 422, "The tool does not take these arguments";
+    ToolFailed = "tool/failed", 502, "The tool failed";
+    ToolRefused = "tool/refused", 403, "The tool may not do that";
     DatabaseWentBack = "execution/database-went-back", 503, "The database is older than its feed";
     ChannelNotFound = "messaging/channel-not-found", 404, "There is no such channel";
     MessageConflict = "messaging/message-conflict", 409, "A message of this id has another body";

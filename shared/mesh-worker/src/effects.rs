@@ -4,25 +4,43 @@
 use std::future::Future;
 use std::time::Duration;
 
+use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::{Chunk, CompleteRequest, Completion};
-use mesh_api::journal::{Ended, Fact, Record, TokenChunk};
+use mesh_api::journal::{Ended, Fact, Record, TokenChunk, WaitItem};
 use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Message, PostRequest};
-use mesh_types::{ChannelId, Clock, Problem};
+use mesh_types::tool::{ToolCall, ToolReply};
+use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem};
 
 /// What an append says besides its facts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Then {
     GoOn,
+    /// Nothing can be done until one of these has happened: the worker lets go once it is committed.
+    Wait(Vec<WaitItem>),
     /// The invocation ends with this append; its owner writes the `ended` record.
     End(Box<Ended>),
 }
 
 /// A committed append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Appended {
     /// Highest seq of the invocation after it.
     pub seq: u32,
+    /// Records that the owner wrote since the last answer, such as signals: the plan folds them. A wait is only
+    /// taken where there are none; else the answer is to go on.
+    pub news: Vec<Record>,
+    pub next: Next,
+}
+
+/// What the worker does after an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    GoOn,
+    /// The wait is committed: let go.
+    Waiting,
+    /// Paused, or the process drains: what came is committed, let go.
+    Stop,
 }
 
 /// Why an append was not taken. An unknown outcome is none of these: it is sent again below [`Journal`].
@@ -79,6 +97,26 @@ pub trait Model: Send + Sync {
     ) -> impl Future<Output = Result<Completion, Problem>> + Send;
 }
 
+/// Tools, command lines and remote agents outside of the mesh.
+pub trait Outside: Send + Sync {
+    /// One try. `on_text` gets text of runtimes that stream, piece by piece.
+    fn call(
+        &self,
+        call: ToolCall,
+        on_text: impl FnMut(String) + Send,
+    ) -> impl Future<Output = Result<ToolReply, Problem>> + Send;
+}
+
+/// Invocations of the same tenant.
+pub trait Invocations: Send + Sync {
+    /// Accepts one of its own, not waited for; idempotent by the id, which the loop always gives.
+    fn create(
+        &self,
+        agent: AgentName,
+        request: InvokeRequest,
+    ) -> impl Future<Output = Result<InvocationId, Problem>> + Send;
+}
+
 /// Where streamed text goes. It may lose pieces: the step's record supersedes them.
 pub trait Tokens: Send + Sync {
     /// Must not block.
@@ -86,7 +124,7 @@ pub trait Tokens: Send + Sync {
 }
 
 /// Everything together, and time.
-pub trait Effects: Journal + Channels + Memories + Model + Tokens {
+pub trait Effects: Journal + Channels + Memories + Model + Outside + Invocations + Tokens {
     /// Dates the steps and measures the limits.
     fn clock(&self) -> &dyn Clock;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mesh_api::journal::{Outcome, Record};
+use mesh_api::steering::Edit;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde_json::{Map, Value};
@@ -17,12 +18,27 @@ pub struct Grant {
     pub spec: Arc<AgentSpec>,
     pub input: Input,
     pub epoch: u32,
+    /// Of a fork: the source's records of the steps before the fork, oldest first; they are read, never run.
+    pub inherited: Vec<Record>,
+    /// Of a fork: the source's records from the fork's step on, by which at_most_once effects are answered.
+    pub recording: Vec<Record>,
+    /// Of a fork: what is different.
+    pub fork: Option<ForkEdit>,
     /// Everything committed, from seq 1; the `claimed` of this grant is the newest.
     pub journal: Vec<Record>,
     /// From `deadline_ms` of the request.
     pub deadline: Option<Timestamp>,
     /// Claims so far, this one included.
     pub attempt: u32,
+    /// Invocations above this one that called it.
+    pub depth: u32,
+}
+
+/// Where a fork leaves its source, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForkEdit {
+    pub from_step: u32,
+    pub edit: Edit,
 }
 
 impl Grant {
@@ -58,6 +74,8 @@ pub struct Task<'a> {
 pub enum Finished {
     /// The end is committed.
     Ended(Outcome),
+    /// The wait is committed; whatever it waits for makes it runnable again.
+    Waiting,
     /// Cancelled, by the token or by the answer to an append: the owner writes the end.
     Stopped,
     /// Another worker holds it.

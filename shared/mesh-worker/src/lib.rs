@@ -14,13 +14,15 @@ mod run;
 mod steps;
 mod stream;
 
-pub use effects::{AppendError, Appended, Channels, Effects, Journal, Memories, Model, Then, Tokens};
-pub use grant::{Finished, Grant, Input, Task};
+pub use effects::{
+    AppendError, Appended, Channels, Effects, Invocations, Journal, Memories, Model, Next, Outside, Then, Tokens,
+};
+pub use grant::{Finished, ForkEdit, Grant, Input, Task};
 pub use plan::{Action, StepPlan, next};
 pub use prompt::{Prompt, PromptLimits, assemble_context};
 pub use request::Request;
 pub use run::run_invocation;
-pub use steps::{memory_id, message_id, step_key};
+pub use steps::{child_id, memory_id, message_id, step_key};
 
 #[cfg(test)]
 mod tests;

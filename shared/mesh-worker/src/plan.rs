@@ -106,7 +106,14 @@ impl<'a> Plan<'a> {
     pub(crate) fn replay(&mut self, journal: &[Record]) -> Result<(), Box<Action>> {
         for record in journal {
             match &record.fact {
-                Fact::Accepted(_) | Fact::Claimed(_) | Fact::CancelRequested(_) => {}
+                Fact::Accepted(_)
+                | Fact::Claimed(_)
+                | Fact::Waiting(_)
+                | Fact::Signalled(_)
+                | Fact::Released(_)
+                | Fact::Paused(_)
+                | Fact::Resumed(_)
+                | Fact::CancelRequested(_) => {}
                 Fact::Begun(begun) => {
                     self.expect(begun.step, begun.kind, Some(&begun.input))?;
                     self.begun = Some(begun.clone());

@@ -61,16 +61,10 @@ pub fn assemble_context(
     if let Some(says) = &request.says
         && !holds_trigger(agent, window, request, &says.plain_text())
     {
-        messages.push(PromptMessage {
-            role: Role::User,
-            content: says.clone(),
-        });
+        messages.push(PromptMessage::new(Role::User, says.clone()));
     }
     if !messages.iter().any(|message| message.role == Role::User) {
-        messages.push(PromptMessage {
-            role: Role::User,
-            content: NOBODY_WROTE.into(),
-        });
+        messages.push(PromptMessage::new(Role::User, NOBODY_WROTE));
     }
     let json = serde_json::to_vec(&messages).expect("texts and JSON values always serialise");
     Prompt {
@@ -136,10 +130,7 @@ fn system(artifact: &AgentSpec, request: &Request, memories: &[Hit], limits: Pro
             lines.join("\n")
         ));
     }
-    (!parts.is_empty()).then(|| PromptMessage {
-        role: Role::System,
-        content: parts.join("\n\n").into(),
-    })
+    (!parts.is_empty()).then(|| PromptMessage::new(Role::System, parts.join("\n\n")))
 }
 
 /// Only what the agent itself wrote is its own; nobody in a channel speaks with the system's voice.
@@ -155,7 +146,7 @@ fn spoken(agent: &AgentName, message: &Message) -> PromptMessage {
         (_, Some(name)) => Content::Text(format!("{name}: {}", message.text)),
         (_, None) => Content::Text(message.text.clone()),
     };
-    PromptMessage { role, content }
+    PromptMessage::new(role, content)
 }
 
 fn is_own(agent: &AgentName, message: &Message) -> bool {

@@ -220,6 +220,14 @@ pub fn memory_id(invocation: InvocationId, step: u32) -> MemoryId {
     MemoryId::from_u128(u128::from_be_bytes(bytes))
 }
 
+/// Id of the child invocation that a step calls, the same in every attempt: the parent's time and a hash.
+pub fn child_id(invocation: InvocationId, step: u32) -> InvocationId {
+    let hash = Sha256::digest(format!("child {invocation}/{step}"));
+    let mut bytes = invocation.as_u128().to_be_bytes();
+    bytes[6..].copy_from_slice(&hash[..10]);
+    InvocationId::from_u128(u128::from_be_bytes(bytes))
+}
+
 /// Only a record that somebody else wrote could fail here.
 fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, Problem> {
     T::deserialize(input).map_err(|error| {

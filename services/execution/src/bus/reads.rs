@@ -171,7 +171,7 @@ fn fold_steps(records: Vec<Record>) -> Vec<Step> {
                 };
                 steps.insert(step.number, step);
             }
-            Fact::Accepted(_) | Fact::Claimed(_) | Fact::CancelRequested(_) | Fact::Ended(_) => {}
+            _ => {}
         }
     }
     steps.into_values().collect()

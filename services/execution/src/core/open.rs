@@ -156,5 +156,10 @@ fn view_meta(meta: &Meta) -> Invocation {
         started_at: None,
         ended_at: None,
         cursor: 0,
+        reason: None,
+        waits_for: Vec::new(),
+        paused: false,
+        root: None,
+        steps: None,
     }
 }

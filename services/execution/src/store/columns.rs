@@ -225,7 +225,7 @@ impl RecordColumns {
                 started_at = Some(time(done.started_at));
                 ended_at = Some(time(done.ended_at));
             }
-            Fact::Accepted(_) | Fact::Claimed(_) | Fact::CancelRequested(_) | Fact::Ended(_) => {}
+            _ => {}
         }
         self.step.push(step);
         self.attempt.push(attempt);
@@ -245,6 +245,11 @@ pub(crate) fn kind_of(fact: &Fact) -> &'static str {
         Fact::Claimed(_) => "claimed",
         Fact::Begun(_) => "begun",
         Fact::Done(_) => "done",
+        Fact::Waiting(_) => "waiting",
+        Fact::Signalled(_) => "signalled",
+        Fact::Released(_) => "released",
+        Fact::Paused(_) => "paused",
+        Fact::Resumed(_) => "resumed",
         Fact::CancelRequested(_) => "cancel_requested",
         Fact::Ended(_) => "ended",
     }

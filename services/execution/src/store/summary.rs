@@ -212,6 +212,11 @@ impl SummaryRow {
             started_at: self.started_at.map(Timestamp::from),
             ended_at: self.ended_at.map(Timestamp::from),
             cursor: 0,
+            reason: None,
+            waits_for: Vec::new(),
+            paused: false,
+            root: None,
+            steps: None,
         })
     }
 }

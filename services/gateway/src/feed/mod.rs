@@ -128,6 +128,15 @@ impl Follower {
                 "invocation.running",
                 json!({"state": State::Running, "holder": claimed.holder}),
             )),
+            Fact::Waiting(waiting) => Some((
+                "invocation.waiting",
+                json!({"state": State::Waiting, "waits_for": waiting.items}),
+            )),
+            Fact::Released(released) => Some((
+                "invocation.queued",
+                json!({"state": State::Queued, "reason": released.reason}),
+            )),
+            Fact::Signalled(_) | Fact::Paused(_) | Fact::Resumed(_) => None,
             // A wish, not a state: the end tells what became of it.
             Fact::CancelRequested(_) => None,
             Fact::Ended(ended) => {

@@ -59,6 +59,11 @@ pub(crate) fn invocation(request: &AcceptRequest, state: State) -> Invocation {
         started_at: None,
         ended_at: None,
         cursor: 1,
+        reason: None,
+        waits_for: Vec::new(),
+        paused: false,
+        root: None,
+        steps: None,
     }
 }
 

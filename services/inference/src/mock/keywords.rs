@@ -107,10 +107,7 @@ mod tests {
     use super::*;
 
     fn user(text: &str) -> String {
-        reply(&[PromptMessage {
-            role: Role::User,
-            content: text.into(),
-        }])
+        reply(&[PromptMessage::new(Role::User, text)])
     }
 
     #[test]
@@ -133,10 +130,7 @@ mod tests {
 
     #[test]
     fn the_last_user_message_decides() {
-        let said = |role, text: &str| PromptMessage {
-            role,
-            content: text.into(),
-        };
+        let said = |role, text: &str| PromptMessage::new(role, text);
         let messages = [
             said(Role::User, "hello"),
             said(Role::Assistant, "help"),
@@ -147,10 +141,7 @@ mod tests {
 
     #[test]
     fn the_echo_shows_the_context_it_was_given() {
-        let said = |role, text: &str| PromptMessage {
-            role,
-            content: text.into(),
-        };
+        let said = |role, text: &str| PromptMessage::new(role, text);
         let long = format!("You are Sofia.{}What you remember: tea at five", " ".repeat(2_000));
         let text = reply(&[
             said(Role::System, &long),

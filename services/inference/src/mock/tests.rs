@@ -22,10 +22,7 @@ fn request(roles: &[(Role, &str)]) -> CompleteRequest {
         fallbacks: Vec::new(),
         messages: roles
             .iter()
-            .map(|(role, text)| PromptMessage {
-                role: *role,
-                content: (*text).into(),
-            })
+            .map(|(role, text)| PromptMessage::new(*role, *text))
             .collect(),
         temperature: None,
         max_tokens: None,

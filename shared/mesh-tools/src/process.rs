@@ -1,0 +1,1 @@
+//! Processes: scripts and agent command lines.
