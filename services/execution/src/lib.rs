@@ -14,6 +14,7 @@ mod housekeeping;
 mod intake;
 mod lane;
 mod parts;
+mod post;
 mod relay;
 mod request;
 mod router;

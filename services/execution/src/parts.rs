@@ -18,10 +18,12 @@ use crate::hosted::Slots;
 use crate::housekeeping::{self, Keep};
 use crate::intake::Intake;
 use crate::lane::command::LaneHandle;
-use crate::lane::{Lane, LaneContext};
+use crate::lane::{Lane, LaneContext, SharedPauses};
+use crate::post::{Postbox, Postman};
 use crate::relay::{self, Adopted, Marks, Outbox, Relay};
 use crate::router::Router;
 use crate::state::State;
+use crate::store::ledger::PgLedger;
 use crate::steward::{HandOver, Held, Namesake, Steward};
 use crate::worker::{self, Hosted};
 use crate::{Error, bus};
@@ -53,7 +55,8 @@ pub(crate) struct Parts {
     state: Arc<State>,
     steward: Steward,
     relay: Relay,
-    lanes: Vec<Lane>,
+    lanes: Vec<Lane<PgLedger>>,
+    postman: Postman,
     tokens: mpsc::Receiver<(mesh_types::Subject, mesh_api::journal::TokenChunk)>,
     agents: Arc<Agents>,
     stops: Stops,
@@ -72,6 +75,7 @@ impl Parts {
         let directory = Directory::new();
         let marks = Arc::new(Marks::default());
         let agents = Agents::new(context.clone());
+        let (postbox, pauses) = (Postbox::new(), Arc::<SharedPauses>::default());
         let slots = Slots::new(config.hosted_slots);
         slots.ring_lanes(handles.iter().map(|lane| lane.commands.clone()).collect());
         let hosted = Arc::new(Hosted {
@@ -89,8 +93,9 @@ impl Parts {
             .zip(&handles)
             .map(|(receiver, handle)| {
                 let (hosted, directory) = (Arc::clone(&hosted), Arc::clone(&directory));
+                let post = Arc::clone(&postbox);
+                let ledger = PgLedger::new(pool.clone());
                 let context = LaneContext {
-                    pool: pool.clone(),
                     clock: Arc::clone(&context.clock),
                     holder: Holder {
                         node: Arc::clone(&instance),
@@ -100,12 +105,14 @@ impl Parts {
                     start: Box::new(move |start| hosted.start(start)),
                     relay: outbox.clone(),
                     lost: Box::new(move |shard, epoch| directory.lost(shard, epoch)),
+                    posted: Box::new(move |shard| post.posted(shard)),
+                    pauses: Arc::clone(&pauses),
                     relayed: Arc::clone(&marks),
                     draining: stops.draining.clone(),
                     stop: stops.lanes.clone(),
                     abort_after_seq: config.abort_after_seq,
                 };
-                Lane::new(context, handle.clone(), receiver)
+                Lane::new(context, ledger, handle.clone(), receiver)
             })
             .collect();
         let router = Arc::new(Router {
@@ -147,6 +154,13 @@ impl Parts {
             marked: HashMap::new(),
             deferred: relay::Deferred::default(),
         };
+        let postman = Postman {
+            context: context.clone(),
+            pool: pool.clone(),
+            router: Arc::clone(&router),
+            postbox: Arc::clone(&postbox),
+            pauses,
+        };
         let state = Arc::new(State {
             config,
             context: context.clone(),
@@ -158,12 +172,14 @@ impl Parts {
             pool,
             readers,
             hand_overs,
+            postbox,
         });
         Self {
             state,
             steward,
             relay,
             lanes,
+            postman,
             tokens,
             agents,
             stops,
@@ -176,6 +192,7 @@ impl Parts {
             steward,
             relay,
             lanes,
+            postman,
             tokens,
             agents,
             stops,
@@ -200,6 +217,7 @@ impl Parts {
         let tokens = worker::publish_tokens(context.bus.clone(), tokens);
         tasks.spawn("tokens", tokens);
         tasks.spawn("agents", agents.follow());
+        tasks.spawn("postman", postman.run());
         tasks.spawn("housekeeping", keep_house(&context, &state));
         let intake = Intake {
             context: context.clone(),

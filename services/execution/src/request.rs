@@ -12,7 +12,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::agents::Pinned;
-use crate::core::{Meta, StoredInput};
+use crate::core::mail::{ChildRequest, Mail};
+use crate::core::{Links, Meta, Parent, StoredInput};
 use crate::shards::shard_of;
 
 const PRIORITY_DEFAULT: u8 = 5;
@@ -99,7 +100,11 @@ pub(crate) fn prepare(
             payload: request.payload.clone(),
             context: request.context.clone(),
             metadata: request.metadata.clone(),
+            placed: pinned.spec.placement.is_some(),
+            intermediate_steps: request.intermediate_steps,
+            ..StoredInput::default()
         },
+        links: None,
     };
     Prepared {
         meta,
@@ -107,6 +112,47 @@ pub(crate) fn prepare(
         id_is_given: minted_is_given || request.invocation_id.is_some(),
         request,
     }
+}
+
+/// A child as its parent's letter asks for it.
+pub(crate) fn prepare_child(
+    letter: &Mail,
+    request: &ChildRequest,
+    pinned: Pinned,
+    now: Timestamp,
+) -> Result<Prepared, Problem> {
+    if let Some(session) = &request.session
+        && request.held_sessions.contains(&(request.agent.clone(), session.clone()))
+    {
+        let detail = format!("session `{session}` is held by a caller of this one: it would wait for itself");
+        return Err(Problem::new(Code::SessionBusy, detail).field("session"));
+    }
+    let invoke = InvokeRequest {
+        payload: request.payload.clone(),
+        session: request.session.clone(),
+        entrypoint: Some("tool".into()),
+        priority: Some(request.priority),
+        ..InvokeRequest::default()
+    };
+    let caller = Caller {
+        tenant: letter.tenant.clone(),
+        actor: request.actor.clone(),
+        request_id: None,
+    };
+    let mut prepared = prepare(&caller, &request.agent, invoke, pinned, letter.recipient, true, now);
+    prepared.meta.shard = letter.shard;
+    prepared.meta.input.parent_shard = Some(request.parent_shard);
+    prepared.meta.input.held_sessions.clone_from(&request.held_sessions);
+    prepared.meta.links = Some(Box::new(Links {
+        parent: Some(Parent {
+            invocation: letter.sender,
+            step: request.step,
+            shard: request.parent_shard,
+        }),
+        depth: request.depth,
+        ..Links::default()
+    }));
+    Ok(prepared)
 }
 
 /// Of the parsed request: spaces and the order of keys do not matter, nor where the answer goes, nor its key or id.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::Agents;
+use crate::core::mail::{ChildRequest, Mail};
 use crate::directory::{Directory, Owner};
 use crate::lane::command::{Accept, Accepted, Command, LaneHandle, moved};
 use crate::request::{self, Prepared};
@@ -154,6 +155,7 @@ impl Router {
             answer,
             waiter: waits.then_some(waiter),
             place: None,
+            letter: None,
         }))?;
         let accepted = tokio::time::timeout(ACCEPT_DEADLINE, answered).await;
         match accepted {
@@ -166,6 +168,26 @@ impl Router {
             Ok(Ok(Err(problem))) => Err(problem),
             Ok(Err(_)) => Err(moved()),
             Err(_) => Err(unknown(prepared)),
+        }
+    }
+
+    /// A child that its parent's letter asks for; done when it is durable, now or before.
+    pub(crate) async fn accept_child(&self, letter: &Mail, request: &ChildRequest) -> Result<(), Problem> {
+        let pinned = self.agents.published(&letter.tenant, &request.agent).await?;
+        let prepared = request::prepare_child(letter, request, pinned, self.context.clock.now())?;
+        let (answer, answered) = oneshot::channel();
+        self.lane(letter.shard).accept(Box::new(Accept {
+            meta: prepared.meta,
+            spec: prepared.spec,
+            id_is_given: true,
+            answer,
+            waiter: None,
+            place: None,
+            letter: Some(letter.id),
+        }))?;
+        match tokio::time::timeout(ACCEPT_DEADLINE, answered).await {
+            Ok(Ok(answer)) => answer.map(drop),
+            Ok(Err(_)) | Err(_) => Err(moved()),
         }
     }
 
@@ -229,7 +251,7 @@ impl Router {
         }
     }
 
-    fn lane(&self, shard: ShardId) -> &LaneHandle {
+    pub(crate) fn lane(&self, shard: ShardId) -> &LaneHandle {
         &self.lanes[usize::from(shard) % self.lanes.len()]
     }
 

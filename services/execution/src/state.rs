@@ -8,12 +8,13 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{Directory, Owner};
 use crate::hosted::Slots;
 use crate::lane::command::LaneHandle;
 use crate::relay::Marks;
 use crate::router::Router;
-use crate::shards::ShardId;
+use crate::post::{self, Postbox, Ring};
+use crate::shards::{SHARDS, ShardId};
 use crate::steward::HandOver;
 
 pub(crate) struct State {
@@ -29,6 +30,7 @@ pub(crate) struct State {
     /// Under row level security.
     pub(crate) readers: PgPool,
     pub(crate) hand_overs: mpsc::UnboundedSender<HandOver>,
+    pub(crate) postbox: Arc<Postbox>,
 }
 
 impl State {
@@ -48,6 +50,20 @@ impl State {
 
     pub(crate) fn running(&self) -> u64 {
         self.slots.in_use().into()
+    }
+
+    /// Every process reads the pauses again; one that does not hear it does within two seconds.
+    pub(crate) async fn ring_pauses(&self) {
+        self.postbox.bell.ring();
+        let mut others = std::collections::BTreeSet::new();
+        for shard in 0..SHARDS {
+            if let Owner::There(instance) = self.directory.owner(shard) {
+                others.insert(instance);
+            }
+        }
+        for instance in others {
+            post::ring(&self.context, &instance, Ring::Pauses).await;
+        }
     }
 
     fn sum(&self, of: impl Fn(&LaneHandle) -> usize) -> u64 {

@@ -14,15 +14,17 @@ use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{ChannelId, Clock, Code, Problem, Subject};
 use mesh_worker::{
-    AppendError, Appended, Channels, Effects, Finished, Grant, Input, Journal, Memories, Model, Then, Tokens,
+    AppendError, Appended, Channels, Effects, Finished, ForkEdit, Grant, Input, Journal, Memories, Model, Then, Tokens,
 };
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agents::Agents;
 use crate::core::Meta;
-use crate::lane::command::{Append, AppendAnswer, Command, LaneHandle, Start};
+use crate::core::append::AppendThen;
+use crate::lane::command::{Append, AppendAnswer, Command, LaneHandle, Next, Start};
 use crate::store::load;
+use crate::store::source::{self, Source};
 
 /// Records of one invocation that are read at a resume.
 const JOURNAL_MAX: i64 = 100_000;
@@ -71,7 +73,7 @@ impl Hosted {
             prepared = self.prepare(&start) => prepared,
             () = cancel.cancelled() => return,
         };
-        let (spec, journal) = match prepared {
+        let (spec, journal, source) = match prepared {
             Ok(prepared) => prepared,
             Err(problem) => return effects.end_dead(problem, guard).await,
         };
@@ -88,10 +90,13 @@ impl Hosted {
                 metadata: meta.input.metadata.clone(),
                 session: meta.session.clone(),
             },
-            inherited: Vec::new(),
-            recording: Vec::new(),
-            fork: None,
-            depth: 0,
+            inherited: source.inherited,
+            recording: source.recording,
+            fork: meta.fork().map(|fork| ForkEdit {
+                from_step: fork.from_step,
+                edit: fork.edit.clone(),
+            }),
+            depth: meta.depth().into(),
             epoch: start.epoch,
             journal,
             deadline: meta.deadline_at,
@@ -103,7 +108,7 @@ impl Hosted {
 
     /// Artifact and journal, waiting for registry and database as long as it takes: no attempt is counted for them.
     /// What neither will ever give is a problem.
-    async fn prepare(&self, start: &Start) -> Result<(Arc<AgentSpec>, Vec<Record>), Problem> {
+    async fn prepare(&self, start: &Start) -> Result<(Arc<AgentSpec>, Vec<Record>, Source), Problem> {
         let meta = &start.meta;
         let mut pause = RETRY_PAUSE;
         let spec = match &start.spec {
@@ -122,16 +127,18 @@ impl Hosted {
                 pause = (pause * 2).min(RETRY_PAUSE_MAX);
             },
         };
-        if !start.journal.is_empty() {
-            return Ok((spec, start.journal.clone()));
+        if !start.journal.is_empty() && meta.fork().is_none() {
+            return Ok((spec, start.journal.clone(), Source::default()));
         }
         loop {
             let read = async {
                 let mut connection = self.pool.acquire().await?;
-                load::journal(&mut connection, meta.id, 0, JOURNAL_MAX).await
+                let journal = load::journal(&mut connection, meta.id, 0, JOURNAL_MAX).await?;
+                let source = source::of(&mut connection, meta).await?;
+                Ok((journal, source))
             };
             match read.await {
-                Ok(journal) => return Ok((spec, journal)),
+                Ok((journal, source)) => return Ok((spec, journal, source)),
                 Err(error @ sqlx::Error::Decode(_)) => {
                     return Err(Problem::new(Code::Internal, error.to_string()));
                 }
@@ -212,30 +219,38 @@ fn without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {
 }
 
 impl Journal for HostedEffects {
-    async fn append(&self, mut facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
-        if let Then::End(ended) = then {
-            facts.push(Fact::Ended(ended));
-        }
+    async fn append(&self, facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
         let (answer, answered) = oneshot::channel();
         let append = Append {
             id: self.meta.id,
             epoch: self.epoch,
             after_seq: self.seq.load(Ordering::Relaxed),
+            holder: None,
             facts,
+            then: match then {
+                Then::GoOn => AppendThen::GoOn,
+                Then::Wait(items) => AppendThen::Wait(items),
+                Then::End(ended) => AppendThen::End(ended),
+            },
             answer,
         };
         self.lane
             .send(Command::Append(append))
             .map_err(|_| AppendError::Stale)?;
         match answered.await {
-            Ok(Ok(seq)) => {
-                self.seq.store(seq, Ordering::Relaxed);
+            Ok(Ok(appended)) => {
+                self.seq.store(appended.seq, Ordering::Relaxed);
                 Ok(Appended {
-                    seq,
-                    news: Vec::new(),
-                    next: mesh_worker::Next::GoOn,
+                    seq: appended.seq,
+                    news: appended.news,
+                    next: match appended.next {
+                        Next::GoOn => mesh_worker::Next::GoOn,
+                        Next::Waiting => mesh_worker::Next::Waiting,
+                        Next::Stop => mesh_worker::Next::Stop,
+                    },
                 })
             }
+            Ok(Err(AppendAnswer::Conflict(committed))) => Err(AppendError::Conflict { committed }),
             Ok(Err(AppendAnswer::Refused(problem))) => Err(AppendError::Refused(problem)),
             Ok(Err(AppendAnswer::Stale)) | Err(_) => Err(AppendError::Stale),
         }

@@ -35,7 +35,7 @@ pub(crate) async fn complete<C: Chunks>(
         deadline: Instant::now() + config.limits.call_timeout(),
     };
     for model in chain(request, providers.ends_in_mock()) {
-        match providers.route(model) {
+        match providers.route(model, request) {
             Ok(route) => {
                 if let Some(completion) = run.model(model, &route).await {
                     return Ok(completion);

@@ -25,8 +25,8 @@ pub struct Config {
     pub default_provider: Option<String>,
     /// US dollars for a million tokens, by model; `gpt-4*` stands for all that begin so, the longest name wins.
     pub prices: BTreeMap<String, Price>,
-    /// Scripts of the mock by name.
-    pub scripts: BTreeMap<String, Script>,
+    /// Scripts of the mock by name; the built-in one of the same name gives way.
+    pub mock_scripts: BTreeMap<String, Script>,
     /// Pause of the mock after each word of a keyword answer.
     pub mock_word_delay_ms: u64,
     /// Without any configured provider, each chain ends in the mock.
@@ -51,7 +51,7 @@ impl Default for Config {
             routes: Vec::new(),
             default_provider: None,
             prices: BTreeMap::new(),
-            scripts: BTreeMap::new(),
+            mock_scripts: BTreeMap::new(),
             mock_word_delay_ms: 0,
             mock_when_unconfigured: true,
             openai_api_key: None,
@@ -137,6 +137,10 @@ pub struct Limits {
     pub response_bytes_max: usize,
     /// Fallbacks of one call.
     pub fallbacks_max: usize,
+    /// How long after its end a call's repeat, by its idempotency key, gets the same answer without a model.
+    pub repeat_window_ms: u64,
+    /// Answers that are kept for that.
+    pub repeat_answers_max: usize,
 }
 
 /// What the mock at the end of a chain may take after the remote models have used up the call's time.
@@ -156,6 +160,8 @@ impl Default for Limits {
             retry_delay_ms: 300,
             response_bytes_max: 8 * 1024 * 1024,
             fallbacks_max: 16,
+            repeat_window_ms: 120_000,
+            repeat_answers_max: 1_000,
         }
     }
 }
@@ -198,6 +204,9 @@ impl Validate for Config {
         }
         if self.concurrency == 0 {
             return Err("concurrency: at least 1".to_owned());
+        }
+        if let Some((name, _)) = self.mock_scripts.iter().find(|(_, script)| script.turns.is_empty()) {
+            return Err(format!("mock_scripts.{name}: a script has at least one turn"));
         }
         for (model, price) in &self.prices {
             let good = |dollars: f64| dollars.is_finite() && dollars >= 0.0;
@@ -301,7 +310,13 @@ mod tests {
             ..Config::default()
         };
         assert!(empty.validate().is_ok(), "an empty variable is as good as none");
+        let mute = Config {
+            mock_scripts: BTreeMap::from([("mute".to_owned(), Script::default())]),
+            ..Config::default()
+        };
+        assert!(mute.validate().unwrap_err().contains("mute"));
     }
+
     #[test]
     fn file_and_environment_say_everything() {
         let folder = tempfile::tempdir().unwrap();
@@ -310,8 +325,8 @@ mod tests {
 inference:
   routes: [{model: 'qwen*', provider: local}]
   prices: {'gpt-4*': {input: 2.5, output: 10}}
-  scripts:
-    two: {turns: [[{words: {text: a b, delay_ms: 3}}, {fail: {status: 429, attempts: 1}}, {reply: {}}, {cut: {}}]]}
+  mock_scripts:
+    two: [{text: a b, per_token_ms: 3, fail: {status: 429, times: 1}}, {tool_calls: [{name: t, arguments: {x: 1}}]}]
 ";
         std::fs::write(&path, text).unwrap();
         let env = [
@@ -327,7 +342,9 @@ inference:
             .collect();
         let config: Config = mesh_runtime::config::load("inference", Some(&path), &env).unwrap();
         assert_eq!(config.limits.retries_max, 3);
-        assert_eq!(config.scripts["two"].turns[0].len(), 4);
+        let turns = &config.mock_scripts["two"].turns;
+        assert_eq!((turns.len(), turns[0].per_token_ms), (2, 3));
+        assert_eq!(turns[1].tool_calls[0].arguments["x"], 1);
         assert!((config.prices["gpt-4*"].output - 10.0).abs() < 1e-9);
         let all = config.all_providers();
         assert_eq!(all["local"].kind, ProviderKind::Openai);

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bus;
+mod calls;
 mod chain;
 mod config;
 mod mock;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use mesh_runtime::{Context, Validate};
 
 pub use config::{Config, Limits, OPENAI_BASE_URL, Price, ProviderConfig, ProviderKind, RouteRule};
-pub use mock::{Action, Fail, SCRIPT_PREFIX, Script, ToolCall};
+pub use mock::{Counted, Fail, Offered, SCRIPT_PREFIX, Script, ToolCall, Turn};
 
 use providers::Providers;
 use state::State;
@@ -37,11 +38,13 @@ pub enum Error {
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
     let providers = Providers::new(&config)?;
+    let calls = Arc::new(calls::Calls::new(&config.limits));
     let shutdown = context.shutdown.clone();
     let state = Arc::new(State {
         config,
         context,
         providers,
+        calls,
     });
     let handle = tokio::select! {
         handle = bus::serve(&state) => handle.map_err(Error::Bus)?,

@@ -1,9 +1,8 @@
 //! The providers of this process, and which of them serves a model.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use mesh_api::inference::{ModelList, ModelView};
+use mesh_api::inference::{CompleteRequest, ModelList, ModelView};
 use mesh_types::Code;
 use url::Url;
 
@@ -108,7 +107,7 @@ impl Providers {
     }
 
     /// `<provider>/<model>` names its provider; else the first rule that matches; else the default one.
-    pub(crate) fn route(&self, model: &str) -> Result<Route<'_>, NoRoute> {
+    pub(crate) fn route(&self, model: &str, request: &CompleteRequest) -> Result<Route<'_>, NoRoute> {
         let prefixed = model
             .split_once('/')
             .filter(|(name, rest)| self.by_name.contains_key(*name) && !rest.is_empty());
@@ -130,10 +129,10 @@ impl Providers {
                 code: Code::ProviderNotConfigured,
                 reason: format!("provider-not-configured: {why}"),
             }),
-            Provider::Mock(mock) if !mock.knows(known_as) => Err(NoRoute {
+            Provider::Mock(mock) if let Err(why) = mock.script(known_as, request) => Err(NoRoute {
                 provider: name.to_owned(),
                 code: Code::ModelNotFound,
-                reason: format!("model-not-found: the mock has no `{known_as}`"),
+                reason: format!("model-not-found: {why}"),
             }),
             _ => Ok(Route {
                 provider_name,
@@ -187,10 +186,7 @@ fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::E
     let client =
         |base: &Url| OpenAi::new(base, declared.api_key.clone(), config.limits.clone()).map_err(crate::Error::Client);
     match (declared.kind, &declared.base_url) {
-        (ProviderKind::Mock, _) => Ok(Provider::Mock(Mock::new(
-            &config.scripts,
-            Duration::from_millis(config.mock_word_delay_ms),
-        ))),
+        (ProviderKind::Mock, _) => Ok(Provider::Mock(Mock::new(config))),
         (ProviderKind::Openai, Some(base)) => Ok(Provider::OpenAi(client(&url(base)?)?)),
         (ProviderKind::Openai, None) if declared.api_key.is_some() => {
             Ok(Provider::OpenAi(client(&url(OPENAI_BASE_URL)?)?))
@@ -219,7 +215,8 @@ mod tests {
 
     fn named(config: &Config, model: &str) -> (String, String) {
         let providers = providers(config.clone());
-        match providers.route(model) {
+        let request = serde_json::from_value(serde_json::json!({"model": model, "messages": []})).unwrap();
+        match providers.route(model, &request) {
             Ok(route) => (route.provider_name.to_owned(), route.model),
             Err(no) => (no.provider, no.reason),
         }

@@ -134,6 +134,19 @@ impl Client {
         self.send(Method::POST, path, &[], Some(body)).await
     }
 
+    /// As [`Self::post`], where the same key again is the same request.
+    pub(crate) async fn post_keyed<B, T>(&self, path: &str, body: &B, key: Option<&str>) -> anyhow::Result<T>
+    where
+        B: Serialize + ?Sized,
+        T: DeserializeOwned,
+    {
+        let mut request = self.request(Method::POST, path, &[]).timeout(ANSWER_TIMEOUT).json(body);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        self.answer(request).await
+    }
+
     /// Server-sent events from after `last_id`; `None` when nothing can follow.
     pub(crate) async fn events(
         &self,

@@ -96,6 +96,10 @@ pub(crate) fn problem_next(problem: &Problem) -> Option<String> {
         "registry/agent-not-published" => "mesh apply -f FILE publishes it",
         "registry/version-not-found" => "mesh get versions AGENT lists them",
         "execution/invocation-not-found" => "mesh invocations lists them; --tenant names another tenant",
+        "execution/invocation-ended" => "mesh fork ID --from-step N goes on from one of its steps as a new invocation",
+        "execution/approval-not-found" => "mesh approvals lists what waits",
+        "execution/paused" => "mesh get pauses lists what is held; mesh resume lets it go on",
+        "execution/dead-letter-settled" => "mesh dead-letters --all shows how",
         "execution/dead-letter-not-found" => "mesh dead-letters lists them",
         "mesh/unavailable" | "mesh/timeout" | "mesh/internal" => {
             "mesh doctor says what is wrong; mesh logs shows the log"

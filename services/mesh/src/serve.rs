@@ -10,7 +10,7 @@ use clap::Args;
 use mesh_bus::{Bus, BusOptions, LazySync, ServerRefused, TopologyError, topology};
 use mesh_runtime::lifecycle::{Outcome, run_until_stopped, signals};
 use mesh_runtime::telemetry::{self, TelemetryOptions};
-use mesh_runtime::{Context, Restart};
+use mesh_runtime::{Context, Restart, failpoint, planted};
 use tokio::time::Instant;
 
 use crate::cli::{Session, misconfigured};
@@ -71,6 +71,7 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
         "mesh"
     };
     let telemetry = start_telemetry(name, session)?;
+    arm_for_tests(session)?;
     let edge = match wanted.contains(&Service::Gateway) {
         true => Some(Arc::new(Edge::bind(configs.gateway.clone()).await?)),
         false => None,
@@ -106,6 +107,17 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
             anyhow::bail!("stopped before everything was drained; what was accepted is durable")
         }
     }
+}
+
+/// Does nothing unless a test asks for faults.
+fn arm_for_tests(session: &Session) -> anyhow::Result<()> {
+    let environment = &session.environment;
+    failpoint::arm(
+        environment.failpoints.as_deref(),
+        environment.failpoint_hits.as_deref(),
+    )?;
+    planted::plant(environment.planted_bug.as_deref())?;
+    Ok(())
 }
 
 fn start_telemetry(name: &str, session: &Session) -> anyhow::Result<telemetry::Guard> {

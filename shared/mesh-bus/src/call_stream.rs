@@ -8,6 +8,7 @@ use mesh_types::{Code, Problem};
 
 use crate::call::{encode, nobody_there, read_answer, timed_out};
 use crate::headers::inject_trace;
+use crate::service::Leaving;
 use crate::{Bus, BusError, Headers};
 
 const NO_RESPONDERS_PAUSES: [Duration; 6] = [
@@ -32,7 +33,7 @@ impl Bus {
     /// Asks a streaming endpoint; `on_chunk` is called for each chunk in order. The endpoint's
     /// deadline counts from the request to the first message and between two messages. Chunks may
     /// be lost with the connection; the reply holds everything. Over a new connection 10 s of silence
-    /// mean that the reply was lost, too.
+    /// mean that the reply was lost, too. A call that is dropped before its end is dropped by the endpoint as well.
     ///
     /// # Errors
     /// As [`Bus::call`].
@@ -68,7 +69,22 @@ impl Bus {
         on_chunk: &mut (impl FnMut(E::Chunk) + Send),
     ) -> Result<E::Reply, Ended> {
         let inbox = self.client().new_inbox();
-        let mut messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
+        let messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
+        let leaving = Leaving::new(self, E::SERVICE, inbox.clone());
+        let ended = self.stream_at::<E>(subject, headers, payload, (inbox, messages), on_chunk).await;
+        // Also after an error: the answer may be on its way, and a repeat asks for the same.
+        leaving.stayed();
+        ended
+    }
+
+    async fn stream_at<E: StreamEndpoint>(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: &bytes::Bytes,
+        (inbox, mut messages): (String, async_nats::Subscriber),
+        on_chunk: &mut (impl FnMut(E::Chunk) + Send),
+    ) -> Result<E::Reply, Ended> {
         let mut connections = self.connections();
         connections.mark_unchanged();
         let headers = headers.clone().into_map();
@@ -105,6 +121,12 @@ impl Bus {
             };
             if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
                 return Err(Ended::NobodyListens);
+            }
+            if let Some(reply) = message.reply {
+                // The endpoint asks whether anybody waits here.
+                let here = self.enqueue(reply.into_string(), Headers::new(), bytes::Bytes::new());
+                here.await.map_err(Ended::from)?;
+                continue;
             }
             let headers = Headers::from(message.headers);
             if headers.get(Headers::MESH_FINAL).is_some() {

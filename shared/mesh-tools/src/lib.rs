@@ -2,8 +2,17 @@
 //! Everything that comes back is hostile input: bounded in size and time, never trusted.
 
 mod config;
+mod failure;
+mod guard;
+mod http_tool;
+mod mcp;
 mod process;
+mod remote;
+mod sse;
+#[cfg(test)]
+mod test_support;
 mod toolbox;
+mod web;
 
 pub use config::ToolsConfig;
 pub use toolbox::Toolbox;

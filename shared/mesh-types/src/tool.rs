@@ -207,13 +207,19 @@ impl<'de> Deserialize<'de> for Tool {
 
 impl utoipa::PartialSchema for Tool {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        ToolSpec::schema()
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+        let name = ObjectBuilder::new().schema_type(Type::String);
+        OneOfBuilder::new().item(name).item(ToolSpec::schema()).into()
     }
 }
 
 impl utoipa::ToSchema for Tool {
     fn name() -> std::borrow::Cow<'static, str> {
         "Tool".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        ToolSpec::schemas(schemas);
     }
 }
 

@@ -1,216 +1,351 @@
 //! The pure plan: what is next, from the journal alone. Done steps are read, never run; every step that the
 //! journal names must be the one that the plan would take, or the run has diverged.
 
-use std::borrow::Cow;
-
-use mesh_api::journal::{Begun, Done, Effect, Ended, Fact, Outcome, Record, StepKind};
-use mesh_types::{Code, Problem};
+use mesh_api::journal::{About, Begun, Done, Effect, Ended, Fact, Outcome, Record, Resolution, StepKind, WaitOn};
+use mesh_api::steering::Edit;
+use mesh_types::{Code, Problem, Timestamp};
 use serde_json::Value;
 
+use crate::ends::failed;
+use crate::flow::Flow;
+use crate::forked::Forked;
 use crate::grant::Task;
-use crate::llm::Llm;
-use crate::noop::Noop;
+use crate::group::{Group, Open, Settled, StepPlan, Steps, Todo};
+use crate::mailbox::Mailbox;
 
 /// What a worker does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    Run(StepPlan),
+    /// Those steps of the current group that are not done.
+    Run(Steps),
     /// Nothing is left to do but to say so.
     End(Box<Ended>),
-    /// An at_most_once step has begun under an earlier claim: whether it happened, nobody knows.
-    Ambiguous {
-        step: u32,
-        name: String,
-    },
     /// The journal has its end already.
     Over(Outcome),
 }
 
-/// One step as it will be recorded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepPlan {
-    /// From 1.
-    pub step: u32,
-    pub kind: StepKind,
-    pub name: Cow<'static, str>,
-    pub effect: Effect,
-    /// All that the effect depends on, but for its key `<invocation>/<step>`.
-    pub input: Value,
-    /// Whether a `begun` record holds `input` already.
-    pub begun: bool,
-}
-
-impl StepPlan {
-    /// Pure steps need no `begun`: they run again freely and their input stands in `done`.
-    pub fn wants_begun(&self) -> bool {
-        !self.begun && self.effect != Effect::Pure
-    }
-
-    pub(crate) fn begin(&self) -> Begun {
-        Begun {
-            step: self.step,
-            kind: self.kind,
-            name: self.name.clone().into_owned(),
-            effect: self.effect,
-            input: self.input.clone(),
-        }
-    }
-}
-
-/// Folds the journal and says what is next. The same journal and task give the same action, always.
-pub fn next(journal: &[Record], task: Task<'_>) -> Action {
-    let mut plan = Plan::new(task);
+/// Folds the journal and says what is next. The same arguments give the same action, always.
+pub fn next(journal: &[Record], task: Task<'_>, now: Timestamp) -> Action {
+    let mut plan = Plan::new(task, None);
     match plan.replay(journal) {
-        Ok(()) => plan.next(),
+        Ok(()) => plan.next(now),
         Err(action) => *action,
     }
 }
 
 /// The journal folded so far.
 pub(crate) struct Plan<'a> {
-    /// Number of the step that is next.
+    /// Number of the first step of the group.
     step: u32,
     flow: Flow<'a>,
-    begun: Option<Begun>,
+    group: Group,
+    mailbox: Mailbox,
+    /// Of the newest claim: an at_most_once step that began under an older one may have happened.
+    epoch: u32,
+    /// Whether any step has begun.
+    is_started: bool,
+    edit: Option<(u32, &'a Edit)>,
 }
 
-enum Flow<'a> {
-    Llm(Box<Llm<'a>>),
-    Noop(Noop),
-    /// This build cannot run it.
-    Refused(Problem),
+/// How a record is held against the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compare {
+    /// Kind, number and input are the plan's.
+    Strict,
+    /// Kind and number are; the input is the source's, whose spec may have been another.
+    Inherited,
+    /// As inherited, and the plan goes on as if it had been its own.
+    Adopted,
+}
+
+/// Why a record cannot be folded.
+pub(crate) enum Surprise {
+    Over(Box<Ended>),
+    Mismatch(Mismatch),
+}
+
+/// Where record and plan differ.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mismatch {
+    pub(crate) step: u32,
+    pub(crate) recorded: String,
+    pub(crate) planned: String,
+    pub(crate) because: String,
+    /// Only the input differs: the rest can still be compared.
+    pub(crate) is_input: bool,
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(task: Task<'a>) -> Self {
-        use mesh_types::agent::Runtime;
-        let flow = match task.spec.runtime {
-            Runtime::Noop => Flow::Noop(Noop::new(task.spec)),
-            Runtime::Llm => Llm::new(task).map_or_else(Flow::Refused, |llm| Flow::Llm(Box::new(llm))),
-            other => Flow::Refused(
-                Problem::new(
-                    Code::RuntimeNotAvailable,
-                    format!("this worker cannot run agents of runtime `{}`", other.as_str()),
-                )
-                .field("spec.runtime"),
-            ),
-        };
+    pub(crate) fn new(task: Task<'a>, forked: Option<Forked<'a>>) -> Self {
         Self {
             step: 1,
-            flow,
-            begun: None,
+            edit: forked.as_ref().map(|forked| (forked.from_step, forked.edit)),
+            flow: Flow::new(task, forked),
+            group: Group::None,
+            mailbox: Mailbox::default(),
+            epoch: 0,
+            is_started: false,
         }
     }
 
-    /// Reads records from seq 1 on. `Err` is what to do instead of going on.
-    pub(crate) fn replay(&mut self, journal: &[Record]) -> Result<(), Box<Action>> {
-        for record in journal {
-            match &record.fact {
-                Fact::Accepted(_)
-                | Fact::Claimed(_)
-                | Fact::Waiting(_)
-                | Fact::Signalled(_)
-                | Fact::Released(_)
-                | Fact::Paused(_)
-                | Fact::Resumed(_)
-                | Fact::CancelRequested(_) => {}
-                Fact::Begun(begun) => {
-                    self.expect(begun.step, begun.kind, Some(&begun.input))?;
-                    self.begun = Some(begun.clone());
-                }
-                Fact::Done(done) => {
-                    self.expect(done.step, done.kind, done.input.as_ref())?;
-                    self.apply(done);
-                }
-                Fact::Ended(ended) => return Err(Box::new(Action::Over(ended.outcome))),
+    /// Reads the source's records before the fork.
+    pub(crate) fn inherit(&mut self, records: &[Record], from_step: u32) -> Result<(), Box<Action>> {
+        for record in records {
+            let is_before = match &record.fact {
+                Fact::Begun(begun) => begun.step < from_step,
+                Fact::Done(done) => done.step < from_step,
+                // What the source was told is used up by its steps; its beginning is the fork's too.
+                Fact::Signalled(signalled) => matches!(signalled.about, About::Merged { .. }),
+                _ => false,
+            };
+            if is_before {
+                self.fold(record, Compare::Inherited).map_err(surprised)?;
             }
         }
         Ok(())
     }
 
-    /// A step is done: goes on to the one after it.
-    pub(crate) fn apply(&mut self, done: &Done) {
-        self.step += 1;
-        self.begun = None;
-        match &mut self.flow {
-            Flow::Llm(llm) => llm.apply(done),
-            Flow::Noop(noop) => noop.apply(done),
-            Flow::Refused(_) => {}
-        }
+    /// Reads records in their order. `Err` is what to do instead of going on.
+    pub(crate) fn replay(&mut self, journal: &[Record]) -> Result<(), Box<Action>> {
+        journal
+            .iter()
+            .try_for_each(|record| self.fold(record, Compare::Strict).map_err(surprised))
     }
 
-    pub(crate) fn next(&self) -> Action {
-        let mut plan = match self.plan() {
-            Action::Run(plan) => plan,
-            other => return other,
-        };
-        if let Some(begun) = &self.begun {
-            if begun.effect == Effect::AtMostOnce {
-                return Action::Ambiguous {
-                    step: begun.step,
-                    name: begun.name.clone(),
-                };
+    pub(crate) fn fold(&mut self, record: &Record, compare: Compare) -> Result<(), Surprise> {
+        match &record.fact {
+            Fact::Accepted(_)
+            | Fact::Waiting(_)
+            | Fact::Released(_)
+            | Fact::Paused(_)
+            | Fact::Resumed(_)
+            | Fact::CancelRequested(_) => {}
+            Fact::Claimed(_) => self.epoch = record.epoch,
+            Fact::Signalled(signalled) => match &signalled.about {
+                // Once a step has begun its owner merges nothing any more.
+                About::Merged { payload, .. } if !self.is_started => {
+                    self.flow.merge(payload);
+                    self.group = Group::None;
+                }
+                _ => self.mailbox.take(signalled),
+            },
+            Fact::Begun(begun) => {
+                self.expect(begun.step, begun.kind, &begun.name, Some(&begun.input), compare)?;
+                self.begin(begun, record.epoch);
             }
-            plan.begun = true;
+            Fact::Done(done) => {
+                self.expect(done.step, done.kind, &done.name, done.input.as_ref(), compare)?;
+                self.apply(done);
+            }
+            Fact::Ended(ended) => return Err(Surprise::Over(ended.clone())),
         }
-        Action::Run(plan)
+        Ok(())
     }
 
-    fn plan(&self) -> Action {
-        match &self.flow {
-            Flow::Llm(llm) => llm.plan(self.step),
-            Flow::Noop(noop) => noop.plan(self.step),
-            Flow::Refused(problem) => Action::End(Box::new(failed(problem.clone()))),
+    fn begin(&mut self, begun: &Begun, epoch: u32) {
+        self.mailbox.forget_resolution(begun.step);
+        self.mark_begun(begun.step, epoch);
+    }
+
+    /// A `begun` of it is committed. Epoch 0: its worker lost it, whatever the journal says.
+    pub(crate) fn mark_begun(&mut self, step: u32, epoch: u32) {
+        self.is_started = true;
+        if let Some(open) = self.group.find(step) {
+            open.begun = Some(epoch);
         }
+    }
+
+    /// Epoch of the newest claim.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether the step is of this group, and not done.
+    pub(crate) fn is_open(&mut self, step: u32) -> bool {
+        self.open().is_ok() && self.group.find(step).is_some_and(|open| !open.is_done)
+    }
+
+    /// A step of the group is done; with the last one the plan goes on to the next group.
+    pub(crate) fn apply(&mut self, done: &Done) {
+        self.is_started = true;
+        self.mailbox.consume(done);
+        let is_over = match &mut self.group {
+            Group::None => return,
+            Group::One(_) => true,
+            Group::Many(all) => {
+                let Some(open) = all.iter_mut().find(|open| open.plan.step == done.step && !open.is_done) else {
+                    return;
+                };
+                open.is_done = true;
+                all.iter().all(|open| open.is_done)
+            }
+        };
+        self.flow.apply(done);
+        if is_over {
+            self.step += u32::try_from(self.group.all().len()).unwrap_or(u32::MAX);
+            self.group = Group::None;
+        }
+    }
+
+    pub(crate) fn next(&mut self, now: Timestamp) -> Action {
+        if let Err(ended) = self.open() {
+            return Action::End(ended);
+        }
+        let mut given = Vec::new();
+        Action::Run(match &self.group {
+            Group::Many(all) => {
+                let open = all.iter().filter(|open| !open.is_done);
+                Steps::Many(open.map(|open| self.todo(open, now, &mut given)).collect())
+            }
+            Group::One(open) => Steps::One(self.todo(open, now, &mut given)),
+            Group::None => Steps::Many(Vec::new()),
+        })
+    }
+
+    /// Messages and tools of the model step that the plan stands at.
+    pub(crate) fn asked(&self) -> crate::thread::Asked {
+        self.flow.asked()
+    }
+
+    fn open(&mut self) -> Result<(), Box<Ended>> {
+        if matches!(self.group, Group::None) {
+            self.group = Group::of(self.flow.group(self.step)?);
+        }
+        Ok(())
+    }
+
+    fn todo(&self, open: &Open, now: Timestamp, given: &mut Vec<usize>) -> StepPlan {
+        let mut plan = open.plan.clone();
+        plan.begun = open.begun.is_some();
+        if let Some(output) = self.edited_output(open) {
+            plan.todo = settle(Settled::output(self.flow.edited(plan.kind, output)));
+            return plan;
+        }
+        match (&plan.todo, open.begun) {
+            (Todo::Wait(on), _) => {
+                if let Some(settled) = self.mailbox.settle(plan.step, on, now, given) {
+                    plan.todo = settle(settled);
+                }
+            }
+            (Todo::Effect, Some(epoch)) if plan.effect == Effect::AtMostOnce && epoch < self.epoch => {
+                self.ambiguous(&mut plan);
+            }
+            _ => {}
+        }
+        plan
+    }
+
+    fn edited_output(&self, open: &Open) -> Option<&'a Value> {
+        let (from_step, edit) = self.edit?;
+        edit.output
+            .as_ref()
+            .filter(|_| from_step == open.plan.step && open.begun.is_none())
+    }
+
+    fn ambiguous(&self, plan: &mut StepPlan) {
+        plan.todo = match self.mailbox.resolution(plan.step) {
+            None => Todo::Wait(Box::new(WaitOn::Ambiguous {
+                name: plan.name.clone().into_owned(),
+            })),
+            Some(Resolution::RunAgain) => {
+                // Under this worker's own epoch: its `begun` is committed before it runs.
+                plan.begun = false;
+                Todo::Effect
+            }
+            Some(Resolution::Done { output, usage }) => settle(Settled {
+                output: Some(output.clone()),
+                error: None,
+                usage: *usage,
+            }),
+            Some(Resolution::Failed { error }) => settle(Settled::error(error.clone())),
+        };
     }
 
     /// Whether the plan, from what came before, is what the record says.
-    fn expect(&self, step: u32, kind: StepKind, input: Option<&Value>) -> Result<(), Box<Action>> {
-        let why = match self.plan() {
-            Action::Run(plan) if plan.step != step || plan.kind != kind => {
-                format!(
-                    "step {} would be {}, the record says {step} {}",
-                    plan.step,
-                    plan.kind.as_str(),
-                    kind.as_str()
-                )
-            }
-            Action::Run(plan) if input.is_some_and(|input| *input != plan.input) => {
-                format!("step {step} {} would have another input than its record", kind.as_str())
-            }
-            Action::Run(_) => return Ok(()),
-            _ => format!("nothing would follow, the record says step {step} {}", kind.as_str()),
+    fn expect(
+        &mut self,
+        step: u32,
+        kind: StepKind,
+        name: &str,
+        input: Option<&Value>,
+        compare: Compare,
+    ) -> Result<(), Surprise> {
+        let recorded = || format!("{} {name}", kind.as_str());
+        let structural = |planned: String, because: String| Mismatch {
+            step,
+            recorded: recorded(),
+            planned,
+            because,
+            is_input: false,
         };
-        Err(Box::new(Action::End(Box::new(diverged(why)))))
+        if let Err(ended) = self.open() {
+            let because = format!("nothing would follow, the record says step {step} {}", kind.as_str());
+            let planned = format!("ended {}", ended.outcome.as_str());
+            return Err(Surprise::Mismatch(structural(planned, because)));
+        }
+        if compare != Compare::Strict && kind == StepKind::Approval {
+            self.ask(step);
+        }
+        let first = self.step;
+        let Some(open) = self.group.find(step) else {
+            let because = format!("step {first} would be next, the record says {step}");
+            let planned = self.group.all().first().map(|open| described(&open.plan));
+            return Err(Surprise::Mismatch(structural(planned.unwrap_or_default(), because)));
+        };
+        if open.plan.kind != kind {
+            let planned = open.plan.kind.as_str();
+            let because = format!("step {step} would be {planned}, the record says {}", kind.as_str());
+            return Err(Surprise::Mismatch(structural(described(&open.plan), because)));
+        }
+        let Some(input) = input else {
+            return Ok(());
+        };
+        match compare {
+            Compare::Strict if !self.flow.is_same(&open.plan, input) => {
+                let because = format!(
+                    "step {step} {} would have another input than its record: {}",
+                    kind.as_str(),
+                    crate::differ::fields(&open.plan.input, input)
+                );
+                Err(Surprise::Mismatch(Mismatch {
+                    is_input: true,
+                    ..structural(described(&open.plan), because)
+                }))
+            }
+            Compare::Strict => Ok(()),
+            Compare::Inherited | Compare::Adopted => {
+                self.flow.adopt(step, kind, input, compare == Compare::Adopted);
+                Ok(())
+            }
+        }
+    }
+
+    /// A recording asked a person where this plan would not, since it was a fork itself.
+    fn ask(&mut self, step: u32) {
+        let Some(open) = self.group.find(step) else { return };
+        if open.plan.kind == StepKind::Tool
+            && let Some(approval) = self.flow.ask(step)
+        {
+            open.plan = approval;
+        }
     }
 }
 
-/// An end whose reason is the last word of the problem's type.
-pub(crate) fn failed(problem: Problem) -> Ended {
-    let reason = problem.kind.rsplit('/').next().unwrap_or_default().replace('-', "_");
-    Ended {
-        outcome: Outcome::Failed,
-        reason: Some(reason),
-        output: None,
-        error: Some(problem),
-        usage: mesh_api::journal::Usage::default(),
-        provider: None,
-    }
+fn settle(settled: Settled) -> Todo {
+    Todo::Settle(Box::new(settled))
 }
 
-pub(crate) fn ambiguous(step: u32, name: &str) -> Ended {
-    let why = format!(
-        "step {step} `{name}` may run at most once; its worker was lost after it had begun, so it is not run again"
-    );
-    because("ambiguous", why)
+pub(crate) fn described(plan: &StepPlan) -> String {
+    format!("{} {}", plan.kind.as_str(), plan.name)
 }
 
-fn diverged(why: String) -> Ended {
-    because("diverged", why)
-}
-
-fn because(reason: &str, why: String) -> Ended {
-    let mut ended = failed(Problem::new(Code::InvocationFailed, why));
-    ended.reason = Some(reason.to_owned());
-    ended
+pub(crate) fn surprised(surprise: Surprise) -> Box<Action> {
+    Box::new(match surprise {
+        Surprise::Over(ended) => Action::Over(ended.outcome),
+        Surprise::Mismatch(Mismatch { because, .. }) => {
+            let mut ended = failed(Problem::new(Code::Diverged, because));
+            ended.reason = Some("diverged".to_owned());
+            Action::End(Box::new(ended))
+        }
+    })
 }

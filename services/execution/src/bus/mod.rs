@@ -1,7 +1,9 @@
 //! What `execution` answers on the bus: one table of endpoints.
 
 mod call;
+mod pauses;
 mod reads;
+mod steer;
 mod writes;
 
 use std::sync::Arc;
@@ -11,12 +13,14 @@ use mesh_api::execution::{
     DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept, InvocationCancel,
     InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
 };
+use mesh_api::steering::{ApprovalDecide, InvocationSignal, Pause, Pauses, Resume};
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::ServiceBuilder;
 use mesh_types::subject::Filter;
 use mesh_types::{Problem, Subject, Token};
 use serde::{Deserialize, Serialize};
 
+use crate::post::{Bell, Ring, Rung};
 use crate::state::State;
 
 /// Endpoint of one instance: gives a shard to whoever asks.
@@ -58,7 +62,12 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
     };
     Ok(service
         .endpoint::<InvocationAccept, _, _>(handler!(writes::accept))
-        .endpoint::<InvocationCancel, _, _>(handler!(writes::cancel))
+        .endpoint::<InvocationCancel, _, _>(handler!(steer::cancel))
+        .endpoint::<InvocationSignal, _, _>(handler!(steer::signal))
+        .endpoint::<ApprovalDecide, _, _>(handler!(steer::decide))
+        .endpoint::<Pause, _, _>(handler!(pauses::pause))
+        .endpoint::<Resume, _, _>(handler!(pauses::resume))
+        .endpoint::<Pauses, _, _>(handler!(pauses::list))
         .endpoint::<DeadLetterDiscard, _, _>(handler!(writes::discard))
         .endpoint::<InvocationGet, _, _>(handler!(reads::get))
         .endpoint::<InvocationList, _, _>(handler!(reads::list))
@@ -69,9 +78,16 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         .endpoint::<DeadLetterGet, _, _>(handler!(reads::dead_letter))
         .endpoint::<ExecutionStatus, _, _>(handler!(reads::status))
         .endpoint_at::<InvocationAccept, _, _>(&at(state, "accept")?, handler!(writes::accept_here))
-        .endpoint_at::<InvocationCancel, _, _>(&at(state, "cancel")?, handler!(writes::cancel_here))
+        .endpoint_at::<steer::SteerHere, _, _>(&at(state, steer::SteerHere::NAME)?, handler!(steer::here))
+        .endpoint_at::<Bell, _, _>(&at(state, Bell::NAME)?, handler!(rung))
         .endpoint_at::<HandOverShard, _, _>(&at(state, "hand-over")?, handler!(writes::hand_over))
         .raw("call", &Filter::Calls, Some("q"), raw))
+}
+
+/// Somebody wrote what this process is to read.
+async fn rung(state: &Arc<State>, _: Caller, _: Ring) -> Result<Rung, Problem> {
+    state.postbox.bell.ring();
+    Ok(Rung {})
 }
 
 /// `mesh.execution.<instance>.<command>`: this very process.

@@ -1,27 +1,18 @@
-//! Commands: accept, cancel, settle a dead letter, give a shard away.
+//! Commands: accept, settle a dead letter, give a shard away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::Caller;
-use mesh_api::execution::{AcceptRequest, CancelRequest, DeadLetter, DeadLetterRequest, Invocation};
-use mesh_types::{Code, Problem, Subject};
+use mesh_api::execution::{AcceptRequest, DeadLetter, DeadLetterRequest, Invocation};
+use mesh_types::{Code, Problem};
 use tokio::sync::oneshot;
 
-use super::reads::{dead_letter, not_found};
+use super::reads::dead_letter;
 use super::{HandOverReply, HandOverRequest};
-use crate::directory::Owner;
-use crate::lane::command::{Cancel, Command, moved};
-use crate::shards::ShardId;
 use crate::state::State;
 use crate::steward::HandOver;
-use crate::store::{dead_letters, shards};
-
-const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
-/// Together a little less than the endpoint's deadline, and longer than a takeover.
-const CANCEL_TRIES: u32 = 25;
-const CANCEL_PAUSE: Duration = Duration::from_millis(200);
-const REASON_MAX: usize = 500;
+use crate::store::dead_letters;
 
 pub(super) async fn accept(state: &Arc<State>, caller: Caller, request: AcceptRequest) -> Result<Invocation, Problem> {
     let wait = Duration::from_millis(request.wait_ms);
@@ -42,111 +33,6 @@ pub(super) async fn accept_here(
         .router
         .accept_as_owner(&caller, &request.agent, request.request, wait)
         .await
-}
-
-pub(super) async fn cancel(state: &Arc<State>, caller: Caller, request: CancelRequest) -> Result<Invocation, Problem> {
-    let now = state
-        .router
-        .read(&caller.tenant, request.id)
-        .await?
-        .ok_or_else(|| not_found(request.id))?;
-    if now.state.is_ended() {
-        return Err(Problem::new(
-            Code::InvocationEnded,
-            format!("{} is {} already", now.id, now.state.as_str()),
-        ));
-    }
-    let shard = shard_of_row(state, &caller, &request).await?;
-    let mut tries = 0;
-    loop {
-        let (problem, is_gone) = match state.directory.owner(shard) {
-            Owner::Here => match cancel_in(state, shard, &caller, request.clone()).await {
-                Err(problem) => (problem, false),
-                ended => return ended,
-            },
-            Owner::There(instance) => match cancel_there(state, &instance, &caller, &request).await {
-                Err(problem) => {
-                    let is_gone = problem.is(Code::Unavailable);
-                    (problem, is_gone)
-                }
-                ended => return ended,
-            },
-            Owner::Nobody => (state.directory.refusal().unwrap_or_else(moved), false),
-        };
-        tries += 1;
-        if tries == CANCEL_TRIES || !(is_gone || problem.is(Code::Moved)) {
-            return Err(problem);
-        }
-        state.directory.ring();
-        tokio::time::sleep(CANCEL_PAUSE).await;
-    }
-}
-
-async fn cancel_there(
-    state: &Arc<State>,
-    instance: &str,
-    caller: &Caller,
-    request: &CancelRequest,
-) -> Result<Invocation, Problem> {
-    let subject = Subject::Execution {
-        instance: instance.parse()?,
-        command: "cancel".parse()?,
-    };
-    let bus = &state.context.bus;
-    bus.call_at::<mesh_api::execution::InvocationCancel>(&subject, caller, request, CANCEL_DEADLINE)
-        .await
-}
-
-pub(super) async fn cancel_here(
-    state: &Arc<State>,
-    caller: Caller,
-    request: CancelRequest,
-) -> Result<Invocation, Problem> {
-    let shard = shard_of_row(state, &caller, &request).await?;
-    cancel_in(state, shard, &caller, request).await
-}
-
-async fn cancel_in(
-    state: &Arc<State>,
-    shard: ShardId,
-    caller: &Caller,
-    request: CancelRequest,
-) -> Result<Invocation, Problem> {
-    let (answer, answered) = oneshot::channel();
-    let reason = request.reason.as_deref().unwrap_or("operator_canceled");
-    state.lane(shard).send(Command::Cancel(Cancel {
-        id: request.id,
-        shard,
-        tenant: caller.tenant.clone(),
-        actor: caller.actor.clone(),
-        reason: reason.chars().filter(|c| *c != '\0').take(REASON_MAX).collect(),
-        answer,
-    }))?;
-    match tokio::time::timeout(CANCEL_DEADLINE, answered).await {
-        Ok(Ok(Ok(Some(ended)))) => Ok(ended),
-        // It ended meanwhile: the end that won is the answer.
-        Ok(Ok(Ok(None))) => state
-            .router
-            .read(&caller.tenant, request.id)
-            .await?
-            .ok_or_else(|| not_found(request.id)),
-        Ok(Ok(Err(problem))) => Err(problem),
-        Ok(Err(_)) => Err(moved()),
-        Err(_) => {
-            Err(Problem::new(Code::Timeout, "the cancellation is not known to be durable yet").next("cancel it again"))
-        }
-    }
-}
-
-async fn shard_of_row(state: &Arc<State>, caller: &Caller, request: &CancelRequest) -> Result<ShardId, Problem> {
-    let read = async {
-        let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
-        shards::of_invocation(&mut *tx, request.id).await
-    };
-    let shard = read
-        .await
-        .map_err(|error| mesh_store::to_problem(error, "find an invocation"))?;
-    shard.map(i16::cast_unsigned).ok_or_else(|| not_found(request.id))
 }
 
 pub(super) async fn discard(

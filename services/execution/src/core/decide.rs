@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use mesh_api::journal::{Accepted, Claimed, Ended, Fact, Outcome, Record, Usage};
+use mesh_api::journal::{About, Accepted, Claimed, Ended, Fact, Outcome, Record, Usage};
 use mesh_types::{Code, InvocationId, Problem, Timestamp};
+use serde_json::json;
+use uuid::Uuid;
 
+use super::mail::{Letter, Mail};
 use super::open::{After, EndRow, Holder, Meta, OpenRow, RunState};
 
-/// Claims after which an invocation that keeps losing its worker ends dead.
-pub(crate) const CLAIMS_MAX: u32 = 10;
+/// Lost workers after which an invocation ends dead. Hand-overs, pauses and waits are no losses.
+pub(crate) const LOSSES_MAX: u32 = 10;
 
 /// What one command writes and leaves behind.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,19 +19,16 @@ pub(crate) struct Decision {
     pub(crate) meta: Arc<Meta>,
     pub(crate) records: Vec<Record>,
     pub(crate) after: After,
-}
-
-/// Why an append is refused; each rests on committed facts of this owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AppendRefusal {
-    /// Somebody claimed it since: stop at once.
-    Stale,
-    /// The writer's journal is not a prefix of ours.
-    HistoryLost,
+    /// Letters that go out with it.
+    pub(crate) mail: Vec<Mail>,
+    /// The letter that it answers: deleted with it.
+    pub(crate) letter: Option<Uuid>,
+    /// Another invocation of the same shard that changes with it, or neither does.
+    pub(crate) also: Option<Box<Decision>>,
 }
 
 /// Accepted, and claimed in the same batch if a slot is free.
-pub(crate) fn accept(meta: Arc<Meta>, claimed_by: Option<&Holder>, now: Timestamp) -> Decision {
+pub(crate) fn accept(meta: Arc<Meta>, claimed_by: Option<&Holder>, session_order: i64, now: Timestamp) -> Decision {
     let accepted = Accepted {
         agent: meta.agent.clone(),
         version: meta.version,
@@ -41,34 +41,61 @@ pub(crate) fn accept(meta: Arc<Meta>, claimed_by: Option<&Holder>, now: Timestam
         fact: Fact::Accepted(accepted),
     }];
     let mut row = OpenRow {
-        state: RunState::Queued,
-        epoch: 0,
-        seq: 1,
-        started_at: None,
+        session_order,
+        ..OpenRow::queued()
     };
     if let Some(holder) = claimed_by {
         let (record, claimed) = claim_row(&row, holder, now);
         records.push(record);
         row = claimed;
     }
+    Decision::new(meta, records, After::Opened(row))
+}
+
+/// Joins `target`, an invocation of the same session that has not started: accepted, ended and told in one.
+pub(crate) fn merge(meta: Arc<Meta>, target: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
+    let about = About::Merged {
+        invocation: meta.id,
+        payload: meta.input.payload.clone(),
+    };
+    let told = super::steer::signal(target, row, format!("merged/{}", meta.id), about, &meta.actor, None, now);
+    let accepted = Accepted {
+        agent: meta.agent.clone(),
+        version: meta.version,
+        actor: meta.actor.clone(),
+    };
+    let ended = Ended {
+        outcome: Outcome::Completed,
+        reason: Some("merged".into()),
+        output: Some(json!({"merged_into": target.id})),
+        error: None,
+        usage: Usage::default(),
+        provider: None,
+    };
+    let end = end_row(&OpenRow::queued(), &ended, 0, 2, now);
+    let facts = [Fact::Accepted(accepted), Fact::Ended(Box::new(ended))];
+    let records = facts.into_iter().zip(1..).map(|(fact, seq)| Record {
+        seq,
+        epoch: 0,
+        at: now,
+        fact,
+    });
     Decision {
-        meta,
-        records,
-        after: After::Opened(row),
+        also: Some(Box::new(told)),
+        ..Decision::new(meta, records.collect(), After::Merged(Box::new(end)))
     }
 }
 
 /// Given to a worker: the epoch rises, so that whoever held it before is fenced out.
 pub(crate) fn claim(meta: &Arc<Meta>, row: &OpenRow, holder: &Holder, now: Timestamp) -> Decision {
-    if row.epoch >= CLAIMS_MAX {
+    let is_loss = matches!(row.state, RunState::Running(_));
+    if is_loss && row.losses + 1 >= LOSSES_MAX {
         return give_up(meta, row, now);
     }
-    let (record, row) = claim_row(row, holder, now);
-    Decision {
-        meta: Arc::clone(meta),
-        records: vec![record],
-        after: After::Changed(row),
-    }
+    let (record, mut claimed) = claim_row(row, holder, now);
+    claimed.losses += u32::from(is_loss);
+    let wide = !row.is_plain() || !claimed.is_plain();
+    Decision::new(Arc::clone(meta), vec![record], After::Changed { row: claimed, wide })
 }
 
 fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow) {
@@ -88,58 +115,19 @@ fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow
         epoch,
         seq: row.seq + 1,
         started_at: Some(row.started_at.unwrap_or(now)),
+        ..row.clone()
     };
     (record, row)
-}
-
-/// A worker's records, and its end. `after_seq` is the highest record the worker knows.
-pub(crate) fn append(
-    meta: &Arc<Meta>,
-    row: &OpenRow,
-    epoch: u32,
-    after_seq: u32,
-    facts: Vec<Fact>,
-    now: Timestamp,
-) -> Result<Decision, AppendRefusal> {
-    if epoch != row.epoch || !matches!(row.state, RunState::Running(_)) {
-        return Err(AppendRefusal::Stale);
-    }
-    if after_seq != row.seq {
-        return Err(AppendRefusal::HistoryLost);
-    }
-    let mut seq = row.seq;
-    let mut end = None;
-    let mut records = Vec::with_capacity(facts.len());
-    for fact in facts {
-        seq += 1;
-        if let Fact::Ended(ended) = &fact {
-            end = Some(end_row(row, ended, epoch, seq, now));
-        }
-        records.push(Record {
-            seq,
-            epoch,
-            at: now,
-            fact,
-        });
-        if end.is_some() {
-            break;
-        }
-    }
-    let after = end.map_or(After::Grew { seq }, |end| After::Ended(Box::new(end)));
-    Ok(Decision {
-        meta: Arc::clone(meta),
-        records,
-        after,
-    })
 }
 
 /// Ends it from outside the worker, with an epoch that no worker holds: what it still does is fenced out.
 pub(crate) fn end(meta: &Arc<Meta>, row: &OpenRow, ended: Ended, now: Timestamp) -> Decision {
     let epoch = match row.state {
-        RunState::Queued => row.epoch,
+        RunState::Queued | RunState::Waiting(_) => row.epoch,
         RunState::Running(_) => row.epoch + 1,
     };
     let seq = row.seq + 1;
+    let mail = result_mail(meta, &ended, now);
     let after = After::Ended(Box::new(end_row(row, &ended, epoch, seq, now)));
     let record = Record {
         seq,
@@ -148,10 +136,25 @@ pub(crate) fn end(meta: &Arc<Meta>, row: &OpenRow, ended: Ended, now: Timestamp)
         fact: Fact::Ended(Box::new(ended)),
     };
     Decision {
-        meta: Arc::clone(meta),
-        records: vec![record],
-        after,
+        mail: mail.into_iter().collect(),
+        ..Decision::new(Arc::clone(meta), vec![record], after)
     }
+}
+
+/// The letter by which a parent hears of the end.
+pub(super) fn result_mail(meta: &Meta, ended: &Ended, now: Timestamp) -> Option<Mail> {
+    let parent = meta.parent()?;
+    let about = About::Child {
+        step: parent.step,
+        invocation: meta.id,
+        outcome: ended.outcome,
+        output: ended.output.clone(),
+        error: ended.error.clone(),
+        usage: ended.usage,
+    };
+    let order = now.as_millis();
+    let body = Letter::Result(Box::new(about));
+    Some(Mail::new(&meta.tenant, meta.id, parent.invocation, parent.shard, order, body))
 }
 
 /// A person stopped it.
@@ -186,8 +189,8 @@ fn give_up(meta: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
     let problem = Problem::new(
         Code::AttemptsExhausted,
         format!(
-            "its worker was lost {} times, at most {CLAIMS_MAX} claims are made",
-            row.epoch
+            "its worker was lost {} times, at most {LOSSES_MAX} are taken",
+            row.losses + 1
         ),
     )
     .next("look at its last step, then requeue the dead letter");
@@ -199,7 +202,7 @@ fn give_up(meta: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
     )
 }
 
-fn ended_without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {
+pub(super) fn ended_without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {
     Ended {
         outcome,
         reason: Some(reason.to_owned()),
@@ -210,7 +213,7 @@ fn ended_without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended
     }
 }
 
-fn end_row(row: &OpenRow, ended: &Ended, epoch: u32, seq: u32, now: Timestamp) -> EndRow {
+pub(super) fn end_row(row: &OpenRow, ended: &Ended, epoch: u32, seq: u32, now: Timestamp) -> EndRow {
     EndRow {
         outcome: ended.outcome,
         reason: ended.reason.clone(),
@@ -226,6 +229,17 @@ fn end_row(row: &OpenRow, ended: &Ended, epoch: u32, seq: u32, now: Timestamp) -
 }
 
 impl Decision {
+    pub(crate) fn new(meta: Arc<Meta>, records: Vec<Record>, after: After) -> Self {
+        Self {
+            meta,
+            records,
+            after,
+            mail: Vec::new(),
+            letter: None,
+            also: None,
+        }
+    }
+
     pub(crate) fn id(&self) -> InvocationId {
         self.meta.id
     }
@@ -234,9 +248,9 @@ impl Decision {
     #[cfg(test)]
     pub(crate) fn seq(&self) -> u32 {
         match &self.after {
-            After::Opened(row) | After::Changed(row) => row.seq,
+            After::Opened(row) | After::Changed { row, .. } => row.seq,
             After::Grew { seq } => *seq,
-            After::Ended(end) => end.seq,
+            After::Ended(end) | After::Merged(end) => end.seq,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mesh_api::execution::{Invocation, State};
-use mesh_api::journal::{Outcome, Usage};
+use mesh_api::execution::{ForkedFrom, Invocation, State};
+use mesh_api::journal::{Outcome, Usage, WaitItem};
+use mesh_api::steering::Edit;
 use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,6 +34,52 @@ pub(crate) struct Meta {
     pub(crate) reply_to: Option<String>,
     pub(crate) actor: String,
     pub(crate) input: StoredInput,
+    /// `None` of most: called by nobody, forked from nothing.
+    pub(crate) links: Option<Box<Links>>,
+}
+
+/// Where it comes from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Links {
+    pub(crate) parent: Option<Parent>,
+    pub(crate) fork: Option<Fork>,
+    /// The first of the fork tree.
+    pub(crate) root: Option<InvocationId>,
+    /// Invocations above it that called it.
+    pub(crate) depth: u16,
+}
+
+/// Who called it, and waits for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) invocation: InvocationId,
+    pub(crate) step: u32,
+    pub(crate) shard: ShardId,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fork {
+    pub(crate) of: InvocationId,
+    pub(crate) from_step: u32,
+    pub(crate) edit: Edit,
+}
+
+impl Meta {
+    pub(crate) fn root(&self) -> InvocationId {
+        self.links.as_ref().and_then(|links| links.root).unwrap_or(self.id)
+    }
+
+    pub(crate) fn parent(&self) -> Option<&Parent> {
+        self.links.as_ref()?.parent.as_ref()
+    }
+
+    pub(crate) fn fork(&self) -> Option<&Fork> {
+        self.links.as_ref()?.fork.as_ref()
+    }
+
+    pub(crate) fn depth(&self) -> u16 {
+        self.links.as_ref().map_or(0, |links| links.depth)
+    }
 }
 
 /// What the `input` column holds, as JSON bytes.
@@ -43,6 +90,21 @@ pub(crate) struct StoredInput {
     pub(crate) context: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) metadata: Map<String, Value>,
+    /// Runs on nodes only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) placed: bool,
+    /// Its result carries its steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) intermediate_steps: bool,
+    /// Of a child: the shard of its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent_shard: Option<ShardId>,
+    /// Of a fork: what is different.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) edit: Option<Edit>,
+    /// Sessions that its ancestors hold: it may not ask for one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) held_sessions: Vec<(AgentName, String)>,
 }
 
 /// What changes while it is open: the row of `open` with the record count.
@@ -54,12 +116,67 @@ pub(crate) struct OpenRow {
     /// Highest committed record.
     pub(crate) seq: u32,
     pub(crate) started_at: Option<Timestamp>,
+    /// By itself; its agent, tenant or everything may be paused too.
+    pub(crate) paused: bool,
+    /// It runs on a node that is told to stop.
+    pub(crate) cancelling: bool,
+    /// Workers that it lost.
+    pub(crate) losses: u32,
+    /// Place in its session: order of acceptance.
+    pub(crate) session_order: i64,
+}
+
+impl OpenRow {
+    pub(crate) const fn queued() -> Self {
+        Self {
+            state: RunState::Queued,
+            epoch: 0,
+            seq: 1,
+            started_at: None,
+            paused: false,
+            cancelling: false,
+            losses: 0,
+            session_order: 0,
+        }
+    }
+
+    /// Has nothing that only the wide statement writes.
+    pub(crate) const fn is_plain(&self) -> bool {
+        !self.paused
+            && !self.cancelling
+            && self.losses == 0
+            && self.session_order == 0
+            && !matches!(self.state, RunState::Waiting(_))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RunState {
     Queued,
     Running(Holder),
+    /// Any of these makes it runnable.
+    Waiting(Arc<Waits>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Waits {
+    pub(crate) items: Vec<WaitItem>,
+}
+
+// Timestamps, names and numbers only.
+impl Eq for Waits {}
+
+impl Waits {
+    /// The first time at which one of them is over by itself.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        use mesh_api::journal::WaitOn;
+        let times = self.items.iter().filter_map(|item| match &item.on {
+            WaitOn::Timer { until } => Some(*until),
+            WaitOn::Signal { until, .. } => *until,
+            _ => None,
+        });
+        times.min()
+    }
 }
 
 /// Who runs it: a node or a hosted worker, in one of its starts.
@@ -74,6 +191,14 @@ impl RunState {
         match self {
             Self::Queued => State::Queued,
             Self::Running(_) => State::Running,
+            Self::Waiting(_) => State::Waiting,
+        }
+    }
+
+    pub(crate) fn waits(&self) -> Option<&Waits> {
+        match self {
+            Self::Waiting(waits) => Some(waits),
+            Self::Queued | Self::Running(_) => None,
         }
     }
 }
@@ -102,9 +227,20 @@ pub(crate) enum After {
     Grew {
         seq: u32,
     },
-    /// The open row changed.
-    Changed(OpenRow),
+    /// The open row changed; `wide` where more than the plain columns did.
+    Changed {
+        row: OpenRow,
+        wide: bool,
+    },
     Ended(Box<EndRow>),
+    /// Accepted and ended in one: it joined another one of its session.
+    Merged(Box<EndRow>),
+}
+
+impl After {
+    pub(crate) const fn is_end(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Merged(_))
+    }
 }
 
 /// An open invocation as everyone sees it.
@@ -114,6 +250,8 @@ pub(crate) fn view_open(meta: &Meta, row: &OpenRow) -> Invocation {
         attempt: row.epoch,
         started_at: row.started_at,
         cursor: row.seq,
+        waits_for: row.state.waits().map_or_else(Vec::new, |waits| waits.items.clone()),
+        paused: row.paused,
         ..view_meta(meta)
     }
 }
@@ -130,11 +268,16 @@ pub(crate) fn view_ended(meta: &Meta, row: &EndRow) -> Invocation {
         started_at: row.started_at,
         ended_at: Some(row.ended_at),
         cursor: row.seq,
+        reason: row.reason.clone(),
         ..view_meta(meta)
     }
 }
 
 fn view_meta(meta: &Meta) -> Invocation {
+    let forked_from = meta.fork().map(|fork| ForkedFrom {
+        invocation: fork.of,
+        step: fork.from_step,
+    });
     Invocation {
         id: meta.id,
         tenant: meta.tenant.clone(),
@@ -149,8 +292,8 @@ fn view_meta(meta: &Meta) -> Invocation {
         error: None,
         provider: None,
         usage: Usage::default(),
-        parent: None,
-        forked_from: None,
+        parent: meta.parent().map(|parent| parent.invocation),
+        forked_from,
         attempt: 0,
         created_at: meta.created_at,
         started_at: None,
@@ -159,7 +302,7 @@ fn view_meta(meta: &Meta) -> Invocation {
         reason: None,
         waits_for: Vec::new(),
         paused: false,
-        root: None,
+        root: Some(meta.root()),
         steps: None,
     }
 }

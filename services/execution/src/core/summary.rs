@@ -21,14 +21,17 @@ pub(crate) struct Summary {
     pub(crate) provider: Option<String>,
     pub(crate) short_text: String,
     pub(crate) error: Option<String>,
+    /// What it waits for, as JSON.
+    pub(crate) waits_for: Option<String>,
+    pub(crate) paused: bool,
 }
 
 /// `None`: nothing that a list shows has changed.
 pub(crate) fn of(meta: &Meta, after: &After) -> Option<Summary> {
     match after {
-        After::Opened(row) | After::Changed(row) => Some(of_open(meta, row)),
+        After::Opened(row) | After::Changed { row, .. } => Some(of_open(meta, row)),
         After::Grew { .. } => None,
-        After::Ended(row) => Some(of_ended(meta, row)),
+        After::Ended(row) | After::Merged(row) => Some(of_ended(meta, row)),
     }
 }
 
@@ -42,6 +45,8 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
         provider: None,
         short_text: short_text(&meta.input.payload),
         error: None,
+        waits_for: row.state.waits().and_then(|waits| serde_json::to_string(&waits.items).ok()),
+        paused: row.paused,
     }
 }
 
@@ -59,6 +64,8 @@ pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
             .error
             .as_ref()
             .map(|problem| shorten(&format!("{}: {}", problem.kind, problem.detail))),
+        waits_for: None,
+        paused: false,
     }
 }
 

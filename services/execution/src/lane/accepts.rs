@@ -4,17 +4,18 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 use std::sync::Arc;
 
 use mesh_store::IdExt;
+use mesh_types::agent::SessionPolicy;
 use mesh_types::{Code, InvocationId, Problem, Tenant, Timestamp};
 use tokio::sync::oneshot;
 
 use super::Lane;
 use super::command::{Accept, Accepted};
 use super::plan::{AcceptRest, BATCH_RECORDS_MAX, Batch, Then};
-use super::write::in_time;
-use crate::core::decide;
-use crate::store::load::{self, Known};
+use crate::core::{RunState, decide};
+use crate::store::ledger::{Ledger, LedgerError, Wanted};
+use crate::store::load::Known;
 
-impl Lane {
+impl<L: Ledger> Lane<L> {
     pub(super) async fn plan_accepts(&mut self, batch: &mut Batch, now: Timestamp) {
         let Some(mut known) = self.known_keys().await else {
             return;
@@ -44,8 +45,75 @@ impl Lane {
                 }
                 known.add_pending(&accept);
             }
-            self.plan_accept(batch, accept, now);
+            match self.join_session(batch, accept, now) {
+                Joined::Alone(accept) => self.plan_accept(batch, *accept, now),
+                Joined::Done => {}
+                Joined::Later(accept) => {
+                    self.accepts.push_front(accept);
+                    break;
+                }
+            }
         }
+    }
+
+    /// What its session says to one that comes while another is open.
+    fn join_session(&mut self, batch: &mut Batch, accept: Accept, now: Timestamp) -> Joined {
+        if accept.meta.session.is_none() {
+            return Joined::Alone(Box::new(accept));
+        }
+        let open = self.memory.sessions.of(&accept.meta);
+        if batch.holds_session(&accept.meta) {
+            // One of the same session is accepted in this very batch: its turn comes with the next.
+            return Joined::Later(Box::new(accept));
+        }
+        let Some(last) = open.last() else {
+            return Joined::Alone(Box::new(accept));
+        };
+        match accept.spec.session.policy {
+            SessionPolicy::Queue => Joined::Alone(Box::new(accept)),
+            SessionPolicy::Reject => {
+                let _ = accept.answer.send(Err(session_busy(&accept.meta, open[0])));
+                Joined::Done
+            }
+            SessionPolicy::Interrupt => {
+                for id in open {
+                    let Some(open) = self.memory.open.get(&id) else { continue };
+                    if batch.touched.contains(&id) {
+                        return Joined::Later(Box::new(accept));
+                    }
+                    let decision = decide::cancel(&open.meta, &open.row, &accept.meta.actor, "interrupted", now);
+                    batch.push(super::steer::with_children(decision, open, now), Then::Quiet);
+                }
+                Joined::Alone(Box::new(accept))
+            }
+            SessionPolicy::Merge => self.merge(batch, accept, *last, now),
+        }
+    }
+
+    /// Into the last one of the session, if that has not started; it sees the message when it does.
+    fn merge(&mut self, batch: &mut Batch, accept: Accept, last: InvocationId, now: Timestamp) -> Joined {
+        let target = self.memory.open.get(&last);
+        let Some(target) = target.filter(|open| open.row.epoch == 0 && open.row.state == RunState::Queued) else {
+            return Joined::Alone(Box::new(accept));
+        };
+        if batch.touched.contains(&last) {
+            return Joined::Later(Box::new(accept));
+        }
+        let Accept {
+            meta,
+            spec,
+            answer,
+            waiter,
+            ..
+        } = accept;
+        let decision = decide::merge(Arc::new(meta), &target.meta, &target.row, now);
+        let rest = AcceptRest { spec, answer, waiter };
+        let then = Then::Accept {
+            accept: Box::new(rest),
+            slot: None,
+        };
+        batch.push(decision, then);
+        Joined::Done
     }
 
     fn plan_accept(&mut self, batch: &mut Batch, accept: Accept, now: Timestamp) {
@@ -54,16 +122,30 @@ impl Lane {
             spec,
             answer,
             waiter,
+            letter,
             ..
         } = accept;
         let is_awake = meta.wake_at.is_none_or(|at| at <= now);
+        // A session's own place in the order; the interrupted ones before it are ended by this very batch.
+        let is_alone = meta.session.is_none() || self.memory.sessions.of(&meta).is_empty();
         let may_run = is_awake
+            && is_alone
+            && !meta.input.placed
             && !self.context.draining.is_cancelled()
+            && !self.context.pauses.holds(&meta.tenant, &meta.agent)
             && (self.memory.ready.is_empty() || !self.memory.ready.holds(&meta.tenant, &meta.agent));
         let slot = may_run
             .then(|| self.context.slots.take(&meta.tenant, &meta.agent, meta.concurrency))
             .flatten();
-        let decision = decide::accept(Arc::new(meta), slot.as_ref().map(|_| &self.context.holder), now);
+        let order = if meta.session.is_some() {
+            let batch_number = self.shards.get(&meta.shard).map_or(0, |owned| owned.batch + 1);
+            (batch_number << ORDER_BITS) + i64::try_from(batch.planned.len()).unwrap_or(0) + 1
+        } else {
+            0
+        };
+        let holder = slot.as_ref().map(|_| &self.context.holder);
+        let mut decision = decide::accept(Arc::new(meta), holder, order, now);
+        decision.letter = letter;
         let rest = AcceptRest { spec, answer, waiter };
         batch.push(
             decision,
@@ -76,7 +158,7 @@ impl Lane {
 
     /// One look-up for all keys and given ids that wait; `None` if the database cannot be asked now.
     async fn known_keys(&mut self) -> Option<KnownKeys> {
-        let (mut tenants, mut keys, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wanted = Wanted::default();
         for accept in self
             .accepts
             .iter()
@@ -84,21 +166,17 @@ impl Lane {
             .filter(|accept| is_keyed(accept))
         {
             if let Some(key) = &accept.meta.key {
-                tenants.push(accept.meta.tenant.to_string());
-                keys.push(key.clone());
+                wanted.tenants.push(accept.meta.tenant.to_string());
+                wanted.keys.push(key.clone());
             }
             if accept.id_is_given {
-                ids.push(accept.meta.id.to_uuid());
+                wanted.ids.push(accept.meta.id.to_uuid());
             }
         }
-        if keys.is_empty() && ids.is_empty() {
+        if wanted == Wanted::default() {
             return Some(KnownKeys::default());
         }
-        let found = match self.connection().await {
-            Ok(connection) => in_time(load::known(connection, &tenants, &keys, &ids)).await,
-            Err(error) => Err(error),
-        };
-        match found {
+        match self.ledger.known(&wanted).await {
             Ok(rows) => Some(KnownKeys::from_rows(rows)),
             Err(error) => {
                 self.key_lookup_failed(&error).await;
@@ -108,8 +186,8 @@ impl Lane {
     }
 
     /// A look-up that a text of one caller spoiled refuses that one; anything else is tried again.
-    async fn key_lookup_failed(&mut self, error: &sqlx::Error) {
-        if super::write::is_data_error(error) {
+    async fn key_lookup_failed(&mut self, error: &LedgerError) {
+        if matches!(error, LedgerError::Refused { .. }) {
             self.accepts.retain_mut(|accept| {
                 let bad = accept.meta.key.as_ref().is_some_and(|key| key.contains('\0'));
                 if bad {
@@ -122,10 +200,32 @@ impl Lane {
             });
         } else {
             tracing::warn!(%error, "keys cannot be looked up; trying again");
-            self.connection = None;
+            self.ledger.reset();
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Bits below the batch's number in the order of a session.
+const ORDER_BITS: u32 = 16;
+
+/// What became of an accept of a session.
+enum Joined {
+    /// Into the queue, as if there were no policy.
+    Alone(Box<Accept>),
+    Done,
+    /// With the next batch.
+    Later(Box<Accept>),
+}
+
+fn session_busy(meta: &crate::core::Meta, first: InvocationId) -> Problem {
+    let session = meta.session.as_deref().unwrap_or_default();
+    Problem::new(
+        Code::SessionBusy,
+        format!("session `{session}` of {} has the open invocation {first}", meta.agent),
+    )
+    .field("session")
+    .next("wait for its end, cancel it, or set spec.session.policy to queue")
 }
 
 fn is_keyed(accept: &Accept) -> bool {

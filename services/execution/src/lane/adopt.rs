@@ -1,26 +1,28 @@
 //! Loads a shard that was taken over: everything open, and who is runnable again.
 
 use super::Lane;
-use super::memory::{Open, Owned};
-use super::write::in_time;
+use super::command::NODE_LEASE;
+use super::memory::{Held, Lease, Open, Owned};
+use super::steer::cancel_due;
 use crate::core::RunState;
-use crate::store::load;
+use crate::store::ledger::{Ledger, LedgerError};
+use crate::store::load::LoadedRow;
 use crate::store::shards::ShardRow;
 
-impl Lane {
+impl<L: Ledger> Lane<L> {
     pub(super) async fn adopt_pending(&mut self) {
         for row in std::mem::take(&mut self.adopting) {
             if let Err(error) = self.adopt(&row).await {
                 tracing::warn!(%error, shard = row.id, "the shard cannot be loaded; trying again");
-                self.connection = None;
+                self.ledger.reset();
                 self.adopting.push(row);
             }
         }
     }
 
-    async fn adopt(&mut self, row: &ShardRow) -> Result<(), sqlx::Error> {
+    async fn adopt(&mut self, row: &ShardRow) -> Result<(), LedgerError> {
         let shard = row.id.cast_unsigned();
-        let loaded = in_time(load::open(self.connection().await?, row.id)).await?;
+        let loaded = self.ledger.open(row.id).await?;
         let now = self.context.clock.now();
         // A second takeover of the same shard starts from nothing.
         self.memory.forget(shard);
@@ -31,24 +33,42 @@ impl Lane {
                 batch: row.batch,
             },
         );
-        let count = loaded.len();
-        for (meta, open_row) in loaded {
+        let count = loaded.rows.len();
+        let monotonic = self.context.clock.monotonic();
+        for loaded in loaded.rows {
+            let LoadedRow { meta, row, is_woken } = loaded;
             let id = meta.id;
-            // Hosted work died with its process: it is runnable at once, under the next epoch.
-            let was_running = matches!(open_row.state, RunState::Running(_));
-            if was_running {
-                tracing::info!(invocation = %id, epoch = open_row.epoch, "its worker is gone; it will be claimed again");
+            let mut open = Open::new(meta.into(), row);
+            open.is_woken = is_woken;
+            if let RunState::Running(holder) = &open.row.state {
+                if open.meta.input.placed {
+                    // The node lives on without its owner: a full lease to come back in.
+                    open.held = Held::There(Lease {
+                        until: monotonic + NODE_LEASE,
+                        is_old: false,
+                    });
+                    self.memory.wake(id, now.plus(NODE_LEASE));
+                } else {
+                    // Hosted work died with its process: it is runnable at once, under the next epoch.
+                    tracing::info!(invocation = %id, epoch = open.row.epoch, holder = %holder.node, "its worker is gone; it will be claimed again");
+                }
             }
-            self.memory.insert(Open {
-                meta: meta.into(),
-                row: open_row,
-                spec: None,
-                journal: Vec::new(),
-                worker: None,
-                waiters: Vec::new(),
-            });
-            self.memory.enqueue(id, now);
+            if open.row.cancelling {
+                let at = cancel_due(now);
+                open.cancel = Some((at, "operator_canceled".into()));
+                self.memory.wake(id, at);
+            }
+            self.memory.insert(open);
         }
+        for (parent, child) in loaded.children {
+            if let Some(open) = self.memory.open.get_mut(&parent) {
+                open.children.push(child);
+            }
+        }
+        // When all are there: who is first of its session is known.
+        let ids: Vec<_> = self.memory.open.iter().filter(|(_, open)| open.meta.shard == shard).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.memory.enqueue(id, now));
+        (self.context.posted)(shard);
         tracing::info!(
             shard,
             epoch = row.epoch,

@@ -3,23 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_types::{Code, Problem};
+use mesh_api::execution::Invocation;
+use mesh_api::journal::{About, Fact, Record, StepKind};
+use mesh_types::{Code, Problem, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Lane;
-use super::command::{Accepted, AppendAnswer, Start, moved};
-use super::memory::{Open, Worker};
-use super::plan::{AcceptRest, Planned, Then, ended_view};
-use crate::core::open::view_open;
-use crate::core::{After, Decision, OpenRow, RunState, summary};
+use super::command::{Accepted, AppendAnswer, Appended, NODE_LEASE, Next, Start, moved};
+use super::memory::{Held, Lease, Open, Worker};
+use super::plan::{AcceptRest, Planned, Then, view_after};
+use super::steer::cancel_due;
+use crate::core::append::child_of;
+use crate::core::{After, Decision, OpenRow, RunState, Waits, steer, summary};
 use crate::hosted::Slot;
 use crate::relay::{Committed, CommittedInvocation};
 use crate::shards::ShardId;
+use crate::store::ledger::Ledger;
 
 /// Pause before a claim or a deadline that was refused is decided on again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
-impl Lane {
+impl<L: Ledger> Lane<L> {
     /// The group is committed but for the shards in `lost`, of which nothing was written.
     pub(super) fn apply(&mut self, group: Vec<Planned>, lost: &[ShardId]) {
         let mut committed: Vec<Committed> = Vec::new();
@@ -42,10 +46,11 @@ impl Lane {
             }
             self.abort_if_asked(&planned.decision);
             let bytes = planned.bytes;
-            let relayed = self.apply_one(planned);
+            let mut told = Vec::new();
+            self.apply_one(planned, &mut told);
             if let Some(batch) = committed.iter_mut().find(|batch| batch.shard == shard) {
                 batch.bytes += bytes;
-                batch.invocations.push(relayed);
+                batch.invocations.append(&mut told);
             }
         }
         for shard in lost {
@@ -58,72 +63,187 @@ impl Lane {
         }
     }
 
-    fn apply_one(&mut self, planned: Planned) -> CommittedInvocation {
-        let Planned { decision, then, .. } = planned;
-        let ended = ended_view(&decision);
-        let summary = summary::of(&decision.meta, &decision.after);
+    /// Memory follows the decision; who waits for it is answered; what the relay tells comes back.
+    fn apply_one(&mut self, planned: Planned, told: &mut Vec<CommittedInvocation>) {
+        let Planned { mut decision, then, .. } = planned;
         let id = decision.id();
-        match (&decision.after, then) {
-            (After::Opened(row), Then::Accept { accept, slot }) => self.open(&decision, row.clone(), *accept, slot),
-            (After::Changed(row), Then::Claim { slot }) => self.claimed(&decision, row.clone(), slot),
-            (After::Grew { seq }, Then::Append { answer }) => {
-                if let Some(open) = self.memory.open.get_mut(&id) {
-                    open.row.seq = *seq;
-                }
-                let _ = answer.send(Ok(*seq));
+        let view = match &then {
+            // Nobody looks at the view of most.
+            Then::Steer { .. } | Then::Accept { .. } => {
+                view_after(&decision, self.memory.open.get(&id).map(|open| &open.row))
             }
-            (After::Ended(end), then) => {
-                self.close(&decision, ended.as_ref());
-                match then {
-                    Then::Append { answer } => drop(answer.send(Ok(end.seq))),
-                    Then::Cancel { answer } => drop(answer.send(Ok(ended))),
-                    Then::Claim { .. } | Then::Expire | Then::Accept { .. } => {}
-                }
-            }
-            // `decide` pairs each command with its kind of change.
-            (after, then) => {
-                tracing::error!(invocation = %id, ?after, ?then, "a decision of the wrong kind")
-            }
+            _ if decision.after.is_end() => view_after(&decision, None),
+            _ => None,
+        };
+        if let Some(also) = decision.also.take() {
+            self.apply_one(
+                Planned {
+                    decision: *also,
+                    then: Then::Quiet,
+                    bytes: 0,
+                },
+                told,
+            );
         }
-        CommittedInvocation {
+        let slot = match then {
+            Then::Accept { accept, slot } => {
+                self.accepted(&decision, *accept, slot, view);
+                return self.finish(decision, told);
+            }
+            Then::Claim { slot } => Some(slot),
+            Then::Append { news, answer } => {
+                self.appended(&decision, news, answer);
+                None
+            }
+            Then::Late { answer } => {
+                let _ = answer.send(Err(AppendAnswer::Stale));
+                None
+            }
+            Then::Steer { answer } => {
+                self.change(&decision, view.as_ref());
+                let _ = answer.send(Ok(view));
+                return self.finish(decision, told);
+            }
+            Then::Grant { .. } | Then::Quiet => None,
+        };
+        self.change(&decision, view.as_ref());
+        if let Some(slot) = slot {
+            self.start_claimed(&decision, slot);
+        }
+        self.finish(decision, told);
+    }
+
+    fn finish(&mut self, decision: Decision, told: &mut Vec<CommittedInvocation>) {
+        for letter in &decision.mail {
+            (self.context.posted)(letter.shard);
+        }
+        let summary = summary::of(&decision.meta, &decision.after);
+        told.push(CommittedInvocation {
             meta: decision.meta,
             records: decision.records,
             summary,
-        }
+        });
     }
 
-    fn open(&mut self, decision: &Decision, row: OpenRow, accept: AcceptRest, slot: Option<Slot>) {
-        let AcceptRest { spec, answer, waiter } = accept;
-        let id = decision.id();
-        let _ = answer.send(Ok(Accepted::New(Box::new(view_open(&decision.meta, &row)))));
-        let is_queued = row.state == RunState::Queued;
+    fn accepted(&mut self, decision: &Decision, rest: AcceptRest, slot: Option<Slot>, view: Option<Invocation>) {
+        let AcceptRest { spec, answer, waiter } = rest;
+        let Some(view) = view else { return };
+        let _ = answer.send(Ok(Accepted::New(Box::new(view.clone()))));
+        let After::Opened(row) = &decision.after else {
+            // Merged: it has ended with its acceptance.
+            if let Some(waiter) = waiter {
+                let _ = waiter.send(view);
+            }
+            return;
+        };
         let mut open = Open {
-            meta: Arc::clone(&decision.meta),
-            row,
             spec: Some(spec),
             journal: decision.records.clone(),
-            worker: None,
             waiters: waiter.into_iter().collect(),
+            worker_seq: Some(row.seq),
+            signal_keys: Some(Vec::new()),
+            ..Open::new(Arc::clone(&decision.meta), row.clone())
         };
         if let Some(slot) = slot {
             self.start(&mut open, slot);
         }
         self.memory.insert(open);
-        if is_queued {
-            self.memory.enqueue(id, self.context.clock.now());
+        self.memory.enqueue(decision.id(), self.context.clock.now());
+    }
+
+    fn appended(
+        &mut self,
+        decision: &Decision,
+        news: Vec<Record>,
+        answer: tokio::sync::oneshot::Sender<Result<Appended, AppendAnswer>>,
+    ) {
+        let (seq, next) = match &decision.after {
+            After::Grew { seq } => (*seq, Next::GoOn),
+            After::Changed { row, .. } if row.state == RunState::Queued => (row.seq, Next::Stop),
+            After::Changed { row, .. } | After::Opened(row) => (row.seq, Next::Waiting),
+            After::Ended(end) | After::Merged(end) => (end.seq, Next::GoOn),
+        };
+        if let Some(open) = self.memory.open.get_mut(&decision.id()) {
+            open.worker_seq = Some(seq);
+            open.news.clear();
+            follow_children(open, &decision.records);
+        }
+        let _ = answer.send(Ok(Appended { seq, news, next }));
+    }
+
+    /// The open row as the decision leaves it.
+    fn change(&mut self, decision: &Decision, ended: Option<&Invocation>) {
+        let now = self.context.clock.now();
+        let id = decision.id();
+        match &decision.after {
+            After::Opened(_) | After::Merged(_) => {}
+            After::Grew { seq } => {
+                if let Some(open) = self.memory.open.get_mut(&id) {
+                    open.row.seq = *seq;
+                    take_news(open, &decision.records);
+                }
+                self.memory.enqueue(id, now);
+            }
+            After::Changed { row, .. } => {
+                self.changed(decision, row.clone(), now);
+            }
+            After::Ended(_) => self.close(decision, ended, now),
         }
     }
 
-    fn claimed(&mut self, decision: &Decision, row: OpenRow, slot: Slot) {
-        let Some(mut open) = self.memory.open.remove(&decision.id()) else {
+    fn changed(&mut self, decision: &Decision, row: OpenRow, now: Timestamp) {
+        let id = decision.id();
+        let monotonic = self.context.clock.monotonic();
+        let Some(open) = self.memory.open.get_mut(&id) else {
             return;
         };
+        let was_claimed = row.epoch > open.row.epoch;
+        let is_cancelling = row.cancelling && !open.row.cancelling;
+        let wake_at = row.state.waits().and_then(Waits::wake_at);
+        open.row = row;
         if !open.journal.is_empty() {
             open.journal.extend(decision.records.iter().cloned());
         }
-        open.row = row;
+        let mut timers: Vec<Timestamp> = wake_at.into_iter().collect();
+        if was_claimed {
+            open.is_woken = false;
+            open.news.clear();
+            open.worker_seq = Some(open.row.seq);
+            if open.meta.input.placed {
+                let until = monotonic + NODE_LEASE;
+                open.held = Held::There(Lease { until, is_old: false });
+                timers.push(now.plus(NODE_LEASE));
+            }
+        } else {
+            take_news(open, &decision.records);
+        }
+        if is_cancelling {
+            let reason = decision.records.iter().find_map(|record| match &record.fact {
+                Fact::CancelRequested(asked) => Some(asked.reason.clone()),
+                _ => None,
+            });
+            let at = cancel_due(now);
+            open.cancel = Some((at, reason.unwrap_or_default()));
+            timers.push(at);
+        }
+        if !matches!(open.row.state, RunState::Running(_)) {
+            // Its worker lets go; the slot is free for somebody else at once.
+            if let Held::Here(worker) = std::mem::take(&mut open.held)
+                && open.row.state == RunState::Queued
+            {
+                worker.cancel.cancel();
+            }
+        }
+        timers.into_iter().for_each(|at| self.memory.wake(id, at));
+        self.memory.enqueue(id, now);
+    }
+
+    fn start_claimed(&mut self, decision: &Decision, slot: Slot) {
+        // Out and in again without its timers, which are set already.
+        let Some(mut open) = self.memory.open.remove(&decision.id()) else {
+            return;
+        };
         self.start(&mut open, slot);
-        // Back without its timers, which are set already.
         self.memory.open.insert(decision.id(), open);
     }
 
@@ -137,15 +257,15 @@ impl Lane {
             journal: std::mem::take(&mut open.journal),
             cancel: cancel.clone(),
         });
-        open.worker = Some(Worker { cancel, _slot: slot });
+        open.held = Held::Here(Worker { cancel, _slot: slot });
     }
 
-    fn close(&mut self, decision: &Decision, ended: Option<&mesh_api::execution::Invocation>) {
-        let Some(open) = self.memory.remove(decision.id()) else {
+    fn close(&mut self, decision: &Decision, ended: Option<&Invocation>, now: Timestamp) {
+        let Some((open, next)) = self.memory.remove(decision.id()) else {
             return;
         };
         // Its own end, or one from outside: either way no effect starts any more.
-        if let Some(worker) = open.worker {
+        if let Held::Here(worker) = open.held {
             worker.cancel.cancel();
         }
         for (waiter, ended) in open.waiters.into_iter().zip(std::iter::repeat(ended)) {
@@ -153,28 +273,24 @@ impl Lane {
                 let _ = waiter.send(ended.clone());
             }
         }
+        if let Some(next) = next {
+            self.memory.enqueue(next, now);
+        }
     }
 
     /// A decision that the database refuses for itself: its caller hears why, the others go on.
-    pub(super) fn refuse(&mut self, group: Vec<Planned>, error: &sqlx::Error) {
+    pub(super) fn refuse(&mut self, group: Vec<Planned>, detail: &str, unique: bool) {
         for Planned { decision, then, .. } in group {
-            let detail = error
-                .as_database_error()
-                .map_or_else(|| error.to_string(), |e| e.message().to_owned());
             tracing::warn!(invocation = %decision.id(), %detail, "a record is refused");
             let problem =
                 Problem::new(Code::RecordRefused, detail).next("remove what the message names and send it again");
             match then {
-                Then::Accept { accept, .. } => {
-                    let unique = error
-                        .as_database_error()
-                        .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-                    // Its key or id was taken meanwhile through another shard: sent again, it finds the first answer.
-                    let _ = accept.answer.send(Err(if unique { moved() } else { problem }));
-                }
-                Then::Append { answer } => drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem))))),
-                Then::Cancel { answer } => drop(answer.send(Err(problem))),
-                Then::Claim { .. } | Then::Expire => {
+                // Its key or id was taken meanwhile through another shard: sent again, it finds the first answer.
+                Then::Accept { accept, .. } => drop(accept.answer.send(Err(if unique { moved() } else { problem }))),
+                Then::Append { answer, .. } => drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem))))),
+                Then::Late { answer } => drop(answer.send(Err(AppendAnswer::Stale))),
+                Then::Steer { answer } => drop(answer.send(Err(problem))),
+                Then::Claim { .. } | Then::Grant { .. } | Then::Quiet => {
                     tracing::error!(invocation = %decision.id(), "a decision of our own is refused; trying again");
                     self.memory
                         .wake(decision.id(), self.context.clock.now().plus(REFUSED_PAUSE));
@@ -196,8 +312,47 @@ impl Lane {
 pub(super) fn answer_moved(then: Then) {
     match then {
         Then::Accept { accept, .. } => drop(accept.answer.send(Err(moved()))),
-        Then::Append { answer } => drop(answer.send(Err(AppendAnswer::Stale))),
-        Then::Cancel { answer } => drop(answer.send(Err(moved()))),
-        Then::Claim { .. } | Then::Expire => {}
+        Then::Append { answer, .. } | Then::Late { answer } => drop(answer.send(Err(AppendAnswer::Stale))),
+        Then::Steer { answer } => drop(answer.send(Err(moved()))),
+        Then::Claim { .. } | Then::Grant { .. } | Then::Quiet => {}
+    }
+}
+
+/// What the owner wrote and the worker does not know; and whether it ends a wait.
+fn take_news(open: &mut Open, records: &[Record]) {
+    for record in records {
+        let Fact::Signalled(signalled) = &record.fact else {
+            if matches!(
+                record.fact,
+                Fact::Paused(_) | Fact::Resumed(_) | Fact::CancelRequested(_)
+            ) {
+                open.news.push(record.clone());
+            }
+            continue;
+        };
+        if let Some(keys) = &mut open.signal_keys {
+            keys.push(signalled.key.clone());
+        }
+        if let About::Child { step, .. } = &signalled.about {
+            open.children.retain(|child| child.step != *step);
+        }
+        open.is_woken |= steer::wakes(&open.row, &signalled.about);
+        open.news.push(record.clone());
+        if open.row.epoch == 0 && !open.journal.is_empty() {
+            open.journal.push(record.clone());
+        }
+    }
+}
+
+/// Children begin with the step that calls them.
+fn follow_children(open: &mut Open, records: &[Record]) {
+    for record in records {
+        if let Fact::Begun(begun) = &record.fact
+            && begun.kind == StepKind::Child
+            && let Some(child) = child_of(&open.meta, begun.step, &begun.input)
+            && !open.children.contains(&child)
+        {
+            open.children.push(child);
+        }
     }
 }

@@ -1,15 +1,21 @@
 //! What a lane is asked to do, and how it answers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mesh_api::execution::Invocation;
-use mesh_api::journal::{Fact, Record};
+use mesh_api::journal::{About, Fact, Record};
+use mesh_api::steering;
 use mesh_types::agent::AgentSpec;
-use mesh_types::{Code, InvocationId, Problem, Tenant};
+use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
-use crate::core::Meta;
+use crate::core::append::AppendThen;
+use crate::core::{Holder, Meta};
 use crate::shards::ShardId;
 use crate::store::shards::ShardRow;
 
@@ -20,7 +26,9 @@ pub(crate) type Waiter = oneshot::Sender<Invocation>;
 pub(crate) enum Command {
     Accept(Box<Accept>),
     Append(Append),
-    Cancel(Cancel),
+    Steer(Box<Steer>),
+    Claim(Claim),
+    Alive(Alive),
     /// Tells the waiter of the end; dropped at once if the invocation is not open here.
     Await {
         id: InvocationId,
@@ -38,7 +46,7 @@ pub(crate) enum Command {
         shard: ShardId,
         settled: oneshot::Sender<Option<i64>>,
     },
-    /// A slot became free.
+    /// A slot became free, or a pause is over.
     Ring,
 }
 
@@ -53,6 +61,8 @@ pub(crate) struct Accept {
     pub(crate) waiter: Option<Waiter>,
     /// Counts it among those that wait, until it is decided on.
     pub(crate) place: Option<Place>,
+    /// The parent's letter that asked for it.
+    pub(crate) letter: Option<Uuid>,
 }
 
 #[derive(Debug)]
@@ -67,8 +77,28 @@ pub(crate) struct Append {
     pub(crate) id: InvocationId,
     pub(crate) epoch: u32,
     pub(crate) after_seq: u32,
+    /// Who asks, by its credentials; `None` is a worker of this process.
+    pub(crate) holder: Option<Holder>,
     pub(crate) facts: Vec<Fact>,
-    pub(crate) answer: oneshot::Sender<Result<u32, AppendAnswer>>,
+    pub(crate) then: AppendThen,
+    pub(crate) answer: oneshot::Sender<Result<Appended, AppendAnswer>>,
+}
+
+/// A committed append.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Appended {
+    /// Highest record of the invocation.
+    pub(crate) seq: u32,
+    /// What the owner wrote since the answer before.
+    pub(crate) news: Vec<Record>,
+    pub(crate) next: Next,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    GoOn,
+    Waiting,
+    Stop,
 }
 
 /// Why an append was not taken.
@@ -76,19 +106,79 @@ pub(crate) struct Append {
 pub(crate) enum AppendAnswer {
     /// Ended, claimed since, or the shard is not ours: the worker stops.
     Stale,
+    /// A step has another result already: this is the whole journal.
+    Conflict(Vec<Record>),
     /// These very records are refused.
     Refused(Box<Problem>),
 }
 
+pub(crate) type SteerAnswer = oneshot::Sender<Result<Option<Invocation>, Problem>>;
+
+/// Somebody outside of the worker wants something of one invocation.
 #[derive(Debug)]
-pub(crate) struct Cancel {
+pub(crate) struct Steer {
     pub(crate) id: InvocationId,
     pub(crate) shard: ShardId,
     pub(crate) tenant: Tenant,
     pub(crate) actor: String,
-    pub(crate) reason: String,
-    /// `None`: it is not open here.
-    pub(crate) answer: oneshot::Sender<Result<Option<Invocation>, Problem>>,
+    pub(crate) action: Action,
+    /// The letter that asks for it.
+    pub(crate) letter: Option<Uuid>,
+    /// `Ok(None)`: it is not open here.
+    pub(crate) answer: SteerAnswer,
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    Cancel {
+        reason: String,
+    },
+    Signal {
+        /// Absent: its own.
+        key: Option<String>,
+        about: About,
+    },
+    /// Of a tool call that waits for a person, or of an ambiguous step.
+    Decide {
+        step: u32,
+        decision: steering::Decision,
+        note: Option<String>,
+        output: Option<Value>,
+    },
+    Pause {
+        reason: Option<String>,
+    },
+    Resume {
+        reason: Option<String>,
+    },
+}
+
+/// A node asks for work.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) holder: Holder,
+    pub(crate) request_id: String,
+    pub(crate) free: usize,
+    /// What it runs already, by agent.
+    pub(crate) running: HashMap<(Tenant, AgentName), u32>,
+    pub(crate) answer: oneshot::Sender<Vec<Granted>>,
+}
+
+/// Work given to a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Granted {
+    pub(crate) meta: Arc<Meta>,
+    pub(crate) epoch: u32,
+}
+
+/// Everything that a node holds of this lane.
+#[derive(Debug)]
+pub(crate) struct Alive {
+    pub(crate) holder: Holder,
+    pub(crate) held: HashMap<InvocationId, u32>,
+    /// What it is to stop.
+    pub(crate) answer: oneshot::Sender<Vec<InvocationId>>,
 }
 
 /// What a hosted worker is started with.
@@ -106,7 +196,7 @@ pub(crate) struct Start {
 /// Accepts that may wait for one lane; past it the answer is `busy`.
 const ACCEPTS_WAITING_MAX: usize = 8_192;
 /// Open invocations that one lane keeps in memory.
-const OPEN_MAX: usize = 200_000;
+const OPEN_MAX: usize = 400_000;
 
 /// The way into a lane.
 #[derive(Debug, Clone)]
@@ -120,6 +210,8 @@ pub(crate) struct Gauges {
     pub(crate) accepts: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) ready: AtomicUsize,
+    /// Runnable on nodes only.
+    pub(crate) placed: AtomicUsize,
 }
 
 impl LaneHandle {
@@ -172,6 +264,9 @@ impl Drop for Place {
         self.0.accepts.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// Lease of a node's grants, from the sending of the request that the owner answered last (EXECUTION.md §6.4).
+pub(crate) const NODE_LEASE: Duration = Duration::from_secs(15);
 
 pub(crate) fn busy() -> Problem {
     Problem::new(Code::Busy, "more work waits than can be committed soon").next("send it again after a second")

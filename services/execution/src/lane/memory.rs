@@ -1,8 +1,9 @@
 //! What an owner holds in memory: a cache of committed state, changed only after a commit.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_api::journal::Record;
 use mesh_types::agent::AgentSpec;
@@ -10,7 +11,9 @@ use mesh_types::{InvocationId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::command::Waiter;
+use crate::core::append::Child;
 use crate::core::ready::Ready;
+use crate::core::sessions::Sessions;
 use crate::core::{Meta, OpenRow, RunState};
 use crate::hosted::Slot;
 use crate::shards::ShardId;
@@ -30,9 +33,30 @@ pub(crate) struct Open {
     pub(crate) spec: Option<Arc<AgentSpec>>,
     /// The journal of one that was never claimed; empty afterwards and after a takeover.
     pub(crate) journal: Vec<Record>,
-    /// The hosted worker that runs it, if one does.
-    pub(crate) worker: Option<Worker>,
+    /// Who runs it, if somebody does.
+    pub(crate) held: Held,
     pub(crate) waiters: Vec<Waiter>,
+    /// What its worker does not know yet.
+    pub(crate) news: Vec<Record>,
+    /// Highest record that its worker was told of; `None` after a takeover.
+    pub(crate) worker_seq: Option<u32>,
+    /// What it waits for has come.
+    pub(crate) is_woken: bool,
+    pub(crate) children: Vec<Child>,
+    /// Keys of its signals; `None`: not read since the takeover.
+    pub(crate) signal_keys: Option<Vec<String>>,
+    /// When the owner ends it although its node has not stopped, and why.
+    pub(crate) cancel: Option<(Timestamp, String)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) enum Held {
+    #[default]
+    No,
+    /// By a worker of this process.
+    Here(Worker),
+    /// By a node, until its lease is over.
+    There(Lease),
 }
 
 #[derive(Debug)]
@@ -42,32 +66,48 @@ pub(crate) struct Worker {
     pub(crate) _slot: Slot,
 }
 
+/// On the owner's monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) until: Duration,
+    /// The node has sent an `alive` since it was granted: not naming it then means that the grant was lost.
+    pub(crate) is_old: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    pub(crate) open: HashMap<InvocationId, Open>,
+    /// In order of ids, so that what is done with all of them is the same in every run.
+    pub(crate) open: BTreeMap<InvocationId, Open>,
+    /// Runnable here.
     pub(crate) ready: Ready,
+    /// Runnable on nodes.
+    pub(crate) placed: Ready,
+    pub(crate) sessions: Sessions,
     timers: BinaryHeap<Reverse<(Timestamp, InvocationId)>>,
 }
 
-/// Pause before an invocation whose worker let go is given out again, by claims so far, in milliseconds.
+/// Pause before an invocation whose worker was lost is given out again, by losses so far, in milliseconds.
 const RECLAIM_PAUSE_MS: [i64; 4] = [100, 500, 2_000, 10_000];
 
-/// Timers that an open invocation has: its delay, its deadline, a pause.
+/// Timers that an open invocation has: its delay or wait, its deadline, a pause.
 const TIMERS_EACH: usize = 3;
 const TIMERS_SPARE: usize = 1_024;
 
 impl Memory {
     pub(crate) fn insert(&mut self, open: Open) {
         let id = open.meta.id;
-        for at in [open.meta.wake_at, open.meta.deadline_at].into_iter().flatten() {
+        let waits = open.row.state.waits().and_then(crate::core::Waits::wake_at);
+        for at in [open.meta.wake_at, open.meta.deadline_at, waits].into_iter().flatten() {
             self.timers.push(Reverse((at, id)));
         }
+        self.sessions.push(&open.meta);
         self.open.insert(id, open);
     }
 
-    /// It has ended.
-    pub(crate) fn remove(&mut self, id: InvocationId) -> Option<Open> {
-        let open = self.open.remove(&id);
+    /// It has ended; with whoever of its session is first now.
+    pub(crate) fn remove(&mut self, id: InvocationId) -> Option<(Open, Option<InvocationId>)> {
+        let open = self.open.remove(&id)?;
+        let next = self.sessions.remove(&open.meta);
         if self.timers.len() > TIMERS_SPARE + 2 * TIMERS_EACH * self.open.len() {
             // Mostly of ended ones, whose deadlines may lie far ahead: once in a while only the others are kept.
             let timers = std::mem::take(&mut self.timers).into_iter();
@@ -76,7 +116,7 @@ impl Memory {
             kept.dedup();
             self.timers = kept.into();
         }
-        open
+        Some((open, next))
     }
 
     /// Looks at it again then.
@@ -89,11 +129,15 @@ impl Memory {
         let Some(open) = self.open.get(&id) else {
             return;
         };
-        let is_awake = open.meta.wake_at.is_none_or(|at| at <= now);
-        if is_awake && open.worker.is_none() {
-            self.ready
-                .push(open.meta.priority, &open.meta.tenant, &open.meta.agent, id);
+        if !open.is_runnable(now) || !self.sessions.is_first(&open.meta) {
+            return;
         }
+        let queue = if open.meta.input.placed {
+            &mut self.placed
+        } else {
+            &mut self.ready
+        };
+        queue.push(open.meta.priority, &open.meta.tenant, &open.meta.agent, id);
     }
 
     pub(crate) fn wait_for(&mut self, id: InvocationId, waiter: Waiter) {
@@ -103,13 +147,16 @@ impl Memory {
         }
     }
 
-    /// A worker stopped without an end: it is runnable again after a pause.
+    /// A worker stopped although its invocation runs: it is runnable again after a pause.
     pub(crate) fn holder_gone(&mut self, id: InvocationId, epoch: u32, now: Timestamp) {
         let Some(open) = self.open.get_mut(&id).filter(|open| open.row.epoch == epoch) else {
             return;
         };
-        open.worker = None;
-        let step = (epoch as usize).saturating_sub(1).min(RECLAIM_PAUSE_MS.len() - 1);
+        if !matches!(open.row.state, RunState::Running(_)) {
+            return;
+        }
+        open.held = Held::No;
+        let step = (open.row.losses as usize).min(RECLAIM_PAUSE_MS.len() - 1);
         let at = Timestamp::from_micros(now.as_micros() + RECLAIM_PAUSE_MS[step] * 1_000);
         self.timers.push(Reverse((at, id)));
     }
@@ -118,35 +165,46 @@ impl Memory {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Invocations whose time has come; those that are runnable are queued, those past their deadline returned.
-    pub(crate) fn fire_timers(&mut self, now: Timestamp) -> Vec<InvocationId> {
-        let mut expired = Vec::new();
+    /// Invocations whose time has come; those that are runnable are queued, those to end are returned.
+    pub(crate) fn fire_timers(&mut self, now: Timestamp, monotonic: Duration) -> Vec<InvocationId> {
+        let mut due = Vec::new();
         while let Some(Reverse((at, id))) = self.timers.peek().copied() {
             if at > now {
                 break;
             }
             self.timers.pop();
-            let Some(open) = self.open.get(&id) else {
+            let Some(open) = self.open.get_mut(&id) else {
                 continue;
             };
-            if open.meta.deadline_at.is_some_and(|deadline| deadline <= now) {
-                expired.push(id);
-            } else {
-                self.enqueue(id, now);
+            let is_cancelled = open.cancel.as_ref().is_some_and(|(at, _)| *at <= now);
+            if is_cancelled || open.meta.deadline_at.is_some_and(|deadline| deadline <= now) {
+                due.push(id);
+                continue;
             }
+            if matches!(open.held, Held::There(lease) if lease.until <= monotonic) {
+                tracing::warn!(invocation = %id, "its node let the lease run out");
+                open.held = Held::No;
+            }
+            self.enqueue(id, now);
         }
-        expired
+        due
     }
 
     pub(crate) fn forget(&mut self, shard: ShardId) {
-        self.open.retain(|_, open| {
-            if open.meta.shard == shard
-                && let Some(worker) = &open.worker
-            {
-                worker.cancel.cancel();
+        let gone: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.meta.shard == shard)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            if let Some(open) = self.open.remove(&id) {
+                if let Held::Here(worker) = &open.held {
+                    worker.cancel.cancel();
+                }
+                self.sessions.remove(&open.meta);
             }
-            open.meta.shard != shard
-        });
+        }
         // Entries of `ready` and `timers` are dropped when their turn comes: they name nothing open.
     }
 
@@ -158,23 +216,41 @@ impl Memory {
     /// Committed state of a shard, in order, to compare with a reload.
     #[cfg(test)]
     pub(crate) fn snapshot(&self, shard: ShardId) -> Vec<(InvocationId, OpenRow)> {
-        let mut rows: Vec<_> = self
-            .open
+        self.open
             .iter()
             .filter(|(_, open)| open.meta.shard == shard)
             .map(|(id, open)| (*id, open.row.clone()))
-            .collect();
-        rows.sort_by_key(|(id, _)| *id);
-        rows
+            .collect()
     }
 }
 
 impl Open {
-    /// Whether a claim may take it: it waits, or its worker is gone.
+    pub(crate) fn new(meta: Arc<Meta>, row: OpenRow) -> Self {
+        Self {
+            meta,
+            row,
+            spec: None,
+            journal: Vec::new(),
+            held: Held::No,
+            waiters: Vec::new(),
+            news: Vec::new(),
+            worker_seq: None,
+            is_woken: false,
+            children: Vec::new(),
+            signal_keys: None,
+            cancel: None,
+        }
+    }
+
+    /// Whether a claim may take it, as far as itself goes: nobody holds it, and it has something to do.
     pub(crate) fn is_runnable(&self, now: Timestamp) -> bool {
-        let is_awake = self.meta.wake_at.is_none_or(|at| at <= now);
-        match self.row.state {
-            RunState::Queued | RunState::Running(_) => is_awake && self.worker.is_none(),
+        if self.row.paused || self.row.cancelling || !matches!(self.held, Held::No) {
+            return false;
+        }
+        match &self.row.state {
+            RunState::Queued => self.meta.wake_at.is_none_or(|at| at <= now),
+            RunState::Running(_) => true,
+            RunState::Waiting(waits) => self.is_woken || waits.wake_at().is_some_and(|at| at <= now),
         }
     }
 

@@ -4,34 +4,57 @@
 
 mod accepts;
 mod adopt;
+mod appends;
 mod apply;
+mod claims;
 pub(crate) mod command;
 mod memory;
 mod plan;
+mod steer;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Holder;
+use crate::core::pauses::Pauses;
 use crate::hosted::Slots;
-use crate::lane::command::{Accept, Append, Cancel, Command, LaneHandle, Start, moved};
+use crate::lane::claims::{Asked, NodeSeen};
+use crate::lane::command::{Accept, Append, Claim, Command, LaneHandle, Start, Steer, moved};
 use crate::lane::memory::{Memory, Owned};
 use crate::relay::Outbox;
 use crate::shards::ShardId;
+use crate::store::ledger::Ledger;
 use crate::store::shards::ShardRow;
+
+/// What is paused, as far as it was read.
+#[derive(Debug, Default)]
+pub(crate) struct SharedPauses(std::sync::RwLock<Pauses>);
+
+impl SharedPauses {
+    pub(crate) fn holds(&self, tenant: &mesh_types::Tenant, agent: &mesh_types::AgentName) -> bool {
+        let pauses = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        pauses.holds(tenant, agent)
+    }
+
+    /// Whether something changed.
+    pub(crate) fn set(&self, pauses: Pauses) -> bool {
+        let mut now = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changed = *now != pauses;
+        *now = pauses;
+        changed
+    }
+}
 
 /// What a lane needs of the process around it.
 pub(crate) struct LaneContext {
-    pub(crate) pool: sqlx::PgPool,
     pub(crate) clock: Arc<dyn mesh_types::Clock>,
     /// This process as a hosted worker.
     pub(crate) holder: Holder,
@@ -42,6 +65,10 @@ pub(crate) struct LaneContext {
     pub(crate) relay: Outbox,
     /// A shard, held in that epoch, turned out not to be ours, or was given back.
     pub(crate) lost: Box<dyn Fn(ShardId, i64) + Send + Sync>,
+    /// There is mail for a shard; must not block.
+    pub(crate) posted: Box<dyn Fn(ShardId) + Send + Sync>,
+    /// Agents, tenants, everything that is paused now.
+    pub(crate) pauses: Arc<SharedPauses>,
     /// Highest batch relayed, by shard.
     pub(crate) relayed: Arc<crate::relay::Marks>,
     /// Set while the process drains: nothing new is claimed.
@@ -52,15 +79,19 @@ pub(crate) struct LaneContext {
     pub(crate) abort_after_seq: u32,
 }
 
-pub(crate) struct Lane {
+pub(crate) struct Lane<L> {
     context: LaneContext,
     handle: LaneHandle,
     commands: mpsc::UnboundedReceiver<Command>,
-    connection: Option<PgConnection>,
+    ledger: L,
     shards: BTreeMap<ShardId, Owned>,
     memory: Memory,
     appends: VecDeque<Append>,
-    cancels: VecDeque<Cancel>,
+    steering: VecDeque<Box<Steer>>,
+    claims: Vec<Claim>,
+    /// Claims that the batch in flight answers.
+    asked: Vec<Asked>,
+    nodes: HashMap<Arc<str>, NodeSeen>,
     accepts: VecDeque<Box<Accept>>,
     /// Taken over, not loaded yet.
     adopting: Vec<ShardRow>,
@@ -71,17 +102,25 @@ const YIELDS: u32 = 2;
 /// Pause between two tries to load a shard.
 const ADOPT_RETRY: Duration = Duration::from_millis(200);
 
-impl Lane {
-    pub(crate) fn new(context: LaneContext, handle: LaneHandle, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+impl<L: Ledger> Lane<L> {
+    pub(crate) fn new(
+        context: LaneContext,
+        ledger: L,
+        handle: LaneHandle,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
         Self {
             context,
             handle,
             commands,
-            connection: None,
+            ledger,
             shards: BTreeMap::new(),
             memory: Memory::default(),
             appends: VecDeque::new(),
-            cancels: VecDeque::new(),
+            steering: VecDeque::new(),
+            claims: Vec::new(),
+            asked: Vec::new(),
+            nodes: HashMap::new(),
             accepts: VecDeque::new(),
             adopting: Vec::new(),
         }
@@ -92,8 +131,11 @@ impl Lane {
             self.drain_queue().await;
             self.adopt_pending().await;
             let planned = self.plan().await;
-            if !planned.is_empty() {
+            if planned.is_empty() {
+                self.answer_claims();
+            } else {
                 self.commit(planned).await;
+                self.answer_claims();
                 // Who was just answered goes first: its next step joins this lane's next batch instead of the one
                 // after it. No time is waited; with nobody to run it comes back at once.
                 for _ in 0..YIELDS {
@@ -109,7 +151,7 @@ impl Lane {
         if self.context.stop.is_cancelled() {
             return false;
         }
-        if !self.appends.is_empty() || !self.accepts.is_empty() || !self.cancels.is_empty() {
+        if !self.appends.is_empty() || !self.accepts.is_empty() || !self.steering.is_empty() || !self.claims.is_empty() {
             return true;
         }
         let now = self.context.clock.now();
@@ -148,7 +190,9 @@ impl Lane {
                     let _ = accept.answer.send(Err(moved()));
                 }
             }
-            Command::Cancel(cancel) => self.cancels.push_back(cancel),
+            Command::Steer(steer) => self.steering.push_back(steer),
+            Command::Claim(claim) => self.claims.push(claim),
+            Command::Alive(alive) => self.alive(alive),
             Command::Await { id, waiter } => self.memory.wait_for(id, waiter),
             Command::HolderGone { id, epoch } => self.memory.holder_gone(id, epoch, self.context.clock.now()),
             Command::Adopt(row) => self.adopting.push(row),
@@ -162,6 +206,12 @@ impl Lane {
         let planned = self.plan().await;
         if !planned.is_empty() {
             self.commit(planned).await;
+        }
+        self.answer_claims();
+        // What still runs is given back, so that its next owner counts no loss.
+        let released = self.release_running(shard, self.context.clock.now());
+        if !released.is_empty() {
+            self.commit(released).await;
         }
         let batch = self.shards.get(&shard).map(|owned| owned.batch);
         // Not even loaded yet: it will not be.
@@ -192,5 +242,6 @@ impl Lane {
         let gauges = &self.handle.gauges;
         gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
         gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
+        gauges.placed.store(self.memory.placed.len(), Ordering::Relaxed);
     }
 }

@@ -105,7 +105,11 @@ impl Relay {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         };
-        let rows: Vec<(&Meta, Summary)> = open.iter().map(|(meta, row)| (meta, of_open(meta, row))).collect();
+        let rows: Vec<(&Meta, Summary)> = open
+            .rows
+            .iter()
+            .map(|loaded| (&loaded.meta, of_open(&loaded.meta, &loaded.row)))
+            .collect();
         let rows: Vec<SummaryWrite<'_>> = rows
             .iter()
             // After all that the batch itself told, before the next batch.

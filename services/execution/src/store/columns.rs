@@ -7,6 +7,7 @@ use mesh_types::{DeadLetterId, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::wide::WideColumns;
 use crate::core::{After, Decision, EndRow, Meta, OpenRow, RunState};
 
 /// A record's JSON above this many bytes lies in `body`, by its hash (EXECUTION.md §6.6).
@@ -14,7 +15,7 @@ pub(crate) const BODY_INLINE_MAX: usize = 16 * 1024;
 /// Bytes of one part in `body`.
 pub(crate) const BODY_PART: usize = 512 * 1024;
 
-type Time = DateTime<Utc>;
+pub(super) type Time = DateTime<Utc>;
 
 /// Everything one batch writes besides its fences.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub(crate) struct Columns {
     pub(crate) ended: EndedColumns,
     pub(crate) key: KeyColumns,
     pub(crate) dead: DeadColumns,
+    pub(crate) wide: WideColumns,
     /// Sum of the variable-length bytes, for the batch's limit.
     pub(crate) bytes: usize,
 }
@@ -40,6 +42,7 @@ macro_rules! columns {
         pub(crate) struct $name { $(pub(crate) $field: Vec<$type>,)* }
     )*};
 }
+pub(super) use columns;
 
 columns! {
     InvocationColumns {
@@ -68,19 +71,19 @@ columns! {
     DeadColumns { shard: i16, id: Uuid, tenant: String, reason: Vec<u8>, invocation: Uuid, created_at: Time, }
 }
 
-fn time(at: Timestamp) -> Time {
+pub(super) fn time(at: Timestamp) -> Time {
     at.to_chrono()
 }
 
-fn int(n: u32) -> i32 {
+pub(super) fn int(n: u32) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-fn big(n: u64) -> i64 {
+pub(super) fn big(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
     // Maps with text keys and finite trees always serialise.
     serde_json::to_vec(value).unwrap_or_default()
 }
@@ -92,11 +95,28 @@ impl Columns {
         match &decision.after {
             After::Opened(row) => {
                 self.push_invocation(meta);
-                self.opened.push(shard, meta, row);
+                if row.is_plain() {
+                    self.opened.push(shard, meta, row);
+                } else {
+                    self.wide.opened.push(shard, meta, row);
+                }
             }
             After::Grew { .. } => {}
-            After::Changed(row) => self.changed.push(shard, meta, row),
-            After::Ended(end) => self.push_end(meta, end),
+            After::Changed { row, wide: false } => self.changed.push(shard, meta, row),
+            After::Changed { row, wide: true } => self.wide.changed.push(shard, meta, row),
+            After::Ended(end) => {
+                self.closed.shard.push(shard);
+                self.closed.id.push(meta.id.to_uuid());
+                self.push_end(meta, end);
+            }
+            After::Merged(end) => {
+                self.push_invocation(meta);
+                self.push_end(meta, end);
+            }
+        }
+        self.wide.push_mail(shard, decision);
+        if let Some(also) = &decision.also {
+            self.push(also);
         }
         for record in &decision.records {
             self.push_record(meta, record);
@@ -104,7 +124,13 @@ impl Columns {
     }
 
     fn push_invocation(&mut self, meta: &Meta) {
-        let to = &mut self.invocation;
+        let to = match &meta.links {
+            None => &mut self.invocation,
+            Some(links) => {
+                self.wide.links.push(meta, links);
+                &mut self.wide.linked
+            }
+        };
         let input = json(&meta.input);
         self.bytes += input.len() + 256;
         to.shard.push(meta.shard.cast_signed());
@@ -134,8 +160,6 @@ impl Columns {
 
     fn push_end(&mut self, meta: &Meta, end: &EndRow) {
         let shard = meta.shard.cast_signed();
-        self.closed.shard.push(shard);
-        self.closed.id.push(meta.id.to_uuid());
         let output = end.output.as_ref().map(json);
         let error = end.error.as_ref().map(json);
         self.bytes += output.as_ref().map_or(0, Vec::len) + error.as_ref().map_or(0, Vec::len) + 128;
@@ -189,7 +213,7 @@ impl Columns {
             to.body_hash.push(Some(hash.clone()));
             for (part, bytes) in body.chunks(BODY_PART).enumerate() {
                 self.body.shard.push(shard);
-                self.body.root.push(meta.id.to_uuid());
+                self.body.root.push(meta.root().to_uuid());
                 self.body.hash.push(hash.clone());
                 self.body.part.push(int(u32::try_from(part).unwrap_or(u32::MAX)));
                 self.body.tenant.push(meta.tenant.to_string());
@@ -258,7 +282,7 @@ pub(crate) fn kind_of(fact: &Fact) -> &'static str {
 impl OpenColumns {
     fn push(&mut self, shard: i16, meta: &Meta, row: &OpenRow) {
         let holder = match &row.state {
-            RunState::Queued => None,
+            RunState::Queued | RunState::Waiting(_) => None,
             RunState::Running(holder) => Some(holder),
         };
         self.shard.push(shard);

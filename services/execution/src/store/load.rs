@@ -8,28 +8,83 @@ use uuid::Uuid;
 
 use super::body::{self, RecordRow};
 use super::read::{InvocationRow, Phase, SELECT_INVOCATION};
-use crate::core::{Meta, OpenRow};
+use crate::core::append::Child;
+use crate::core::{Meta, OpenRow, RunState};
+
+/// What an owner knows of a shard when it has taken it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Loaded {
+    pub(crate) rows: Vec<LoadedRow>,
+    /// Open children of those, each with its parent.
+    pub(crate) children: Vec<(InvocationId, Child)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LoadedRow {
+    pub(crate) meta: Meta,
+    pub(crate) row: OpenRow,
+    /// It waits, and something was written since: whoever claims it looks whether that is enough.
+    pub(crate) is_woken: bool,
+}
 
 /// The open invocations of a shard, oldest first. One that cannot be read is left out with an error in the log: it must
 /// not keep the others from running.
-pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Meta, OpenRow)>, sqlx::Error> {
+pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Loaded, sqlx::Error> {
     let rows: Vec<InvocationRow> = sqlx::query_as(AssertSqlSafe(format!(
-        "{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.invocation"
+        "{SELECT_INVOCATION} WHERE o.shard = $1 ORDER BY o.session_order, o.invocation"
     )))
     .bind(shard)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
+        let is_settled = row.last_kind() == Some("waiting");
         match row.parse() {
-            Ok((meta, Phase::Open(row))) => open.push((meta, row)),
+            Ok((meta, Phase::Open(row))) => open.push(LoadedRow {
+                is_woken: matches!(row.state, RunState::Waiting(_)) && !is_settled,
+                meta,
+                row,
+            }),
             Ok((meta, Phase::Ended(_))) => {
                 tracing::error!(invocation = %meta.id, "it is open and ended")
             }
             Err(error) => tracing::error!(%error, shard, "an open invocation cannot be run"),
         }
     }
-    Ok(open)
+    Ok(Loaded {
+        rows: open,
+        children: children(connection, shard).await?,
+    })
+}
+
+/// Children that are open, or whose letter is still on its way.
+async fn children(connection: &mut PgConnection, shard: i16) -> Result<Vec<(InvocationId, Child)>, sqlx::Error> {
+    let rows: Vec<(Uuid, i32, Uuid, i16)> = sqlx::query_as(
+        "SELECT i.parent, coalesce(i.parent_step, 0), i.id, i.shard
+         FROM execution.open p
+         JOIN execution.invocation i ON i.parent = p.invocation
+         JOIN execution.open o ON o.invocation = i.id
+         WHERE p.shard = $1
+         UNION
+         SELECT m.sender, 0, m.recipient, m.shard
+         FROM execution.open p
+         JOIN execution.mail m ON m.sender = p.invocation AND m.kind = 'child'
+         WHERE p.shard = $1",
+    )
+    .bind(shard)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(parent, step, id, shard)| {
+            let child = Child {
+                step: step.cast_unsigned(),
+                id: InvocationId::from_uuid(id),
+                shard: shard.cast_unsigned(),
+            };
+            (InvocationId::from_uuid(parent), child)
+        })
+        .collect())
 }
 
 /// Records of one invocation with seq above `after`, at most `limit`.

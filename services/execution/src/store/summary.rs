@@ -1,7 +1,7 @@
 //! The read model of lists: written by the relay, many rows in one statement; may lag, never goes back.
 
 use chrono::{DateTime, Utc};
-use mesh_api::execution::{Counts, Invocation, InvocationFilter, State};
+use mesh_api::execution::{ForkedFrom, Counts, Invocation, InvocationFilter, State};
 use mesh_api::journal::Usage;
 use mesh_store::IdExt;
 use mesh_types::{Code, InvocationId, Problem, Timestamp};
@@ -23,19 +23,22 @@ pub(crate) struct SummaryWrite<'a> {
 const UPSERT: &str = "
 INSERT INTO execution.summary (invocation, tenant, agent, version, entrypoint, session, priority, root, state, attempt,
     created_at, started_at, ended_at, input_tokens, output_tokens, cost_usd, provider, short_text, error, shard, batch,
-    ordinal)
-SELECT r.id, r.tenant, r.agent, r.version, r.entrypoint, r.session, r.priority, r.id, r.state, r.attempt,
+    ordinal, parent, fork_of, fork_step, waits_for, paused)
+SELECT r.id, r.tenant, r.agent, r.version, r.entrypoint, r.session, r.priority, r.root, r.state, r.attempt,
     r.created_at, r.started_at, r.ended_at, r.input_tokens, r.output_tokens, r.cost_usd, r.provider, r.short_text,
-    r.error, r.shard, r.batch, r.ordinal
+    r.error, r.shard, r.batch, r.ordinal, r.parent, r.fork_of, r.fork_step, r.waits_for, r.paused
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::text[], $6::text[], $7::int2[], $8::text[], $9::int4[],
     $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::int8[], $14::int8[], $15::float8[], $16::text[],
-    $17::text[], $18::text[], $19::int2[], $20::int8[], $21::int4[])
+    $17::text[], $18::text[], $19::int2[], $20::int8[], $21::int4[], $22::uuid[], $23::uuid[], $24::uuid[], $25::int4[],
+    $26::text[], $27::bool[])
     AS r(id, tenant, agent, version, entrypoint, session, priority, state, attempt, created_at, started_at, ended_at,
-        input_tokens, output_tokens, cost_usd, provider, short_text, error, shard, batch, ordinal)
+        input_tokens, output_tokens, cost_usd, provider, short_text, error, shard, batch, ordinal, root, parent,
+        fork_of, fork_step, waits_for, paused)
 ON CONFLICT (invocation) DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
     started_at = excluded.started_at, ended_at = excluded.ended_at, input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd, provider = excluded.provider,
-    short_text = excluded.short_text, error = excluded.error, batch = excluded.batch, ordinal = excluded.ordinal
+    short_text = excluded.short_text, error = excluded.error, waits_for = excluded.waits_for,
+    paused = excluded.paused, batch = excluded.batch, ordinal = excluded.ordinal
 WHERE (summary.batch, summary.ordinal) < (excluded.batch, excluded.ordinal)";
 
 /// At most one row an invocation in `rows`.
@@ -67,6 +70,12 @@ pub(crate) async fn upsert(db: impl PgExecutor<'_>, rows: &[SummaryWrite<'_>]) -
         .bind(column(rows, |r| r.meta.shard.cast_signed()))
         .bind(column(rows, |r| r.batch))
         .bind(column(rows, |r| r.ordinal))
+        .bind(column(rows, |r| r.meta.root().to_uuid()))
+        .bind(column(rows, |r| r.meta.parent().map(|parent| parent.invocation.to_uuid())))
+        .bind(column(rows, |r| r.meta.fork().map(|fork| fork.of.to_uuid())))
+        .bind(column(rows, |r| r.meta.fork().map(|fork| fork.from_step.cast_signed())))
+        .bind(column(rows, |r| r.summary.waits_for.as_deref()))
+        .bind(column(rows, |r| r.summary.paused))
         .execute(db)
         .await
         .map(drop)
@@ -93,6 +102,11 @@ struct SummaryRow {
     provider: Option<String>,
     short_text: String,
     error: Option<String>,
+    root: Uuid,
+    fork_of: Option<Uuid>,
+    fork_step: Option<i32>,
+    waits_for: Option<String>,
+    paused: bool,
 }
 
 /// Newest first, after the cursor; one more than `limit`, so that the caller sees whether there is more.
@@ -104,7 +118,8 @@ pub(crate) async fn list(
 ) -> Result<Vec<Invocation>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT invocation, tenant, agent, version, entrypoint, session, priority, parent, state, attempt, created_at,
-         started_at, ended_at, input_tokens, output_tokens, cost_usd, provider, short_text, error
+         started_at, ended_at, input_tokens, output_tokens, cost_usd, provider, short_text, error, root, fork_of,
+         fork_step, waits_for, paused
          FROM execution.summary WHERE true",
     );
     push_filter(&mut query, filter);
@@ -206,16 +221,22 @@ impl SummaryRow {
                 cost_usd: self.cost_usd,
             },
             parent: self.parent.map(InvocationId::from_uuid),
-            forked_from: None,
+            forked_from: self.fork_of.zip(self.fork_step).map(|(of, step)| ForkedFrom {
+                invocation: InvocationId::from_uuid(of),
+                step: step.cast_unsigned(),
+            }),
             attempt: self.attempt.cast_unsigned(),
             created_at: self.created_at.into(),
             started_at: self.started_at.map(Timestamp::from),
             ended_at: self.ended_at.map(Timestamp::from),
             cursor: 0,
             reason: None,
-            waits_for: Vec::new(),
-            paused: false,
-            root: None,
+            waits_for: self
+                .waits_for
+                .and_then(|waits| serde_json::from_str(&waits).ok())
+                .unwrap_or_default(),
+            paused: self.paused,
+            root: Some(InvocationId::from_uuid(self.root)),
             steps: None,
         })
     }

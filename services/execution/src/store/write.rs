@@ -4,7 +4,8 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
 
-use super::columns::Columns;
+use super::columns::{Columns, InvocationColumns};
+use super::wide::{self, WIDE};
 
 /// What must still be true of a shard for its rows to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +27,18 @@ pub(crate) async fn write(
     columns: &Columns,
     at: chrono::DateTime<chrono::Utc>,
 ) -> Result<Vec<i16>, sqlx::Error> {
-    let query = sqlx::query(STATEMENT)
+    let is_wide = !columns.wide.is_empty();
+    let statement: &'static str = if is_wide { &WIDE } else { STATEMENT };
+    let query = sqlx::query(statement)
         .bind(fences.iter().map(|fence| fence.shard).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.epoch).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.batch).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.relayed).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.feed.as_slice()).collect::<Vec<_>>())
         .bind(at);
-    let rows = bind(query, columns).fetch_all(connection).await?;
+    let query = bind(query, columns);
+    let query = if is_wide { wide::bind(query, &columns.wide) } else { query };
+    let rows = query.fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
@@ -47,8 +52,16 @@ fn bind<'q>(query: Bound<'q>, columns: &'q Columns) -> Bound<'q> {
 }
 
 fn bind_invocations<'q>(query: Bound<'q>, columns: &'q Columns) -> Bound<'q> {
-    let rows = &columns.invocation;
     let key = &columns.key;
+    bind_invocation(query, &columns.invocation)
+        .bind(&key.shard)
+        .bind(&key.tenant)
+        .bind(&key.key)
+        .bind(&key.request_hash)
+        .bind(&key.id)
+}
+
+pub(super) fn bind_invocation<'q>(query: Bound<'q>, rows: &'q InvocationColumns) -> Bound<'q> {
     query
         .bind(&rows.shard)
         .bind(&rows.id)
@@ -66,11 +79,6 @@ fn bind_invocations<'q>(query: Bound<'q>, columns: &'q Columns) -> Bound<'q> {
         .bind(&rows.reply_to)
         .bind(&rows.actor)
         .bind(&rows.input)
-        .bind(&key.shard)
-        .bind(&key.tenant)
-        .bind(&key.key)
-        .bind(&key.request_hash)
-        .bind(&key.id)
 }
 
 fn bind_open<'q>(mut query: Bound<'q>, columns: &'q Columns) -> Bound<'q> {

@@ -5,12 +5,18 @@ use std::str::FromStr;
 
 use mesh_types::{Code, Problem};
 
-/// What a reader has: all records up to `seq` and, inside a step that streams, its text up to a place.
-/// On the wire `seq` or `seq.step.epoch.attempt.block.offset`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Steps whose text a cursor may name at once; a worker streams one or a few.
+pub(super) const PLACES_MAX: usize = 64;
+
+/// What a reader has: all of the records up to `seq`, the first `part` events of the record after it, and the text of
+/// each step that still streams up to a place.
+/// On the wire `seq[-part][.step.epoch.attempt.block.offset]…`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) seq: u32,
-    pub(crate) inside: Option<Place>,
+    pub(crate) part: u32,
+    /// One per step, by step.
+    pub(crate) inside: Vec<Place>,
 }
 
 /// Up to where the text of a step is told; `offset` counts bytes within the block.
@@ -26,13 +32,16 @@ pub(crate) struct Place {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.seq)?;
-        if let Some(Place {
+        if self.part > 0 {
+            write!(f, "-{}", self.part)?;
+        }
+        for Place {
             step,
             epoch,
             attempt,
             block,
             offset,
-        }) = self.inside
+        } in &self.inside
         {
             write!(f, ".{step}.{epoch}.{attempt}.{block}.{offset}")?;
         }
@@ -53,20 +62,37 @@ impl FromStr for Cursor {
 }
 
 fn parse_cursor(text: &str) -> Option<Cursor> {
-    let parts: Vec<&str> = text.splitn(7, '.').collect();
-    let inside = match parts.as_slice() {
-        [_] => None,
-        [_, step, epoch, attempt, block, offset] => Some(Place {
-            step: step.parse().ok()?,
-            epoch: epoch.parse().ok()?,
-            attempt: attempt.parse().ok()?,
-            block: block.parse().ok()?,
-            offset: offset.parse().ok()?,
-        }),
-        _ => return None,
+    let (records, places) = match text.split_once('.') {
+        Some((records, places)) => (records, Some(places)),
+        None => (text, None),
     };
+    let (seq, part) = records.split_once('-').unwrap_or((records, "0"));
+    let numbers: Vec<&str> = places
+        .map(|places| places.splitn(PLACES_MAX * 5 + 1, '.').collect())
+        .unwrap_or_default();
+    if numbers.len() % 5 != 0 || numbers.len() > PLACES_MAX * 5 {
+        return None;
+    }
+    let inside = numbers.chunks_exact(5).map(parse_place).collect::<Option<Vec<_>>>()?;
+    if !inside.is_sorted_by(|one, next| one.step < next.step) {
+        return None;
+    }
     Some(Cursor {
-        seq: parts.first()?.parse().ok()?,
+        seq: seq.parse().ok()?,
+        part: part.parse().ok()?,
         inside,
+    })
+}
+
+fn parse_place(numbers: &[&str]) -> Option<Place> {
+    let [step, epoch, attempt, block, offset] = numbers else {
+        return None;
+    };
+    Some(Place {
+        step: step.parse().ok()?,
+        epoch: epoch.parse().ok()?,
+        attempt: attempt.parse().ok()?,
+        block: block.parse().ok()?,
+        offset: offset.parse().ok()?,
     })
 }

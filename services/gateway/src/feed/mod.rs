@@ -1,24 +1,32 @@
 //! Following one invocation, purely: records and token chunks in, events out, each once and in order (EXECUTION §9).
 //!
-//! Records come from the feed (complete) and from JOURNAL (quick, may lose or repeat); chunks of text come at most
-//! once. Records at or below the mark are dropped, a hole asks for the feed. Text that was lost is read back while its
-//! step runs, else told from the step's record, which also supersedes all of it.
+//! The rule, the same for whoever reads `mesh.journal.<tenant>.<invocation>` and `mesh.token.<tenant>.<invocation>`:
+//! - Subscribe to both, then read `mesh.svc.execution.feed` from your mark. A record at or below the mark is a repeat:
+//!   drop it. A record that does not follow the mark shows a hole: read the feed again. A lost connection is a hole.
+//! - A chunk belongs to (step, epoch, attempt). One that is older than what you show of its step, or than the latest
+//!   `claimed` record, is void: drop it. A newer one voids what you show (`reset`). Within the same, `offset` says how
+//!   many bytes of its block stand before it: skip what you have; if something lies between, it was lost: read TOKENS
+//!   back from its beginning, or wait for the step's record.
+//! - The `done` record of a step supersedes its chunks. If epoch and attempt match, what you lack of `output.text` is
+//!   the rest; else what you show is void and `output.text` is all of it. If it failed, what you show is void.
+//!
+//! So the joined tokens since the last `reset` of a recorded model step are its text, byte for byte, whatever was lost,
+//! repeated or cut off; also for who came too late for any chunk.
 
 mod cursor;
 mod text;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use mesh_api::execution::{State, Step};
-use mesh_api::journal::{Begun, Done, Ended, Fact, Record, TokenChunk};
-use mesh_types::InvocationId;
+use mesh_api::execution::State;
+use mesh_api::journal::{Begun, Done, Fact, Record, StepKind, TokenChunk, Waiting};
+use mesh_types::{AgentName, InvocationId};
 use serde_json::{Value, json};
 
 pub(crate) use cursor::{Cursor, Place};
 use text::{Text, Told};
-
-/// Steps whose text is kept in mind at once; a worker streams one or a few.
-const STREAMING_STEPS_MAX: usize = 64;
+use view::{Said, Stamp};
 
 /// One event to tell, with the cursor that continues after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,13 +46,19 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 pub(crate) struct Follower {
     invocation: InvocationId,
+    agent: Option<AgentName>,
     /// Highest record seen here, told or not; starts at 0, as inputs of open steps are read from `begun` records.
     read: u32,
-    /// Highest record that the reader has.
+    /// Highest record that the reader has all of, and how many events of the next one.
     told: u32,
+    part: u32,
+    /// Of the latest claim: chunks of older ones are void.
+    epoch: u32,
     begun: BTreeMap<u32, Begun>,
     /// Steps whose record was seen: later chunks of theirs are void.
     done: BTreeSet<u32>,
+    /// Steps that a person was asked about and has not answered: waiting for them again is no new request.
+    asked: BTreeSet<u32>,
     texts: BTreeMap<u32, Text>,
     ended: bool,
     out: VecDeque<Event>,
@@ -52,22 +66,21 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn new(invocation: InvocationId, cursor: Cursor) -> Self {
-        let texts = cursor.inside.map(|place| {
-            let before = (place.block == 0).then_some(0);
-            let text = Text {
-                place,
-                before,
-                shown: true,
-            };
-            (place.step, text)
-        });
+        let Cursor { seq, part, inside } = cursor;
         Self {
             invocation,
+            agent: None,
             read: 0,
-            told: cursor.seq,
+            told: seq,
+            part,
+            epoch: 0,
             begun: BTreeMap::new(),
             done: BTreeSet::new(),
-            texts: texts.into_iter().collect(),
+            asked: BTreeSet::new(),
+            texts: inside
+                .into_iter()
+                .map(|place| (place.step, Text::resumed(place)))
+                .collect(),
             ended: false,
             out: VecDeque::new(),
         }
@@ -98,15 +111,36 @@ impl Follower {
                 return Taken::Gap;
             }
             self.read = record.seq;
-            let is_new = record.seq > self.told;
-            self.take_record(record, is_new);
+            self.take_record(record);
         }
         Taken::All
     }
 
-    fn take_record(&mut self, record: Record, is_new: bool) {
+    fn take_record(&mut self, record: Record) {
         let Record { seq, epoch, at, fact } = record;
-        let mut event = match fact {
+        let stamp = Stamp {
+            invocation: self.invocation,
+            seq,
+            epoch,
+            at,
+        };
+        let is_new = seq > self.told;
+        let said = self.said(stamp, fact, is_new);
+        if !is_new {
+            return;
+        }
+        let count = u32::try_from(said.len()).unwrap_or(u32::MAX);
+        for (number, said) in (1..).zip(said).skip(self.part as usize) {
+            let (name, data) = stamp.on(said);
+            (self.told, self.part) = if number == count { (seq, 0) } else { (seq - 1, number) };
+            self.push(name, data);
+        }
+        (self.told, self.part) = (seq, 0);
+    }
+
+    /// The events of a record, most often one.
+    fn said(&mut self, stamp: Stamp, fact: Fact, is_new: bool) -> Vec<Said> {
+        let said = match fact {
             Fact::Begun(begun) => {
                 self.begun.insert(begun.step, begun);
                 None
@@ -114,193 +148,152 @@ impl Follower {
             Fact::Done(done) => {
                 let begun = self.begun.remove(&done.step);
                 if is_new {
-                    self.tell_rest(epoch, &done);
+                    self.tell_rest(stamp.epoch, &done);
                 }
                 self.texts.remove(&done.step);
                 self.done.insert(done.step);
-                Some(("step.recorded", step_view(epoch, *done, begun)))
+                self.asked.remove(&done.step);
+                Some(view::step(stamp.epoch, *done, begun))
             }
-            Fact::Accepted(accepted) => Some((
-                "invocation.queued",
-                json!({"state": State::Queued, "agent": accepted.agent, "version": accepted.version}),
-            )),
-            Fact::Claimed(claimed) => Some((
-                "invocation.running",
-                json!({"state": State::Running, "holder": claimed.holder}),
-            )),
-            Fact::Waiting(waiting) => Some((
-                "invocation.waiting",
-                json!({"state": State::Waiting, "waits_for": waiting.items}),
-            )),
-            Fact::Released(released) => Some((
-                "invocation.queued",
-                json!({"state": State::Queued, "reason": released.reason}),
-            )),
-            Fact::Signalled(_) | Fact::Paused(_) | Fact::Resumed(_) => None,
+            Fact::Accepted(accepted) => {
+                let data = json!({"agent": accepted.agent, "version": accepted.version});
+                self.agent = Some(accepted.agent);
+                Some(("invocation.queued", view::state(State::Queued, data)))
+            }
+            Fact::Claimed(claimed) => {
+                self.epoch = self.epoch.max(stamp.epoch);
+                let data = json!({"holder": claimed.holder});
+                Some(("invocation.running", view::state(State::Running, data)))
+            }
+            Fact::Waiting(waiting) => return self.waits(stamp, &waiting),
+            Fact::Signalled(signalled) => {
+                let decision = stamp.decision(&signalled);
+                if let (Some(_), Some(step)) = (&decision, signalled.about.step()) {
+                    self.asked.remove(&step);
+                }
+                decision
+            }
+            Fact::Released(released) => {
+                let data = json!({"reason": released.reason});
+                Some(("invocation.queued", view::state(State::Queued, data)))
+            }
+            Fact::Paused(paused) => Some(view::pause(true, &paused)),
+            Fact::Resumed(resumed) => Some(view::pause(false, &resumed)),
             // A wish, not a state: the end tells what became of it.
             Fact::CancelRequested(_) => None,
             Fact::Ended(ended) => {
                 self.ended = true;
-                Some((end_name(&ended), end_view(*ended)))
+                // Nothing follows, so no place is to be kept.
+                self.texts.clear();
+                Some(view::end(*ended))
             }
         };
-        self.told = self.told.max(seq);
-        if let Some((name, data)) = event.take().filter(|_| is_new) {
-            let data = with_where(data, self.invocation, seq, epoch, at);
-            self.out.push_back(Event {
-                cursor: Cursor { seq, inside: None },
-                name,
-                data,
-            });
+        said.into_iter().collect()
+    }
+
+    /// The wait, then what a person is asked for the first time.
+    fn waits(&mut self, stamp: Stamp, waiting: &Waiting) -> Vec<Said> {
+        let data = view::state(State::Waiting, json!({"waits_for": waiting.items}));
+        let mut said = vec![("invocation.waiting", data)];
+        for item in &waiting.items {
+            let request = stamp.request(item, self.agent.as_ref(), self.begun.get(&item.step));
+            said.extend(request.filter(|_| self.asked.insert(item.step)));
         }
+        said
     }
 
     /// Takes a piece of streamed text. After a hole nothing of the attempt is told until what lies between comes.
     pub(crate) fn take_chunk(&mut self, chunk: &TokenChunk) -> Taken {
+        let TokenChunk {
+            step, epoch, attempt, ..
+        } = *chunk;
         // Until what the reader has is read here, too, nobody knows whether the step is done.
-        if self.ended || self.read < self.told || self.done.contains(&chunk.step) {
+        if self.ended || self.read < self.told || epoch < self.epoch || self.done.contains(&step) {
             return Taken::All;
         }
-        if !self.texts.contains_key(&chunk.step) && self.texts.len() >= STREAMING_STEPS_MAX {
+        if !self.texts.contains_key(&step) && self.texts.len() >= cursor::PLACES_MAX {
             return Taken::All;
         }
-        let text = self.texts.entry(chunk.step).or_insert_with(|| Text::new(chunk));
-        let (ours, theirs) = ((text.place.epoch, text.place.attempt), (chunk.epoch, chunk.attempt));
+        let text = self
+            .texts
+            .entry(step)
+            .or_insert_with(|| Text::new(step, epoch, attempt));
+        let (ours, theirs) = ((text.place.epoch, text.place.attempt), (epoch, attempt));
         if theirs < ours {
             return Taken::All;
         }
-        let is_void = theirs > ours && text.shown;
         if theirs > ours {
-            *text = Text::new(chunk);
+            self.start_over(step, epoch, attempt);
         }
-        let start = text.place;
-        let told = text.advance(chunk);
-        let place = text.place;
-        if is_void {
-            self.push_reset(start);
-        }
-        match told {
-            Told::Nothing => Taken::All,
-            Told::Fresh(fresh) => {
-                self.push_token(place, fresh);
+        match self.texts.get_mut(&step).map(|text| text.advance(chunk)) {
+            Some(Told::Fresh(fresh)) => {
+                self.push_token(step, attempt, fresh);
                 Taken::All
             }
-            Told::Hole => Taken::Gap,
+            Some(Told::Hole) => Taken::Gap,
+            Some(Told::Nothing) | None => Taken::All,
         }
     }
 
     /// Before a step's record is told: the text of it that the reader lacks.
     fn tell_rest(&mut self, epoch: u32, done: &Done) {
-        let Some(text) = self.texts.get(&done.step) else {
-            return;
+        let (step, attempt) = (done.step, done.attempt);
+        let output = done.output.as_ref().and_then(|output| output.get("text"));
+        let whole = match output.and_then(Value::as_str) {
+            Some(whole) => whole,
+            None if done.error.is_some() => "",
+            None => return,
         };
-        let Some(whole) = done
-            .output
-            .as_ref()
-            .and_then(|output| output.get("text"))
-            .and_then(Value::as_str)
-        else {
+        if !self.texts.contains_key(&step) && (done.kind != StepKind::Model || whole.is_empty()) {
             return;
-        };
-        let attempt = done.attempt;
+        }
+        let text = self
+            .texts
+            .entry(step)
+            .or_insert_with(|| Text::new(step, epoch, attempt));
         let is_same = (text.place.epoch, text.place.attempt) == (epoch, attempt);
-        let told = text
-            .before
-            .filter(|_| is_same)
-            .and_then(|before| usize::try_from(before + text.place.offset).ok());
-        let was_shown = text.shown;
-        let end = Place {
-            step: done.step,
-            epoch,
-            attempt,
-            block: 0,
-            offset: whole.len() as u64,
-        };
-        match told.and_then(|told| whole.get(told..)) {
-            Some("") => {}
-            Some(rest) => self.push_token(end, rest.to_owned()),
+        let rest = text.told().filter(|_| is_same).and_then(|told| whole.get(told..));
+        let rest = match rest {
+            Some(rest) => rest,
             None => {
-                if was_shown {
-                    self.push_reset(Place { offset: 0, ..end });
-                }
-                self.push_token(end, whole.to_owned());
+                self.start_over(step, epoch, attempt);
+                whole
             }
+        };
+        if rest.is_empty() {
+            return;
+        }
+        let mut text = Text::new(step, epoch, attempt);
+        (text.place.offset, text.announced) = (whole.len() as u64, true);
+        self.texts.insert(step, text);
+        self.push_token(step, attempt, rest.to_owned());
+    }
+
+    /// What the reader shows of a step is void, if it shows anything.
+    fn start_over(&mut self, step: u32, epoch: u32, attempt: u32) {
+        let mut text = Text::new(step, epoch, attempt);
+        let before = self.texts.get(&step);
+        let was_shown = before.is_some_and(Text::is_shown);
+        text.announced = before.is_some_and(|before| before.announced);
+        self.texts.insert(step, text);
+        if was_shown {
+            self.push("reset", json!({"step": step, "attempt": attempt}));
         }
     }
 
-    fn push_token(&mut self, place: Place, text: String) {
-        let data = json!({"text": text, "step": place.step, "attempt": place.attempt});
-        self.out.push_back(Event {
-            cursor: Cursor {
-                seq: self.told,
-                inside: Some(place),
-            },
-            name: "token",
-            data,
-        });
+    fn push_token(&mut self, step: u32, attempt: u32, text: String) {
+        self.push("token", json!({"text": text, "step": step, "attempt": attempt}));
     }
 
-    fn push_reset(&mut self, place: Place) {
-        let data = json!({"step": place.step, "attempt": place.attempt});
-        self.out.push_back(Event {
-            cursor: Cursor {
-                seq: self.told,
-                inside: Some(place),
-            },
-            name: "reset",
-            data,
-        });
-    }
-}
-
-fn step_view(epoch: u32, done: Done, begun: Option<Begun>) -> Value {
-    let step = Step {
-        number: done.step,
-        kind: done.kind,
-        name: done.name,
-        effect: done.effect,
-        input: done.input.or_else(|| begun.map(|begun| begun.input)),
-        output: done.output,
-        error: done.error,
-        usage: done.usage,
-        attempt: done.attempt,
-        epoch,
-        started_at: done.started_at,
-        ended_at: Some(done.ended_at),
-    };
-    json!(step)
-}
-
-fn end_name(ended: &Ended) -> &'static str {
-    match State::from(ended.outcome) {
-        State::Completed => "invocation.completed",
-        State::Failed => "invocation.failed",
-        State::Cancelled => "invocation.cancelled",
-        _ => "invocation.dead",
-    }
-}
-
-fn end_view(ended: Ended) -> Value {
-    json!({
-        "state": State::from(ended.outcome), "reason": ended.reason, "output": ended.output, "error": ended.error,
-        "usage": ended.usage, "provider": ended.provider,
-    })
-}
-
-/// Every record's event says which invocation, which record, and when.
-fn with_where(mut data: Value, id: InvocationId, seq: u32, epoch: u32, at: mesh_types::Timestamp) -> Value {
-    if let Some(object) = data.as_object_mut() {
-        let key = if object.contains_key("state") {
-            "id"
-        } else {
-            "invocation"
+    fn push(&mut self, name: &'static str, data: Value) {
+        let announced = self.texts.values().filter(|text| text.announced);
+        let cursor = Cursor {
+            seq: self.told,
+            part: self.part,
+            inside: announced.map(|text| text.place).collect(),
         };
-        object.insert(key.into(), json!(id));
-        object.insert("seq".into(), json!(seq));
-        object.insert("epoch".into(), json!(epoch));
-        object.insert("at".into(), json!(at));
+        self.out.push_back(Event { cursor, name, data });
     }
-    data
 }
 
 #[cfg(test)]

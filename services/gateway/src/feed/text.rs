@@ -9,8 +9,8 @@ pub(super) struct Text {
     pub(super) place: Place,
     /// Bytes of the blocks before `place.block`; unknown after a resume in a later block.
     pub(super) before: Option<u64>,
-    /// Whether the reader has text of this step that a new attempt makes void.
-    pub(super) shown: bool,
+    /// Whether the reader knows of this attempt, so that its cursor names it.
+    pub(super) announced: bool,
 }
 
 /// What a chunk brings.
@@ -24,23 +24,39 @@ pub(super) enum Told {
 }
 
 impl Text {
-    /// The beginning of the attempt that a chunk belongs to.
-    pub(super) fn new(chunk: &TokenChunk) -> Self {
-        let TokenChunk {
-            step, epoch, attempt, ..
-        } = *chunk;
-        let place = Place {
-            step,
-            epoch,
-            attempt,
-            block: 0,
-            offset: 0,
-        };
+    /// The beginning of an attempt.
+    pub(super) fn new(step: u32, epoch: u32, attempt: u32) -> Self {
+        let (block, offset) = (0, 0);
+        Self {
+            place: Place {
+                step,
+                epoch,
+                attempt,
+                block,
+                offset,
+            },
+            before: Some(0),
+            announced: false,
+        }
+    }
+
+    /// What a reader with this place in its cursor has.
+    pub(super) fn resumed(place: Place) -> Self {
         Self {
             place,
-            before: Some(0),
-            shown: false,
+            before: (place.block == 0).then_some(0),
+            announced: true,
         }
+    }
+
+    /// Whether the reader shows text that a new attempt makes void.
+    pub(super) fn is_shown(&self) -> bool {
+        self.place.offset > 0 || self.place.block > 0
+    }
+
+    /// Bytes told of the whole text; `None` where that is not known.
+    pub(super) fn told(&self) -> Option<usize> {
+        usize::try_from(self.before?.checked_add(self.place.offset)?).ok()
     }
 
     /// Takes a chunk of the same attempt.
@@ -52,7 +68,7 @@ impl Text {
             if chunk.block > self.place.block + 1 || chunk.offset > 0 {
                 return Told::Hole;
             }
-            self.before = self.before.map(|before| before + self.place.offset);
+            self.before = self.before.and_then(|before| before.checked_add(self.place.offset));
             self.place.block = chunk.block;
             self.place.offset = 0;
         }
@@ -70,7 +86,7 @@ impl Text {
             return Told::Hole;
         };
         self.place.offset += fresh.len() as u64;
-        self.shown = true;
+        self.announced = true;
         Told::Fresh(fresh.to_owned())
     }
 }

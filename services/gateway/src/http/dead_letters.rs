@@ -1,9 +1,11 @@
 //! `/api/v1/dead-letters`: what could not be handled, with its reason, until a person settles it.
 
 use axum::extract::State;
+use axum::response::Response;
 use mesh_api::execution::{
     DeadLetter, DeadLetterDiscard, DeadLetterGet, DeadLetterList, DeadLetterListRequest, DeadLetterRequest,
 };
+use mesh_api::steering::{DeadLetterRequeue, RequeueRequest, Requeued};
 use mesh_api::{Page, PageQuery};
 use mesh_types::DeadLetterId;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::extract::{FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, Who};
 use super::problem::Failure;
+use super::steering::created;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -18,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list))
         .routes(routes!(get))
         .routes(routes!(discard))
+        .routes(routes!(requeue))
 }
 
 /// Open dead letters, newest first; with `?all=true` settled ones too.
@@ -58,6 +62,20 @@ async fn discard(
     app.call::<DeadLetterDiscard>(&caller, &DeadLetterRequest { id })
         .await
         .map(Json)
+}
+
+/// Settles a dead letter by a new invocation, linked to it, that goes on from what is recorded.
+#[utoipa::path(post, path = "/api/v1/dead-letters/{id}/requeue", operation_id = "requeue_dead_letter", tag = "dead letters",
+    params(("id" = DeadLetterId, Path)), responses((status = 201, body = Requeued, headers(("Location" = String)))))]
+async fn requeue(
+    State(app): State<App>,
+    Who(caller): Who,
+    Segment(id): Segment<DeadLetterId>,
+    Query(Nothing): Query<Nothing>,
+    OptionalJson(NoFields {}): OptionalJson<NoFields>,
+) -> Result<Response, Failure> {
+    let requeued = app.call::<DeadLetterRequeue>(&caller, &RequeueRequest { id }).await?;
+    Ok(created(requeued.invocation.id, Json(requeued)))
 }
 
 struct Listed(DeadLetterListRequest);

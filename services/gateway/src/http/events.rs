@@ -1,6 +1,7 @@
 //! `/api/v1/invocations/{id}/events`: one invocation as server-sent events, resumable anywhere (EXECUTION §9).
 //!
-//! Subscribe first, then read the feed, then follow: what is published in between is in both and told once.
+//! Subscribe first, then read the feed, then follow: what is published in between is in both and told once. Nothing
+//! waits for anything else: a token goes out while the feed is read.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
+use futures::future::BoxFuture;
 use mesh_api::Caller;
 use mesh_api::execution::{FeedRequest, InvocationFeed, InvocationGet, InvocationRequest};
 use mesh_api::journal::{JournalPage, TokenChunk};
-use mesh_bus::{BusError, Subscription};
+use mesh_bus::{BusError, Message, Subscription};
 use mesh_types::subject::Filter;
 use mesh_types::{Code, InvocationId, Subject};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -40,8 +42,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// Events `invocation.<state>`, `step.recorded`, `token`, `reset`; closes after the end. The `id` of the last event
-/// as `Last-Event-ID` (or `?after=`) continues without loss or repetition; 204 when nothing can follow.
+/// Events `invocation.<state>`, `step.recorded`, `token`, `reset`, `approval.requested`, `approval.decided`,
+/// `invocation.paused`, `invocation.resumed`; closes after the end. The `id` of the last event as `Last-Event-ID` (or
+/// `?after=`) continues without loss or repetition; 204 when nothing can follow.
 #[utoipa::path(get, path = "/api/v1/invocations/{id}/events", operation_id = "follow_invocation", tag = "invocations",
     params(("id" = InvocationId, Path), ("Last-Event-ID" = Option<String>, Header),
         ("after" = Option<String>, Query, description = "As Last-Event-ID, for clients that cannot set headers")),
@@ -86,6 +89,21 @@ impl FromParams for After {
     }
 }
 
+/// What a read brings.
+enum Brought {
+    Records(Result<JournalPage, Failure>),
+    Text(Result<Vec<Message>, BusError>),
+}
+
+/// What happens next to a stream.
+enum Turn {
+    Record(Message),
+    Token(Message),
+    Read(Brought),
+    Reconnected,
+    Time,
+}
+
 /// One open stream. Memory is bounded: one page of the feed, and what the bus holds for a slow subscriber.
 struct Live {
     app: App,
@@ -96,6 +114,8 @@ struct Live {
     tokens: Subscription,
     /// Rises when messages may have been lost.
     bell: watch::Receiver<u64>,
+    /// One read at a time.
+    reading: Option<BoxFuture<'static, Brought>>,
     /// The feed is to be read, at the earliest then.
     behind: Option<Instant>,
     /// When the feed is to be read at the latest.
@@ -155,6 +175,7 @@ impl Live {
             journal,
             tokens,
             bell,
+            reading: None,
             behind: Some(now),
             look_at: now + FEED_INTERVAL,
             text_behind: Some(now),
@@ -175,7 +196,6 @@ impl Live {
 
     /// The next event; `None` after the end, at a shutdown, or when the bus is gone for good.
     async fn next(&mut self) -> Option<crate::feed::Event> {
-        let shutdown = self.app.shutdown.clone();
         loop {
             if let Some(event) = self.follower.pop() {
                 return Some(event);
@@ -183,35 +203,50 @@ impl Live {
             if self.follower.has_ended() {
                 return None;
             }
-            let now = Instant::now();
-            if self.behind.is_some_and(|at| at <= now) {
-                tokio::select! {
-                    () = shutdown.cancelled() => return None,
-                    read = self.read_feed() => read?,
-                }
-                continue;
-            }
-            // After the feed: only then it is known which steps still run.
-            if self.behind.is_none() && self.text_behind.is_some_and(|at| at <= now) {
-                tokio::select! {
-                    () = shutdown.cancelled() => return None,
-                    () = self.read_text() => {}
-                }
-                continue;
-            }
-            let look_at = self.behind.unwrap_or(self.look_at);
-            let text_at = self.text_behind.unwrap_or(look_at).max(now);
-            tokio::select! {
-                () = shutdown.cancelled() => return None,
-                message = self.journal.next() => self.take_journal(&message?.payload),
-                message = self.tokens.next() => self.take_token(&message?.payload),
-                changed = self.bell.changed() => {
-                    changed.ok()?;
+            match self.turn().await? {
+                Turn::Record(message) => self.take_journal(&message.payload),
+                Turn::Token(message) => self.take_token(&message.payload),
+                Turn::Read(brought) => self.take_read(brought)?,
+                Turn::Reconnected => {
+                    let now = Instant::now();
                     (self.behind, self.text_behind) = (Some(now), Some(now));
                 }
-                () = tokio::time::sleep_until(look_at) => self.behind = Some(Instant::now()),
-                () = tokio::time::sleep_until(text_at), if self.behind.is_none() && self.text_behind.is_some() => {}
+                Turn::Time => {}
             }
+        }
+    }
+
+    /// Waits for what comes first; begins what is to be read.
+    async fn turn(&mut self) -> Option<Turn> {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.reading.is_none() {
+            if is_due(self.behind) || self.look_at <= now {
+                self.reading = Some(self.read_feed());
+            } else if self.behind.is_none() && is_due(self.text_behind) {
+                // After the feed: only then it is known which steps still run.
+                self.reading = Some(self.read_text());
+            }
+        }
+        let is_reading = self.reading.is_some();
+        let text_at = self.text_behind.filter(|_| self.behind.is_none());
+        let wake_at = [self.behind, text_at].into_iter().flatten().fold(self.look_at, Instant::min);
+        let read = async {
+            match &mut self.reading {
+                Some(reading) => reading.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.app.shutdown.cancelled() => None,
+            message = self.journal.next() => Some(Turn::Record(message?)),
+            message = self.tokens.next() => Some(Turn::Token(message?)),
+            brought = read => {
+                self.reading = None;
+                Some(Turn::Read(brought))
+            }
+            changed = self.bell.changed() => changed.ok().map(|()| Turn::Reconnected),
+            () = tokio::time::sleep_until(wake_at), if !is_reading => Some(Turn::Time),
         }
     }
 
@@ -226,7 +261,7 @@ impl Live {
                 false
             }
         };
-        if !is_whole {
+        if !is_whole && self.behind.is_none() {
             self.behind = Some(Instant::now());
         }
     }
@@ -248,46 +283,51 @@ impl Live {
         }
     }
 
-    /// Reads the streamed text back from its beginning. What is not kept any more comes with the step's record.
-    async fn read_text(&mut self) {
+    /// One page above the mark.
+    fn read_feed(&mut self) -> BoxFuture<'static, Brought> {
+        (self.behind, self.look_at) = (None, Instant::now() + FEED_INTERVAL);
+        let request = FeedRequest {
+            invocation: self.id,
+            after_seq: self.follower.read(),
+        };
+        let (app, caller) = (self.app.clone(), self.caller.clone());
+        Box::pin(async move { Brought::Records(app.call::<InvocationFeed>(&caller, &request).await) })
+    }
+
+    /// The streamed text from its beginning. What is not kept any more comes with the step's record.
+    fn read_text(&mut self) -> BoxFuture<'static, Brought> {
         self.text_behind = None;
         let subject = Subject::Tokens {
             tenant: self.caller.tenant.clone(),
             invocation: self.id,
         };
-        match self.app.bus.read_back(&subject, TEXT_PIECES_MAX).await {
-            Ok(pieces) => {
+        let bus = self.app.bus.clone();
+        Box::pin(async move { Brought::Text(bus.read_back(&subject, TEXT_PIECES_MAX).await) })
+    }
+
+    /// `None` if the invocation is gone.
+    fn take_read(&mut self, brought: Brought) -> Option<()> {
+        let now = Instant::now();
+        match brought {
+            Brought::Records(Ok(page)) => {
+                let (more, is_empty) = (page.more, page.records.is_empty());
+                let taken = self.follower.take_records(page.records);
+                if more || taken == Taken::Gap {
+                    // A page that should lead on but does not is asked for again later, not at once.
+                    let leads_on = !is_empty && taken == Taken::All;
+                    self.behind = Some(if leads_on { now } else { now + FEED_RETRY });
+                }
+            }
+            Brought::Records(Err(Failure(problem))) if problem.status == 404 => return None,
+            Brought::Records(Err(_)) => self.behind = Some(now + FEED_RETRY),
+            Brought::Text(Ok(pieces)) => {
                 for piece in pieces {
                     self.take_chunk(&piece.payload);
                 }
             }
-            Err(error) => {
-                tracing::debug!(%error, invocation = %self.id, "its streamed text could not be read back")
+            Brought::Text(Err(error)) => {
+                tracing::debug!(%error, invocation = %self.id, "its streamed text could not be read back");
             }
-        }
-    }
-
-    /// Reads one page above the mark. `None` if the invocation is gone.
-    async fn read_feed(&mut self) -> Option<()> {
-        let request = FeedRequest {
-            invocation: self.id,
-            after_seq: self.follower.read(),
-        };
-        let now = Instant::now();
-        match self.app.call::<InvocationFeed>(&self.caller, &request).await {
-            Ok(page) => {
-                let (more, is_empty) = (page.more, page.records.is_empty());
-                let taken = self.follower.take_records(page.records);
-                // A page that should lead on but does not is asked for again later, not at once.
-                self.behind = match (more || taken == Taken::Gap, is_empty || taken == Taken::Gap) {
-                    (false, _) => None,
-                    (true, false) => Some(now),
-                    (true, true) => Some(now + FEED_RETRY),
-                };
-                self.look_at = Instant::now() + FEED_INTERVAL;
-            }
-            Err(Failure(problem)) if problem.status == 404 => return None,
-            Err(_) => self.behind = Some(Instant::now() + FEED_RETRY),
         }
         Some(())
     }

@@ -80,14 +80,41 @@ where
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let params = RawPathParams::from_request_parts(parts, app)
-            .await
-            .map_err(|_| Failure::new(Code::InvalidName, "the path is not UTF-8"))?;
-        let (name, text) = params.iter().next().unwrap_or(("path", ""));
-        text.parse()
-            .map(Self)
-            .map_err(|error| Failure(Problem::from(error).field(name)))
+        parse_next(&mut path_params(parts, app).await?.iter()).map(Self)
     }
+}
+
+/// Two names or ids in the path, in its order.
+pub(crate) struct TwoSegments<A, B>(pub(crate) A, pub(crate) B);
+
+impl<A, B> FromRequestParts<App> for TwoSegments<A, B>
+where
+    A: FromStr,
+    B: FromStr,
+    Problem: From<A::Err> + From<B::Err>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let params = path_params(parts, app).await?;
+        let mut params = params.iter();
+        Ok(Self(parse_next(&mut params)?, parse_next(&mut params)?))
+    }
+}
+
+async fn path_params(parts: &mut Parts, app: &App) -> Result<RawPathParams, Failure> {
+    RawPathParams::from_request_parts(parts, app)
+        .await
+        .map_err(|_| Failure::new(Code::InvalidName, "the path is not UTF-8"))
+}
+
+fn parse_next<'a, T>(params: &mut impl Iterator<Item = (&'a str, &'a str)>) -> Result<T, Failure>
+where
+    T: FromStr,
+    Problem: From<T::Err>,
+{
+    let (name, text) = params.next().unwrap_or(("path", ""));
+    text.parse().map_err(|error| Failure(Problem::from(error).field(name)))
 }
 
 /// Parameters of the query, taken one by one; what is left over is refused.

@@ -177,13 +177,18 @@ fn with_key(mut request: InvokeRequest, header: Option<&str>) -> Result<InvokeRe
         }
         request.idempotency_key = Some(key.to_owned());
     }
-    match &request.idempotency_key {
-        Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => Err(Failure::invalid(
-            "idempotency_key",
-            format!("a key has 1 to {KEY_BYTES_MAX} bytes"),
-        )),
-        _ => Ok(request),
+    if let Some(key) = &request.idempotency_key {
+        check_key(key)?;
     }
+    Ok(request)
+}
+
+pub(super) fn check_key(key: &str) -> Result<(), Failure> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        return Ok(());
+    }
+    let detail = format!("a key has 1 to {KEY_BYTES_MAX} bytes");
+    Err(Failure::invalid("idempotency_key", detail))
 }
 
 struct Wait(Option<u32>);

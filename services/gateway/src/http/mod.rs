@@ -1,6 +1,7 @@
 //! The route table, and the layers around it. One file per family of routes.
 
 mod agents;
+mod approvals;
 mod channels;
 mod dead_letters;
 mod edge;
@@ -13,6 +14,7 @@ mod memories;
 mod models;
 mod openapi;
 pub(crate) mod problem;
+mod steering;
 mod ui;
 
 use std::any::Any;
@@ -41,6 +43,8 @@ fn prompt_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(agents::routes()) //        /api/v1/agents
         .merge(invocations::routes()) //   /api/v1/invocations
+        .merge(steering::routes()) //      pause, resume, fork, signal, compare, replay
+        .merge(approvals::routes()) //     /api/v1/approvals
         .merge(channels::routes()) //      /api/v1/channels
         .merge(memories::routes()) //      /api/v1/memories
         .merge(dead_letters::routes()) //  /api/v1/dead-letters

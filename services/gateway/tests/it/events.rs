@@ -1,7 +1,7 @@
 //! Server-sent events of one invocation: history, then live; resumed anywhere; holes filled from the feed.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eventsource_stream::{Event, Eventsource};
@@ -14,10 +14,12 @@ use crate::facts::journal;
 use crate::made::the_invocation;
 use crate::support::{Edge, problem};
 
-const ALL: [&str; 5] = [
+const ALL: [&str; 7] = [
     "invocation.queued",
     "invocation.running",
+    "token",
     "step.recorded",
+    "token",
     "step.recorded",
     "invocation.completed",
 ];
@@ -27,12 +29,12 @@ fn path() -> String {
 }
 
 impl Edge {
-    fn commit(&self, records: &[Record]) {
+    pub(crate) fn commit(&self, records: &[Record]) {
         self.world.journal.lock().unwrap().extend_from_slice(records);
     }
 
     /// What the relay publishes; it may lose and repeat.
-    async fn relay(&self, records: &[Record]) {
+    pub(crate) async fn relay(&self, records: &[Record]) {
         let (tenant, invocation) = (Tenant::default(), the_invocation());
         let page = JournalPage {
             tenant: tenant.clone(),
@@ -48,11 +50,7 @@ impl Edge {
         self.bus.flush().await.unwrap();
     }
 
-    async fn token(&self, step: u32, attempt: u32, offset: u64, text: &str) {
-        let subject = Subject::Tokens {
-            tenant: Tenant::default(),
-            invocation: the_invocation(),
-        };
+    pub(crate) async fn token(&self, step: u32, attempt: u32, offset: u64, text: &str) {
         let chunk = TokenChunk {
             step,
             epoch: 1,
@@ -61,8 +59,16 @@ impl Edge {
             offset,
             text: text.into(),
         };
+        self.chunk(&chunk).await;
+    }
+
+    pub(crate) async fn chunk(&self, chunk: &TokenChunk) {
+        let subject = Subject::Tokens {
+            tenant: Tenant::default(),
+            invocation: the_invocation(),
+        };
         self.bus
-            .publish(&subject, Bytes::from(serde_json::to_vec(&chunk).unwrap()))
+            .publish(&subject, Bytes::from(serde_json::to_vec(chunk).unwrap()))
             .await
             .unwrap();
         self.bus.flush().await.unwrap();
@@ -77,7 +83,7 @@ impl Edge {
         mesh_testkit::wait_until(Duration::from_secs(10), stored).await;
     }
 
-    async fn follow(&self, last: Option<&str>) -> impl Stream<Item = Event> + Unpin + use<> {
+    pub(crate) async fn follow(&self, last: Option<&str>) -> impl Stream<Item = Event> + Unpin + use<> {
         let mut request = self.get(&path());
         if let Some(id) = last {
             request = request.header("last-event-id", id.to_owned());
@@ -95,7 +101,7 @@ impl Edge {
 }
 
 /// The next events, waiting for them.
-async fn take(stream: &mut (impl Stream<Item = Event> + Unpin), count: usize) -> Vec<Event> {
+pub(crate) async fn take(stream: &mut (impl Stream<Item = Event> + Unpin), count: usize) -> Vec<Event> {
     let taken = stream.take(count).collect::<Vec<_>>();
     let events = tokio::time::timeout(Duration::from_secs(10), taken)
         .await
@@ -111,11 +117,11 @@ async fn rest(stream: impl Stream<Item = Event> + Unpin) -> Vec<Event> {
         .expect("the stream ends")
 }
 
-fn names(events: &[Event]) -> Vec<&str> {
+pub(crate) fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.event.as_str()).collect()
 }
 
-fn data(event: &Event) -> Value {
+pub(crate) fn data(event: &Event) -> Value {
     serde_json::from_str(&event.data).unwrap()
 }
 
@@ -137,11 +143,11 @@ async fn an_ended_invocation_is_told_and_the_stream_closes() {
     edge.commit(&journal());
     let events = rest(edge.follow(None).await).await;
     assert_eq!(names(&events), ALL);
-    assert_eq!(data(&events[2])["input"], json!({"asked": 1}));
-    assert_eq!(data(&events[4])["output"], json!({"text": "bye"}));
+    assert_eq!(data(&events[3])["input"], json!({"asked": 1}));
+    assert_eq!(data(&events[6])["output"], json!({"text": "bye"}));
     assert_eq!(
         events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(),
-        ["1", "2", "4", "6", "7"]
+        ["1", "2", "3.1.1.1.0.7", "4", "5.2.1.1.0.5", "6", "7"]
     );
 }
 
@@ -178,14 +184,14 @@ async fn live_records_are_told_once_whatever_is_repeated_or_lost() {
     edge.commit(&all[2..4]);
     edge.relay(&all[2..4]).await;
     edge.relay(&all[1..4]).await;
-    assert_eq!(names(&take(&mut stream, 1).await), ["step.recorded"]);
+    assert_eq!(names(&take(&mut stream, 2).await), ["token", "step.recorded"]);
 
     // The message of 5 and 6 is lost: the one of 7 shows the hole, the feed fills it.
     edge.commit(&all[4..]);
     edge.relay(&all[6..]).await;
     let end = rest(stream).await;
-    assert_eq!(names(&end), ["step.recorded", "invocation.completed"]);
-    assert_eq!(data(&end[0])["output"]["text"], "three");
+    assert_eq!(names(&end), ["token", "step.recorded", "invocation.completed"]);
+    assert_eq!(data(&end[1])["output"]["text"], "three");
 }
 
 #[tokio::test]
@@ -229,11 +235,9 @@ async fn tokens_are_told_live_and_what_was_lost_comes_from_the_record() {
     let id = told.last().unwrap().id.clone();
     assert_eq!(id, "3.1.1.2.0.4");
     told.extend(rest(edge.follow(Some(&id)).await).await);
-    assert_eq!(shown(&told), "one two");
-    assert_eq!(
-        names(&told[3..]),
-        ["token", "step.recorded", "step.recorded", "invocation.completed"]
-    );
+    assert_eq!(shown(&told), "one twothree");
+    let rest = ["token", "step.recorded", "token", "step.recorded", "invocation.completed"];
+    assert_eq!(names(&told[3..]), rest);
 }
 
 #[tokio::test]
@@ -255,6 +259,26 @@ async fn who_comes_late_or_was_away_reads_the_running_text_from_its_beginning() 
     edge.token(1, 1, 14, "four").await;
     told.extend(take(&mut stream, 1).await);
     assert_eq!(shown(&told), "one two three four");
+}
+
+#[tokio::test]
+async fn a_token_waits_for_no_timer_and_no_other_answer() {
+    let edge = Edge::start().await;
+    edge.commit(&journal()[..3]);
+    let mut stream = edge.follow(None).await;
+    take(&mut stream, 2).await;
+    let mut waits = Vec::new();
+    for number in 0..41 {
+        // A hole in the journal keeps the feed busy meanwhile.
+        edge.relay(&journal()[5..6]).await;
+        let published = Instant::now();
+        edge.token(1, 1, number, "x").await;
+        let token = take(&mut stream, 1).await;
+        waits.push(published.elapsed());
+        assert_eq!(names(&token), ["token"]);
+    }
+    waits.sort();
+    assert!(waits[20] < Duration::from_millis(50), "half of them took longer than {:?}", waits[20]);
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) posts: Mutex<Vec<(Caller, PostRequest)>>,
     pub(crate) memories: Mutex<Vec<(Caller, StoreRequest)>>,
     pub(crate) lists: Mutex<Vec<ListRequest>>,
+    /// What steering endpoints were asked, in order.
+    pub(crate) steered: Mutex<Vec<serde_json::Value>>,
     /// Agent `slow` ends when this is rung.
     pub(crate) slow_may_end: Notify,
     /// Requests to it that arrived.
@@ -69,8 +71,8 @@ impl World {
             .endpoint::<AgentPublish, _, _>(on::<AgentPublish>(self, Self::agent_publish))
             .start();
         let slow = Arc::clone(self);
-        let execution = bus
-            .service("execution", "0.1.0")
+        let execution = self
+            .serve_steering(bus.service("execution", "0.1.0"))
             .endpoint::<InvocationAccept, _, _>(move |caller, request| {
                 let world = Arc::clone(&slow);
                 async move {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use mesh_api::Caller;
 use mesh_api::inference::{Chunk, CompleteRequest, Completion};
 use mesh_bus::ChunkSink;
 use mesh_runtime::MetricName;
 use mesh_types::Problem;
 
 use crate::answer::Chunks;
+use crate::calls::{self, Call, Key, Recorder};
 use crate::chain;
 use crate::state::State;
 
@@ -20,13 +23,40 @@ impl Chunks for ChunkSink<Chunk> {
     }
 }
 
+impl calls::Caller for ChunkSink<Chunk> {
+    async fn is_there(&self) -> bool {
+        self.is_awaited().await
+    }
+}
+
 pub(super) async fn handle(
     state: Arc<State>,
+    caller: Caller,
     request: CompleteRequest,
     mut sink: ChunkSink<Chunk>,
 ) -> Result<Completion, Problem> {
+    let key = Key::of(&caller.tenant, &request);
+    let working = Arc::clone(&state);
+    let call = state
+        .calls
+        .join(key, |chunks| run(working, request, chunks).boxed());
+    match call {
+        Call::Running(running) => running.follow(&mut sink).await,
+        Call::Answered(completion) => {
+            let calls = state.context.metrics.counter(MetricName::ModelCalls);
+            calls.add(1, &[("provider", &completion.provider), ("outcome", "repeated")]);
+            Chunks::send(&mut sink, Chunk::Attempt(completion.attempt)).await;
+            if !completion.text.is_empty() {
+                Chunks::send(&mut sink, Chunk::Text(completion.text.clone())).await;
+            }
+            Ok(Completion::clone(&completion))
+        }
+    }
+}
+
+async fn run(state: Arc<State>, request: CompleteRequest, mut chunks: Recorder) -> Result<Completion, Problem> {
     let started = tokio::time::Instant::now();
-    let result = chain::complete(&state.config, &state.providers, &request, &mut sink).await;
+    let result = chain::complete(&state.config, &state.providers, &request, &mut chunks).await;
     let metrics = &state.context.metrics;
     let calls = metrics.counter(MetricName::ModelCalls);
     match &result {

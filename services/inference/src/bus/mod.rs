@@ -18,8 +18,8 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
         .bus
         .service("inference", env!("CARGO_PKG_VERSION"))
         .concurrency(state.config.concurrency)
-        .stream_endpoint::<Complete, _, _>(move |_caller, request, sink| {
-            complete::handle(Arc::clone(&completing), request, sink)
+        .stream_endpoint::<Complete, _, _>(move |caller, request, sink| {
+            complete::handle(Arc::clone(&completing), caller, request, sink)
         })
         .endpoint::<Models, _, _>(move |_caller, _request| models::handle(Arc::clone(&listing)))
         .start()

@@ -1,35 +1,74 @@
-//! `mock`: a deterministic model without a network. Keyword answers, or a script that tests write.
+//! `mock`: a deterministic model without a network. Keyword answers, or a script: the same request, the same answer.
 
 mod keywords;
 mod script;
+mod template;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mesh_api::inference::{Chunk, CompleteRequest, Role};
+use mesh_api::inference::{Chunk, CompleteRequest, FunctionCall, Role};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::answer::{Answer, Chunks, Tokens, Try, TryError, estimate_tokens};
+use crate::config::{Config, Limits};
 
-pub use script::{Action, Fail, Script, ToolCall};
+pub use script::{Counted, Fail, Offered, Script, ToolCall, Turn};
 
 /// `mock:script:<name>` plays a script of this name.
 pub const SCRIPT_PREFIX: &str = "mock:script:";
+/// Of a request's metadata: the name of a script, or a whole one for names that are not known.
+pub(crate) const SCRIPT_METADATA: &str = "mock_script";
+/// Idempotency keys whose failures are counted; the oldest gives way.
+const COUNTED_KEYS_MAX: usize = 65_536;
 
 /// The mock provider with the scripts it knows.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Mock {
     scripts: BTreeMap<String, Script>,
-    word_delay: Duration,
+    keywords: Script,
+    limits: Limits,
+    failures: Mutex<Failures>,
+}
+
+/// Tries by idempotency key, model and turn.
+#[derive(Debug, Default)]
+struct Failures {
+    tries: HashMap<Arc<str>, u32>,
+    oldest_first: VecDeque<Arc<str>>,
+}
+
+impl Failures {
+    /// Counts one more try, from 1.
+    fn count(&mut self, key: String) -> u32 {
+        let key: Arc<str> = key.into();
+        if !self.tries.contains_key(&key) {
+            self.oldest_first.push_back(Arc::clone(&key));
+            if self.oldest_first.len() > COUNTED_KEYS_MAX
+                && let Some(oldest) = self.oldest_first.pop_front()
+            {
+                self.tries.remove(&oldest);
+            }
+        }
+        let tries = self.tries.entry(key).or_default();
+        *tries = tries.saturating_add(1);
+        *tries
+    }
 }
 
 impl Mock {
-    /// The built-in scripts, with `scripts` added or put in their place.
-    pub(crate) fn new(scripts: &BTreeMap<String, Script>, word_delay: Duration) -> Self {
-        let mut all = script::built_in();
-        all.extend(scripts.iter().map(|(name, script)| (name.clone(), script.clone())));
+    /// The built-in scripts, with those of the configuration added or put in their place.
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut scripts = script::built_in();
+        scripts.extend(config.mock_scripts.clone());
         Self {
-            scripts: all,
-            word_delay,
+            scripts,
+            keywords: script::keywords(config.mock_word_delay_ms),
+            limits: config.limits.clone(),
+            failures: Mutex::default(),
         }
     }
 
@@ -38,117 +77,131 @@ impl Mock {
         std::iter::once("mock".to_owned()).chain(self.scripts.keys().map(|name| format!("{SCRIPT_PREFIX}{name}")))
     }
 
-    pub(crate) fn knows(&self, model: &str) -> bool {
-        model == "mock"
-            || model
-                .strip_prefix(SCRIPT_PREFIX)
-                .is_some_and(|name| self.scripts.contains_key(name))
+    /// What it plays for this model and request; why there is nothing to play otherwise.
+    pub(crate) fn script(&self, model: &str, request: &CompleteRequest) -> Result<Cow<'_, Script>, String> {
+        let known = |name: &str| {
+            let script = self.scripts.get(name).map(Cow::Borrowed);
+            script.ok_or_else(|| format!("the mock has no script `{name}`"))
+        };
+        let of_model = match model.strip_prefix(SCRIPT_PREFIX) {
+            Some(name) => known(name),
+            None if model == "mock" => Ok(Cow::Borrowed(&self.keywords)),
+            None => Err(format!("the mock has no `{model}`")),
+        };
+        match request.metadata.get(SCRIPT_METADATA) {
+            Some(Value::String(name)) if model == "mock" => known(name),
+            Some(script @ Value::Array(_)) if model == "mock" || of_model.is_err() => Script::deserialize(script)
+                .map(Cow::Owned)
+                .map_err(|error| format!("metadata.{SCRIPT_METADATA}: {error}")),
+            _ => of_model,
+        }
     }
 
     pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
-        let asked = call
-            .request
-            .metadata
-            .get("mock_script")
-            .and_then(serde_json::Value::as_str);
-        let name = call.model.strip_prefix(SCRIPT_PREFIX).or(asked);
-        let keyword = [Action::Reply {}];
-        let actions = match name {
-            None => keyword.as_slice(),
-            Some(name) => self
-                .scripts
-                .get(name)
-                .ok_or_else(|| TryError::Protocol(format!("there is no script `{name}`")))?
-                .turn(turn(call.request)),
+        let script = self.script(call.model, call.request).map_err(TryError::Protocol)?;
+        let messages = &call.request.messages;
+        let is_answer = |message: &&mesh_api::inference::PromptMessage| message.role == Role::Assistant;
+        let turn = template::since_user(messages).iter().filter(is_answer).count();
+        let Some((number, turn)) = script.turn(turn) else {
+            return Err(TryError::Protocol("the script has no turn".to_owned()));
         };
-        let mut player = Player {
-            answer: Answer::default(),
-            tokens: None,
-            word_delay: self.word_delay,
-            chunks,
+        let fail = turn.fail.as_ref().filter(|fail| self.fails(fail, call, number));
+        let mut answer = Answer::default();
+        pause(turn.delay_ms).await;
+        let pieces = pieces(turn, call.request);
+        for piece in pieces.iter().take(fail.map_or(usize::MAX, |fail| fail.after_tokens)) {
+            answer.text.push_str(piece);
+            chunks.send(Chunk::Text(piece.clone())).await;
+            pause(turn.per_token_ms).await;
+        }
+        if let Some(fail) = fail {
+            return Err(failure(fail));
+        }
+        if turn.stall {
+            return Err(self.stall(&answer).await);
+        }
+        let before = messages.iter().filter(is_answer).count();
+        answer.tool_calls = tool_calls(turn, call.request)
+            .enumerate()
+            .map(|(index, (name, arguments))| {
+                // By its place in the conversation: unique there, and the same at every repeat.
+                let id = format!("call_{before}_{index}");
+                FunctionCall { id, name, arguments }.to_value()
+            })
+            .collect();
+        let reason = if answer.tool_calls.is_empty() { "stop" } else { "tool_calls" };
+        answer.finish_reason = turn.finish_reason.clone().unwrap_or_else(|| reason.to_owned());
+        let counted = turn.usage.map(|usage| Tokens {
+            input: usage.input_tokens,
+            output: usage.output_tokens,
+        });
+        answer.tokens = Some(counted.unwrap_or_else(|| estimate_tokens(call.request, &answer)));
+        Ok(answer)
+    }
+
+    fn fails(&self, fail: &Fail, call: Try<'_>, turn: usize) -> bool {
+        let Some(times) = fail.times else { return true };
+        let tries = match &call.request.idempotency_key {
+            None => call.attempt,
+            Some(key) => {
+                let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                failures.count(format!("{key} {turn} {}", call.model))
+            }
         };
-        for action in actions {
-            player.play(action, call).await?;
-        }
-        Ok(player.end(call.request))
-    }
-}
-
-/// Which turn of the conversation this is: answers of the model since the last message of a person.
-fn turn(request: &CompleteRequest) -> usize {
-    let since_user = request
-        .messages
-        .iter()
-        .rev()
-        .take_while(|message| message.role != Role::User);
-    since_user.filter(|message| message.role == Role::Assistant).count()
-}
-
-struct Player<'a, C> {
-    answer: Answer,
-    tokens: Option<Tokens>,
-    word_delay: Duration,
-    chunks: &'a mut C,
-}
-
-impl<C: Chunks> Player<'_, C> {
-    async fn play(&mut self, action: &Action, call: Try<'_>) -> Result<(), TryError> {
-        match action {
-            Action::Reply {} => {
-                self.words(&keywords::reply(&call.request.messages), self.word_delay)
-                    .await
-            }
-            Action::Words { text, delay_ms } => self.words(text, Duration::from_millis(*delay_ms)).await,
-            Action::Text(text) => self.text(text).await,
-            Action::WaitMs(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
-            Action::ToolCall(tool) => self.answer.tool_calls.push(tool.wire(self.answer.tool_calls.len())),
-            Action::Usage {
-                input_tokens,
-                output_tokens,
-            } => {
-                self.tokens = Some(Tokens {
-                    input: *input_tokens,
-                    output: *output_tokens,
-                });
-            }
-            Action::Fail(fail) if fail.applies(call.attempt) => {
-                self.words(&fail.after, Duration::ZERO).await;
-                return Err(TryError::Status {
-                    status: fail.status,
-                    message: fail.message.clone(),
-                    retry_after: None,
-                });
-            }
-            Action::Fail(_) => {}
-            Action::Cut {} => return Err(TryError::Cut),
-        }
-        Ok(())
+        tries <= times
     }
 
-    async fn words(&mut self, text: &str, delay: Duration) {
-        for word in text.split_inclusive(char::is_whitespace) {
-            self.text(word).await;
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-        }
-    }
-
-    async fn text(&mut self, text: &str) {
-        self.answer.text.push_str(text);
-        self.chunks.send(Chunk::Text(text.to_owned())).await;
-    }
-
-    fn end(self, request: &CompleteRequest) -> Answer {
-        let mut answer = self.answer;
-        answer.finish_reason = if answer.tool_calls.is_empty() {
-            "stop"
+    /// As a connection to a provider that fell silent: until the patience with it is over.
+    async fn stall(&self, answer: &Answer) -> TryError {
+        let (patience, what) = if answer.text.is_empty() {
+            (self.limits.first_byte_timeout(), "the script sent nothing")
         } else {
-            "tool_calls"
-        }
-        .to_owned();
-        answer.tokens = Some(self.tokens.unwrap_or_else(|| estimate_tokens(request, &answer)));
-        answer
+            (self.limits.idle_timeout(), "the script fell silent")
+        };
+        tokio::time::sleep(patience).await;
+        TryError::Timeout(what)
+    }
+}
+
+/// Said where a turn is to call tools and none is offered.
+const NO_TOOLS: &str = "No tool is offered.";
+
+fn pieces(turn: &Turn, request: &CompleteRequest) -> Vec<String> {
+    let filled = |text: &String| template::fill(text, &request.messages);
+    let text = turn.text.as_ref().map(filled).unwrap_or_default();
+    let mut pieces: Vec<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
+    pieces.extend(turn.tokens.iter().map(filled));
+    if pieces.is_empty() && turn.offered.is_some() && tool_calls(turn, request).next().is_none() {
+        pieces.push(NO_TOOLS.to_owned());
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+fn tool_calls(turn: &Turn, request: &CompleteRequest) -> impl Iterator<Item = (String, String)> {
+    let most = match turn.offered {
+        None => 0,
+        Some(Offered::First) => 1,
+        Some(Offered::All) => usize::MAX,
+    };
+    let scripted = turn.tool_calls.iter().map(|tool| template::call(tool, &request.messages));
+    scripted.chain(template::offered(request).take(most))
+}
+
+fn failure(fail: &Fail) -> TryError {
+    match fail.status {
+        None => TryError::Cut,
+        Some(status) => TryError::Status {
+            status,
+            message: fail.message.clone(),
+            retry_after: None,
+        },
+    }
+}
+
+async fn pause(ms: u64) {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Any server that speaks OpenAI's `/chat/completions`, always streamed, with a bound on every wait and on the size.
+//! Any server that speaks OpenAI's `/chat/completions`, asked for a stream, with a bound on every wait and on the size.
 
 mod wire;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eventsource_stream::{EventStreamError, Eventsource};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use mesh_api::inference::Chunk;
 use mesh_runtime::Secret;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
@@ -20,6 +20,13 @@ use crate::config::Limits;
 const ERROR_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Longest wish of a provider for a pause that is honoured.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// How a server answers: a stream was asked for, and not every server has one.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Events,
+    Document,
+}
 
 /// A client of one base URL.
 #[derive(Debug, Clone)]
@@ -53,8 +60,19 @@ impl OpenAi {
 
     pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
         let first_byte_by = Instant::now() + self.limits.first_byte_timeout();
-        let response = self.send(call, first_byte_by).await?;
+        let (form, response) = self.send(call, first_byte_by).await?;
         let bytes = bounded(response, &self.limits, first_byte_by);
+        match form {
+            Form::Events => self.read_events(bytes, chunks).await,
+            Form::Document => self.read_document(bytes, chunks).await,
+        }
+    }
+
+    async fn read_events<C: Chunks>(
+        &self,
+        bytes: impl Stream<Item = Result<Bytes, TryError>>,
+        chunks: &mut C,
+    ) -> Result<Answer, TryError> {
         let mut events = std::pin::pin!(bytes.eventsource());
         let mut assembly = wire::Assembly::default();
         while !assembly.is_done() {
@@ -74,8 +92,21 @@ impl OpenAi {
         assembly.end()
     }
 
+    async fn read_document<C: Chunks>(
+        &self,
+        bytes: impl Stream<Item = Result<Bytes, TryError>>,
+        chunks: &mut C,
+    ) -> Result<Answer, TryError> {
+        let document: Vec<u8> = bytes.map_ok(Vec::from).try_concat().await?;
+        let mut assembly = wire::Assembly::default();
+        if let Some(text) = assembly.take_whole(&document).map_err(|error| self.clean(error))? {
+            chunks.send(Chunk::Text(text)).await;
+        }
+        assembly.end()
+    }
+
     /// Answers once the status says success.
-    async fn send(&self, call: Try<'_>, by: Instant) -> Result<reqwest::Response, TryError> {
+    async fn send(&self, call: Try<'_>, by: Instant) -> Result<(Form, reqwest::Response), TryError> {
         let mut request = self
             .http
             .post(self.url.clone())
@@ -98,13 +129,13 @@ impl OpenAi {
                 .get(CONTENT_TYPE)
                 .and_then(|kind| kind.to_str().ok())
                 .unwrap_or_default();
-            return if kind.starts_with("text/event-stream") {
-                Ok(response)
-            } else {
-                Err(TryError::Protocol(format!(
+            return match kind.split(';').next().unwrap_or_default().trim() {
+                "text/event-stream" => Ok((Form::Events, response)),
+                "application/json" => Ok((Form::Document, response)),
+                _ => Err(TryError::Protocol(format!(
                     "its answer is `{}`, not a stream of events",
                     shortened(kind)
-                )))
+                ))),
             };
         }
         Err(self.status_error(response, by).await)

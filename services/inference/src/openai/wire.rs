@@ -1,6 +1,7 @@
 //! The wire of `/chat/completions`: request body out, stream events in, assembled into an answer. Pure.
 
-use mesh_api::inference::CompleteRequest;
+use mesh_api::inference::{CompleteRequest, FunctionCall, PromptMessage, Role};
+use mesh_types::content::Content;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -9,12 +10,12 @@ use crate::answer::{Answer, Tokens, TryError};
 /// Most tool calls of one answer; a hostile index must not make us allocate.
 const TOOL_CALLS_MAX: usize = 128;
 
-/// The body of one streamed call. Messages, their blocks and the tools go out as they came in.
+/// The body of one streamed call. Blocks, tools and tool calls go out as they came in.
 pub(super) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, TryError> {
     #[derive(Serialize)]
     struct Body<'a> {
         model: &'a str,
-        messages: &'a [mesh_api::inference::PromptMessage],
+        messages: Vec<Message<'a>>,
         stream: bool,
         stream_options: Value,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +27,7 @@ pub(super) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, Tr
     }
     let body = Body {
         model,
-        messages: &request.messages,
+        messages: request.messages.iter().map(Message::from).collect(),
         stream: true,
         stream_options: json!({"include_usage": true}),
         temperature: request.temperature,
@@ -34,6 +35,30 @@ pub(super) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, Tr
         tools: &request.tools,
     };
     serde_json::to_vec(&body).map_err(|error| TryError::Protocol(format!("the request has no JSON form: {error}")))
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: Role,
+    content: Option<&'a Content>,
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    tool_calls: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a PromptMessage> for Message<'a> {
+    fn from(message: &'a PromptMessage) -> Self {
+        // A turn of tool calls alone has no content; some servers refuse an empty text.
+        let is_empty = matches!(&message.content, Content::Text(text) if text.is_empty());
+        let says_nothing = is_empty && !message.tool_calls.is_empty();
+        Self {
+            role: message.role,
+            content: (!says_nothing).then_some(&message.content),
+            tool_calls: &message.tool_calls,
+            tool_call_id: message.tool_call_id.as_deref(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,7 +75,8 @@ struct Event {
 struct Choice {
     #[serde(default)]
     index: u32,
-    #[serde(default)]
+    /// `message` where a server answers at once although a stream was asked for.
+    #[serde(default, alias = "message")]
     delta: Option<Delta>,
     #[serde(default)]
     finish_reason: Option<String>,
@@ -59,15 +85,16 @@ struct Choice {
 #[derive(Default, Deserialize)]
 struct Delta {
     #[serde(default)]
-    content: Option<String>,
+    content: Option<Content>,
     #[serde(default)]
     tool_calls: Option<Vec<ToolDelta>>,
 }
 
 #[derive(Deserialize)]
 struct ToolDelta {
+    /// Some servers give none, and each call whole.
     #[serde(default)]
-    index: usize,
+    index: Option<usize>,
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -78,8 +105,9 @@ struct ToolDelta {
 struct FunctionDelta {
     #[serde(default)]
     name: Option<String>,
+    /// A piece of text; some servers give the object itself.
     #[serde(default)]
-    arguments: Option<String>,
+    arguments: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -90,18 +118,11 @@ struct UsageWire {
     completion_tokens: u64,
 }
 
-#[derive(Debug, Default)]
-struct Call {
-    id: String,
-    name: String,
-    arguments: String,
-}
-
 /// Collects the events of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     text: String,
-    calls: Vec<Call>,
+    calls: Vec<FunctionCall>,
     finish_reason: Option<String>,
     tokens: Option<Tokens>,
     is_done: bool,
@@ -132,7 +153,8 @@ impl Assembly {
             for call in delta.tool_calls.into_iter().flatten() {
                 self.take_call(call)?;
             }
-            if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
+            let text = delta.content.map(|content| content.plain_text());
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
                 self.text.push_str(&text);
                 added = Some(text);
             }
@@ -141,23 +163,49 @@ impl Assembly {
         Ok(added)
     }
 
+    /// The answer of a server that does not stream: one document, read as one event.
+    pub(super) fn take_whole(&mut self, document: &[u8]) -> Result<Option<String>, TryError> {
+        let added = self.take(&String::from_utf8_lossy(document))?;
+        if self.finish_reason.is_some() {
+            return Ok(added);
+        }
+        Err(TryError::Protocol("its answer is no completion".to_owned()))
+    }
+
     fn take_call(&mut self, delta: ToolDelta) -> Result<(), TryError> {
-        if delta.index >= TOOL_CALLS_MAX {
+        let id = delta.id.filter(|id| !id.is_empty());
+        let index = delta.index.unwrap_or_else(|| self.place(id.as_deref()));
+        if index >= TOOL_CALLS_MAX {
             return Err(TryError::Protocol(format!("more than {TOOL_CALLS_MAX} tool calls")));
         }
-        while self.calls.len() <= delta.index {
-            self.calls.push(Call::default());
+        while self.calls.len() <= index {
+            self.calls.push(FunctionCall {
+                id: String::new(),
+                name: String::new(),
+                arguments: String::new(),
+            });
         }
-        let call = &mut self.calls[delta.index];
-        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
+        let call = &mut self.calls[index];
+        if let Some(id) = id {
             call.id = id;
         }
         let Some(function) = delta.function else {
             return Ok(());
         };
         call.name.push_str(&function.name.unwrap_or_default());
-        call.arguments.push_str(&function.arguments.unwrap_or_default());
+        match function.arguments {
+            None | Some(Value::Null) => {}
+            Some(Value::String(piece)) => call.arguments.push_str(&piece),
+            Some(whole) => call.arguments.push_str(&whole.to_string()),
+        }
         Ok(())
+    }
+
+    /// Where a call without an index belongs: an id that is new begins the next one, no id goes on with the last.
+    fn place(&self, id: Option<&str>) -> usize {
+        let known = self.calls.iter().position(|call| Some(call.id.as_str()) == id);
+        let last = self.calls.len().saturating_sub(1);
+        known.unwrap_or(if id.is_some() { self.calls.len() } else { last })
     }
 
     /// Whether nothing more is to be read.
@@ -178,22 +226,32 @@ impl Assembly {
         if let Some(index) = self.calls.iter().position(|call| call.name.is_empty()) {
             return Err(TryError::Protocol(format!("tool call {index} has no name")));
         }
-        let tool_calls: Vec<Value> = self
-            .calls
-            .into_iter()
-            .map(|call| {
-                let function = json!({"name": call.name, "arguments": call.arguments});
-                json!({"id": call.id, "type": "function", "function": function})
-            })
-            .collect();
-        let otherwise = if tool_calls.is_empty() { "stop" } else { "tool_calls" };
+        let calls = self.calls.into_iter().enumerate();
+        let tool_calls: Vec<Value> = calls.map(|(index, call)| whole(index, call).to_value()).collect();
+        let finish_reason = match self.finish_reason {
+            // Some servers end every answer so; who reads the reason must see the calls.
+            Some(reason) if tool_calls.is_empty() || reason != "stop" => reason,
+            _ if tool_calls.is_empty() => "stop".to_owned(),
+            _ => "tool_calls".to_owned(),
+        };
         Ok(Answer {
             text: self.text,
             tool_calls,
-            finish_reason: self.finish_reason.unwrap_or_else(|| otherwise.to_owned()),
+            finish_reason,
             tokens: self.tokens,
         })
     }
+}
+
+/// With what a server may leave out: results are told apart by the id, and arguments are JSON.
+fn whole(index: usize, mut call: FunctionCall) -> FunctionCall {
+    if call.id.is_empty() {
+        call.id = format!("call_{index}");
+    }
+    if call.arguments.trim().is_empty() {
+        call.arguments = "{}".to_owned();
+    }
+    call
 }
 
 /// An error in the middle of a stream comes as an event; its `code` is a status or a word.
@@ -221,109 +279,4 @@ pub(super) fn error_message(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn assemble(events: &[Value]) -> Result<(Answer, Vec<String>), TryError> {
-        let mut assembly = Assembly::default();
-        let mut heard = Vec::new();
-        for event in events {
-            let data = event.as_str().map_or_else(|| event.to_string(), str::to_owned);
-            heard.extend(assembly.take(&data)?);
-        }
-        assembly.end().map(|answer| (answer, heard))
-    }
-
-    fn text(text: &str) -> Value {
-        json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]})
-    }
-
-    fn finish(reason: &str) -> Value {
-        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
-    }
-
-    #[test]
-    fn chunks_and_usage_become_one_answer() {
-        let usage = json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}});
-        let (answer, heard) = assemble(&[
-            text("Hel"),
-            text(""),
-            text("lo"),
-            finish("stop"),
-            usage,
-            json!("[DONE]"),
-        ])
-        .unwrap();
-        assert_eq!(answer.text, "Hello");
-        assert_eq!(heard, ["Hel", "lo"]);
-        assert_eq!(answer.tokens, Some(Tokens { input: 7, output: 2 }));
-        assert_eq!(answer.finish_reason, "stop");
-    }
-
-    #[test]
-    fn half_an_answer_is_none() {
-        assert_eq!(assemble(&[text("Hel")]).unwrap_err(), TryError::Cut);
-        assert_eq!(assemble(&[]).unwrap_err(), TryError::Cut);
-        assert_eq!(
-            assemble(&[text("Hel"), finish("length")]).unwrap().0.finish_reason,
-            "length"
-        );
-        assert_eq!(
-            assemble(&[text("Hel"), json!("[DONE]")]).unwrap().0.finish_reason,
-            "stop"
-        );
-    }
-
-    #[test]
-    fn tool_calls_are_put_together_by_index() {
-        let call = |delta: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]});
-        let (answer, _) = assemble(&[
-            call(json!({"index": 1, "id": "b", "function": {"name": "two", "arguments": "{}"}})),
-            call(json!({"index": 0, "id": "a", "type": "function", "function": {"name": "one", "arguments": ""}})),
-            call(json!({"index": 0, "function": {"arguments": "{\"x\""}})),
-            call(json!({"index": 0, "function": {"arguments": ":1}"}})),
-            finish("tool_calls"),
-        ])
-        .unwrap();
-        assert_eq!(
-            answer.tool_calls[0],
-            json!({"id": "a", "type": "function", "function": {"name": "one", "arguments": "{\"x\":1}"}})
-        );
-        assert_eq!(answer.tool_calls[1]["id"], "b");
-        let far = call(json!({"index": 4_000_000_000_u64, "function": {"name": "x"}}));
-        assert!(matches!(assemble(&[far]).unwrap_err(), TryError::Protocol(_)));
-        let nameless = call(json!({"index": 1, "function": {"name": "x"}}));
-        assert!(matches!(
-            assemble(&[nameless, finish("stop")]).unwrap_err(),
-            TryError::Protocol(_)
-        ));
-    }
-
-    #[test]
-    fn an_error_inside_the_stream_is_an_error() {
-        let error = assemble(&[text("a"), json!({"error": {"message": "overloaded", "code": 503}})]).unwrap_err();
-        assert!(
-            error.is_transient() && error.to_string().contains("overloaded"),
-            "{error}"
-        );
-        assert!(matches!(
-            assemble(&[json!("<html>")]).unwrap_err(),
-            TryError::Protocol(_)
-        ));
-    }
-
-    #[test]
-    fn the_body_carries_blocks_verbatim() {
-        let blocks = json!([{"type": "text", "text": "hi"}, {"type": "later", "deep": {"x": [1, null]}}]);
-        let request: CompleteRequest = serde_json::from_value(json!({
-            "model": "x", "messages": [{"role": "user", "content": blocks}], "max_tokens": 5
-        }))
-        .unwrap();
-        let sent: Value = serde_json::from_slice(&body("gpt-4", &request).unwrap()).unwrap();
-        assert_eq!(sent["messages"][0]["content"], blocks);
-        assert_eq!(sent["model"], "gpt-4");
-        assert_eq!(sent["stream_options"]["include_usage"], true);
-        assert_eq!(sent["max_tokens"], 5);
-        assert!(sent.get("temperature").is_none() && sent.get("tools").is_none());
-    }
-}
+mod tests;

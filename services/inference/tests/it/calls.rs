@@ -143,6 +143,36 @@ async fn tool_calls_come_whole() {
     assert_eq!(done.finish_reason, "tool_calls");
     let function = &done.tool_calls[0]["function"];
     assert_eq!(function, &json!({"name": "lookup", "arguments": "{\"city\":\"Lviv\"}"}));
+    assert_eq!(done.tool_calls[0]["id"], "call_a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_stream_answers_too() {
+    let mesh = Mesh::start().await;
+    let (result, chunks) = mesh.complete(&request(&["gpt-json"])).await;
+    let done = result.unwrap();
+    assert_eq!((done.text.as_str(), done.finish_reason.as_str()), ("Let me see", "tool_calls"));
+    assert_eq!(shown(&chunks), (1, done.text));
+    assert_eq!(done.tool_calls[0]["function"]["name"], "lookup");
+    assert_eq!((done.usage.input_tokens, done.usage.output_tokens), (10, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_of_the_request_plays_tools_and_their_results() {
+    let mesh = Mesh::start().await;
+    let mut asked = request(&["mock:script:own"]);
+    let unknown = mesh.complete(&asked).await.0.unwrap_err();
+    assert!(unknown.is(Code::ModelNotFound), "{unknown:?}");
+    let script = json!([{"tool_calls": [{"name": "now", "arguments": {"for": "{{last}}"}}]}, {"text": "It is {{tool:0}}."}]);
+    asked.metadata.insert("mock_script".to_owned(), script);
+    let first = mesh.complete(&asked).await.0.unwrap();
+    assert_eq!(first.finish_reason, "tool_calls");
+    assert_eq!(first.tool_calls[0]["function"]["arguments"], r#"{"for":"hello"}"#);
+    let more = json!([{"role": "assistant", "content": "", "tool_calls": first.tool_calls},
+                      {"role": "tool", "tool_call_id": first.tool_calls[0]["id"], "content": "noon"}]);
+    let more: Vec<mesh_api::inference::PromptMessage> = serde_json::from_value(more).unwrap();
+    asked.messages.extend(more);
+    assert_eq!(mesh.complete(&asked).await.0.unwrap().text, "It is noon.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,13 +257,12 @@ async fn many_calls_at_once_keep_their_chunks_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_of_the_configuration_is_played() {
-    let script: Value = json!({"turns": [[
-        {"words": {"text": "slow words", "delay_ms": 5}},
-        {"usage": {"input_tokens": 3, "output_tokens": 4}}
-    ]]});
+    let script: Value = json!([
+        {"text": "slow words", "per_token_ms": 5, "usage": {"input_tokens": 3, "output_tokens": 4}}
+    ]);
     let mesh = Mesh::start_with(|config| {
         config
-            .scripts
+            .mock_scripts
             .insert("mine".to_owned(), serde_json::from_value(script).unwrap());
     })
     .await;

@@ -1,8 +1,9 @@
 //! A server that speaks the wire of OpenAI's chat completions, well or badly: the model's name says how.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -25,6 +26,19 @@ pub(crate) struct Asked {
 #[derive(Clone, Default)]
 pub(crate) struct FakeOpenAi {
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// When each token of `gpt-ticking` was written.
+    ticks: Arc<Mutex<Vec<Instant>>>,
+    /// Answers in work, of `gpt-held` and `gpt-mute`.
+    held: Arc<AtomicUsize>,
+}
+
+/// One answer that the caller waits for; dropped with the connection.
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl FakeOpenAi {
@@ -37,6 +51,19 @@ impl FakeOpenAi {
         let address = listener.local_addr().unwrap();
         tasks.spawn("fake-openai", async move { axum::serve(listener, app).await.unwrap() });
         format!("http://{address}/v1")
+    }
+
+    pub(crate) fn ticks(&self) -> Vec<Instant> {
+        self.ticks.lock().unwrap().clone()
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn hold(&self) -> Held {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Held(Arc::clone(&self.held))
     }
 
     pub(crate) fn asked(&self, model: &str) -> Vec<Asked> {
@@ -86,6 +113,18 @@ async fn completions(State(fake): State<FakeOpenAi>, headers: HeaderMap, Json(bo
         "gpt-garbage" => events(vec!["{\"choices\":[{\"delta\":".to_owned()], End::Closed),
         "gpt-moved" => (StatusCode::FOUND, [("location", "/v1/chat/completions")]).into_response(),
         "gpt-uncounted" => events(vec![text("Twelve bytes"), finish("stop"), done()], End::Closed),
+        "gpt-json" => Json(document()).into_response(),
+        "gpt-ticking" => ticking(&fake),
+        "gpt-held" => held(fake.hold()),
+        "gpt-mute" => {
+            let _held = fake.hold();
+            std::future::pending::<Response>().await
+        }
+        "gpt-late" => {
+            // Long enough for a repeat to come meanwhile.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            events(good_events(), End::Closed)
+        }
         "gpt-tools" => events(tool_events(), End::Closed),
         _ => events(good_events(), End::Closed),
     }
@@ -175,4 +214,47 @@ fn endless() -> Response {
     let line = format!("data: {}\n\n", text(&"more ".repeat(200)));
     let lines = futures::stream::repeat_with(move || Ok::<_, Infallible>(Bytes::from(line.clone())));
     ([("content-type", "text/event-stream")], Body::from_stream(lines)).into_response()
+}
+
+/// Fifty tokens, five milliseconds apart.
+fn ticking(fake: &FakeOpenAi) -> Response {
+    let ticks = Arc::clone(&fake.ticks);
+    let tokens = futures::stream::unfold(0, move |number| {
+        let ticks = Arc::clone(&ticks);
+        async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let event = match number {
+                0..50 => text(&format!("{number} ")),
+                50 => finish("stop"),
+                51 => done(),
+                _ => return None,
+            };
+            if number < 50 {
+                ticks.lock().unwrap().push(Instant::now());
+            }
+            let line = format!("data: {event}\n\n");
+            Some((Ok::<_, Infallible>(Bytes::from(line)), number + 1))
+        }
+    });
+    ([("content-type", "text/event-stream")], Body::from_stream(tokens)).into_response()
+}
+
+/// One token, and then nothing.
+fn held(held: Held) -> Response {
+    let line = format!("data: {}\n\n", text("Wait"));
+    let pending = futures::stream::once(async move {
+        let _held = held;
+        std::future::pending().await
+    });
+    let lines = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(line))]).chain(pending);
+    ([("content-type", "text/event-stream")], Body::from_stream(lines)).into_response()
+}
+
+/// As a server answers that does not stream.
+fn document() -> Value {
+    let call = json!({"id": "call_a", "type": "function", "function": {"name": "lookup", "arguments": "{}"}});
+    let message = json!({"role": "assistant", "content": "Let me see", "tool_calls": [call]});
+    let usage = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15});
+    json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "usage": usage,
+           "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": "tool_calls"}]})
 }

@@ -13,7 +13,7 @@ use crate::fake_openai::{FakeOpenAi, KEY};
 pub(crate) struct Mesh {
     pub(crate) context: Context,
     pub(crate) fake: FakeOpenAi,
-    _nats: TestNats,
+    nats: TestNats,
 }
 
 impl Mesh {
@@ -24,13 +24,7 @@ impl Mesh {
     /// With short waits; the provider `openai` is the fake one.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let nats = TestNats::start().await;
-        let options = BusOptions {
-            url: nats.url().to_owned(),
-            name: "inference-it".to_owned(),
-            monitor_url: None,
-            user: None,
-        };
-        let bus = Bus::connect(options).await.unwrap();
+        let bus = connect(nats.url().to_owned()).await;
         let context = Context::new("inference", bus, Metrics::default());
         let fake = FakeOpenAi::default();
         let mut config = Config {
@@ -58,12 +52,16 @@ impl Mesh {
         Self {
             context,
             fake,
-            _nats: nats,
+            nats,
         }
     }
 
     pub(crate) fn caller(&self) -> Caller {
         self.context.caller(Tenant::default())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.nats.url().to_owned()
     }
 
     /// The answer, and the chunks before it.
@@ -77,6 +75,16 @@ impl Mesh {
             .await;
         (result, chunks)
     }
+}
+
+pub(crate) async fn connect(url: String) -> Bus {
+    let options = BusOptions {
+        url,
+        name: "inference-it".to_owned(),
+        monitor_url: None,
+        user: None,
+    };
+    Bus::connect(options).await.unwrap()
 }
 
 impl Drop for Mesh {

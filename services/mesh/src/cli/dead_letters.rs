@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use mesh_api::Page;
 use mesh_api::execution::DeadLetter;
+use mesh_api::steering::Requeued;
 use mesh_types::DeadLetterId;
 use serde_json::json;
 
@@ -34,6 +35,12 @@ enum Action {
         #[arg(required = true)]
         ids: Vec<DeadLetterId>,
     },
+    /// Do their work after all: each goes on as a new invocation, from what is recorded
+    #[command(after_help = "Examples:\n  mesh dead-letters requeue ded_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+    Requeue {
+        #[arg(required = true)]
+        ids: Vec<DeadLetterId>,
+    },
     /// Show one, with its message
     #[command(after_help = "Examples:\n  mesh dead-letters show ded_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
     Show { id: DeadLetterId },
@@ -43,6 +50,7 @@ const EXAMPLES: &str = "Examples:
   mesh dead-letters
   mesh dead-letters --all -o json
   mesh dead-letters show ded_01ARZ3NDEKTSV4RRFFQ69G5FAV
+  mesh dead-letters requeue ded_01ARZ3NDEKTSV4RRFFQ69G5FAV
   mesh dead-letters discard ded_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +64,7 @@ pub(crate) async fn run(args: DeadLettersArgs, session: &Session) -> anyhow::Res
     let output = session.output;
     match args.action {
         Some(Action::Discard { ids }) => discard(&client, output, ids).await,
+        Some(Action::Requeue { ids }) => requeue(&client, output, ids).await,
         Some(Action::Show { id }) => show_one(&client, output, &id.to_string()).await,
         None => {
             let which = if args.all { Which::All } else { Which::Open };
@@ -104,6 +113,25 @@ async fn discard(client: &Client, output: Output, ids: Vec<DeadLetterId>) -> any
             output.line(&format!("{id} discarded"))?;
         }
         done.push(letter);
+    }
+    if output.is_table() {
+        Ok(())
+    } else {
+        output.show(&json!({ "items": done }), || Ok(()))
+    }
+}
+
+async fn requeue(client: &Client, output: Output, ids: Vec<DeadLetterId>) -> anyhow::Result<()> {
+    let mut done = Vec::new();
+    for id in ids {
+        let requeued: Requeued = client
+            .post(&format!("/api/v1/dead-letters/{id}/requeue"), &json!({}))
+            .await?;
+        if output.is_table() {
+            let invocation = &requeued.invocation;
+            output.line(&format!("{id} goes on as {}, {}", invocation.id, invocation.state.as_str()))?;
+        }
+        done.push(requeued);
     }
     if output.is_table() {
         Ok(())

@@ -10,6 +10,7 @@ use mesh_types::{AgentName, InvocationId};
 use super::Session;
 use super::dead_letters;
 use super::invocations;
+use super::steering;
 use crate::client::Client;
 use crate::failure::Usage;
 use crate::output::{Output, Table, age, now, shortened};
@@ -43,6 +44,9 @@ enum What {
     Models,
     #[value(alias = "dead-letter")]
     DeadLetters,
+    /// What is held: agents, the tenant, everything
+    #[value(alias = "pause")]
+    Pauses,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -95,7 +99,8 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
         (What::Models, None) => models(&client, output).await,
         (What::DeadLetters, None) => dead_letters::list(&client, output, limit, dead_letters::Which::Open).await,
         (What::DeadLetters, Some(id)) => dead_letters::show_one(&client, output, &id).await,
-        (What::Tenants | What::Models, Some(_)) => {
+        (What::Pauses, None) => steering::list(&client, output).await,
+        (What::Tenants | What::Models | What::Pauses, Some(_)) => {
             Err(Usage("these are only listed: leave the name out".into()).into())
         }
     }

@@ -1,6 +1,8 @@
 //! The command line: one table of commands, and what all of them share. One file per family of commands.
 
 mod apply;
+mod approvals;
+mod branches;
 mod completions;
 mod config;
 mod dead_letters;
@@ -18,6 +20,7 @@ mod new;
 mod services;
 mod session;
 mod status;
+mod steering;
 
 use clap::{Parser, Subcommand};
 use mesh_types::Tenant;
@@ -116,6 +119,15 @@ enum Command {
     Invocations(invocations::InvocationsArgs),
     Steps(invocations::StepsArgs),
     Cancel(invocations::CancelArgs),
+    Pause(steering::PauseArgs),
+    Resume(steering::ResumeArgs),
+    Signal(steering::SignalArgs),
+    Approvals(approvals::ApprovalsArgs),
+    Approve(approvals::ApproveArgs),
+    Deny(approvals::DenyArgs),
+    Fork(branches::ForkArgs),
+    Replay(branches::ReplayArgs),
+    Compare(branches::CompareArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Measure a running mesh
     #[command(after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json")]
@@ -168,6 +180,15 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Invocations(args) => invocations::list(args, session).await,
         Command::Steps(args) => invocations::steps(args, session).await,
         Command::Cancel(args) => invocations::cancel(args, session).await,
+        Command::Pause(args) => steering::pause(args, session).await,
+        Command::Resume(args) => steering::resume(args, session).await,
+        Command::Signal(args) => steering::signal(args, session).await,
+        Command::Approvals(args) => approvals::list(args, session).await,
+        Command::Approve(args) => approvals::approve(args, session).await,
+        Command::Deny(args) => approvals::deny(args, session).await,
+        Command::Fork(args) => branches::fork(args, session).await,
+        Command::Replay(args) => branches::replay(args, session).await,
+        Command::Compare(args) => branches::compare(args, session).await,
         Command::DeadLetters(args) => dead_letters::run(args, session).await,
         Command::Bench(args) => bench::run(args, session.output).await,
         Command::Completions(args) => completions::run(args, session.output),

@@ -1,6 +1,7 @@
 //! Services that answer requests, by the NATS micro protocol: `nats micro ls` shows them. An
 //! endpoint never holds more than it may work on: what is over it is told `busy` at once.
 
+mod cancel;
 mod endpoint;
 mod raw;
 mod serve;
@@ -23,6 +24,9 @@ use crate::{Bus, BusError, Headers};
 pub use raw::RawRequest;
 pub use stream::ChunkSink;
 
+pub(crate) use cancel::Leaving;
+
+use cancel::Calls;
 use serve::Served;
 use stats::EndpointStats;
 
@@ -48,9 +52,22 @@ type RawHandler = Arc<dyn Fn(RawRequest) -> BoxFuture<'static, ()> + Send + Sync
 
 enum Work {
     /// A task per request, an answer per request.
-    Typed { handler: Handler, deadline: Duration },
+    Typed {
+        handler: Handler,
+        deadline: Duration,
+        caller: CallerLeaves,
+    },
     /// The handler answers by itself; all run in one task.
     Raw(RawHandler),
+}
+
+/// What becomes of a request whose caller says that it does not wait any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CallerLeaves {
+    /// Callers of plain endpoints do not say it.
+    Unheard,
+    /// It is dropped.
+    Drop,
 }
 
 struct Route {
@@ -58,6 +75,12 @@ struct Route {
     subject: String,
     queue_group: Option<String>,
     work: Work,
+}
+
+impl Route {
+    fn streams(&self) -> bool {
+        matches!(&self.work, Work::Typed { caller, .. } if *caller == CallerLeaves::Drop)
+    }
 }
 
 /// Builds a service from its endpoints.
@@ -109,12 +132,14 @@ impl ServiceBuilder {
             work: Work::Typed {
                 handler: endpoint::wrap::<E, H, F>(handler),
                 deadline: E::DEADLINE,
+                caller: CallerLeaves::Unheard,
             },
         });
         self
     }
 
-    /// Answers a streaming endpoint: chunks through the sink, then the reply.
+    /// Answers a streaming endpoint: chunks through the sink, then the reply. The handler is dropped
+    /// when its caller drops the call.
     pub fn stream_endpoint<E, H, F>(mut self, handler: H) -> Self
     where
         E: StreamEndpoint,
@@ -128,6 +153,7 @@ impl ServiceBuilder {
             work: Work::Typed {
                 handler: stream::wrap::<E, H, F>(handler),
                 deadline: E::DEADLINE,
+                caller: CallerLeaves::Drop,
             },
         });
         self
@@ -166,6 +192,13 @@ impl ServiceBuilder {
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
         let abort = CancellationToken::new();
+        let attendants = TaskTracker::new();
+        let calls = Arc::new(Calls::default());
+        if self.routes.iter().any(Route::streams) {
+            let leaving = self.bus.subscribe_at(cancel::subject(self.name).to_string(), None).await?;
+            let heard = Arc::clone(&calls).hear(leaving);
+            attendants.spawn(abort.clone().run_until_cancelled_owned(heard));
+        }
         let mut stats = Vec::new();
         for route in self.routes {
             let subscriber = self
@@ -186,6 +219,7 @@ impl ServiceBuilder {
                 stats: counted,
                 running_max: self.concurrency,
                 waiting_max: self.concurrency.saturating_mul(WAITING_PER_SLOT),
+                calls: Arc::clone(&calls),
                 stop: stop.clone(),
                 abort: abort.clone(),
                 tracker: tracker.clone(),
@@ -198,7 +232,13 @@ impl ServiceBuilder {
         let answered = identity.run(self.bus.clone(), verbs, stop.clone());
         tracker.spawn(abort.clone().run_until_cancelled_owned(answered));
         tracker.close();
-        Ok(ServiceHandle { tracker, stop, abort })
+        attendants.close();
+        Ok(ServiceHandle {
+            tracker,
+            attendants,
+            stop,
+            abort,
+        })
     }
 }
 
@@ -207,6 +247,8 @@ impl ServiceBuilder {
 #[must_use = "a service stops when its handle is dropped"]
 pub struct ServiceHandle {
     tracker: TaskTracker,
+    /// What serves the work and ends after it.
+    attendants: TaskTracker,
     stop: CancellationToken,
     abort: CancellationToken,
 }
@@ -218,9 +260,10 @@ impl ServiceHandle {
         self.stop.cancel();
         if tokio::time::timeout(deadline, self.tracker.wait()).await.is_err() {
             tracing::warn!(left = self.tracker.len(), "requests are cut off");
-            self.abort.cancel();
-            self.tracker.wait().await;
         }
+        self.abort.cancel();
+        self.tracker.wait().await;
+        self.attendants.wait().await;
     }
 }
 

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::cancel::Calls;
 use super::raw::{self, RawRequest};
 use super::stats::EndpointStats;
-use super::{Answer, Handler, Incoming, RawHandler, Work};
+use super::{Answer, CallerLeaves, Handler, Incoming, RawHandler, Work};
 use crate::consume::panic_text;
 use crate::headers::extract_trace;
 use crate::{Bus, Headers};
@@ -30,6 +31,7 @@ pub(super) struct Served {
     pub(super) stats: Arc<EndpointStats>,
     pub(super) running_max: usize,
     pub(super) waiting_max: usize,
+    pub(super) calls: Arc<Calls>,
     pub(super) stop: CancellationToken,
     pub(super) abort: CancellationToken,
     pub(super) tracker: TaskTracker,
@@ -38,12 +40,16 @@ pub(super) struct Served {
 impl Served {
     pub(super) async fn run(self, work: Work) {
         match work {
-            Work::Typed { handler, deadline } => self.run_typed(handler, deadline).await,
+            Work::Typed {
+                handler,
+                deadline,
+                caller,
+            } => self.run_typed(handler, deadline, caller).await,
             Work::Raw(handler) => self.run_raw(handler).await,
         }
     }
 
-    async fn run_typed(mut self, handler: Handler, deadline: Duration) {
+    async fn run_typed(mut self, handler: Handler, deadline: Duration, caller: CallerLeaves) {
         let admitted = Arc::new(Semaphore::new(self.running_max + self.waiting_max));
         let running = Arc::new(Semaphore::new(self.running_max));
         let name: Arc<str> = Arc::from(self.name.as_str());
@@ -51,6 +57,13 @@ impl Served {
             let Ok(place) = Arc::clone(&admitted).try_acquire_owned() else {
                 self.tell_busy(message.reply).await;
                 continue;
+            };
+            let taken = match (&message.reply, caller) {
+                (Some(inbox), CallerLeaves::Drop) => match self.calls.take(inbox) {
+                    None => continue,
+                    taken => taken,
+                },
+                _ => None,
             };
             let one = One {
                 incoming: Incoming {
@@ -67,6 +80,12 @@ impl Served {
                 _place: place,
             };
             let handled = one.handle(Arc::clone(&running), Arc::clone(&handler));
+            let handled = async move {
+                match taken {
+                    Some(taken) => taken.run(handled).await,
+                    None => handled.await,
+                }
+            };
             self.tracker
                 .spawn(self.abort.clone().run_until_cancelled_owned(handled));
         }

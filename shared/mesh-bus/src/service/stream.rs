@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mesh_api::{Caller, StreamEndpoint};
 use mesh_types::Problem;
@@ -10,8 +11,12 @@ use serde::Serialize;
 
 use super::Handler;
 use super::endpoint::decode;
+use crate::api::NoAnswer;
 use crate::call::encode;
 use crate::{Bus, Headers};
+
+/// A caller that is there answers at once, unless it is stopped; it counts as there then.
+const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Where a streaming handler sends its chunks; they arrive in order.
 pub struct ChunkSink<C> {
@@ -52,6 +57,16 @@ impl<C: Serialize> ChunkSink<C> {
         headers.insert(Headers::MESH_CHUNK, number.to_string());
         let payload = encode(&chunk)?;
         Ok(self.bus.enqueue(reply.clone(), headers, payload).await?)
+    }
+
+    /// Asks whether the caller still waits. `false` only where the server knows of nobody there: the caller's process
+    /// died, or its connection broke.
+    pub async fn is_awaited(&self) -> bool {
+        let Some(reply) = self.reply.clone() else {
+            return false;
+        };
+        let asked = self.bus.ask(reply, None, bytes::Bytes::new(), PROBE_DEADLINE);
+        !matches!(asked.await, Err(NoAnswer::NobodyListens))
     }
 }
 

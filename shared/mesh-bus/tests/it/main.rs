@@ -9,6 +9,7 @@
 mod calls;
 mod consuming;
 mod kv;
+mod leaving;
 mod limits;
 mod publishing;
 mod reading_back;

@@ -52,6 +52,9 @@ variables! {
     "MESH_URL" ["DATALAYER_RUNTIMES_URL"], "", Url, "the mesh that the command line and nodes talk to";
     "MESH_TENANT" [], "default", Whole, "tenant of the command line";
     "MESH_NODE_TOKEN" ["DATALAYER_API_KEY"], "", Hidden, "what a node joins with";
+    "MESH_FAILPOINTS" [], "", Whole, "tests only: where `mesh serve` dies, freezes or fails";
+    "MESH_FAILPOINT_HITS" [], "", Whole, "tests only: file that gets the hits of failpoints";
+    "MESH_PLANTED_BUG" [], "", Whole, "tests only: a bug to show, in a build that has them";
 }
 
 /// Plain names that have no `MESH_` form.
@@ -76,6 +79,9 @@ pub struct Environment {
     pub url: Option<String>,
     pub tenant: Tenant,
     pub node_token: Option<Secret<String>>,
+    pub failpoints: Option<String>,
+    pub failpoint_hits: Option<PathBuf>,
+    pub planted_bug: Option<String>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp_endpoint: Option<String>,
     /// `RUST_LOG`.
@@ -117,6 +123,9 @@ impl Environment {
                 text.parse().map_err(|_| "is no tenant name".to_owned())
             })?,
             node_token: values.optional("MESH_NODE_TOKEN").map(Secret::new),
+            failpoints: values.optional("MESH_FAILPOINTS"),
+            failpoint_hits: values.optional("MESH_FAILPOINT_HITS").map(PathBuf::from),
+            planted_bug: values.optional("MESH_PLANTED_BUG"),
             otlp_endpoint: values.plain(OTLP_ENDPOINT),
             log_filter: values.plain(LOG_FILTER),
             entries: values.entries(),

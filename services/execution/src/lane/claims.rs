@@ -1,0 +1,223 @@
+//! Claims: work for this process's slots, and for nodes that ask.
+
+use std::collections::HashMap;
+
+use mesh_types::{InvocationId, Timestamp};
+
+use super::Lane;
+use super::command::{Alive, Claim, Granted, NODE_LEASE};
+use super::memory::{Held, Lease};
+use super::plan::{BATCH_RECORDS_MAX, Batch, Then};
+use crate::core::ready::Take;
+use crate::core::{Holder, RunState, decide};
+use crate::store::ledger::Ledger;
+
+/// A node as this lane knows it.
+#[derive(Debug, Default)]
+pub(super) struct NodeSeen {
+    incarnation: u64,
+    /// Its newest claim, and what it was given: a repeat gets the same.
+    request_id: String,
+    granted: Vec<(InvocationId, u32)>,
+}
+
+/// A claim that is being answered by the batch in the making.
+#[derive(Debug)]
+pub(super) struct Asked {
+    claim: Claim,
+    granted: Vec<InvocationId>,
+}
+
+impl<L: Ledger> Lane<L> {
+    pub(super) fn plan_claims(&mut self, batch: &mut Batch, now: Timestamp) {
+        if self.memory.ready.is_empty() || self.context.draining.is_cancelled() {
+            return;
+        }
+        let Self { memory, context, .. } = self;
+        let room = BATCH_RECORDS_MAX.saturating_sub(batch.records);
+        let (open, sessions) = (&memory.open, &memory.sessions);
+        memory.ready.take(room, |id| {
+            let Some(found) = open
+                .get(&id)
+                .filter(|open| open.is_runnable(now) && !batch.touched.contains(&id) && sessions.is_first(&open.meta))
+            else {
+                return Take::Gone;
+            };
+            if context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
+                return Take::NoSlot;
+            }
+            let Some(slot) = context
+                .slots
+                .take(&found.meta.tenant, &found.meta.agent, found.concurrency())
+            else {
+                return Take::NoSlot;
+            };
+            let decision = decide::claim(&found.meta, &found.row, &context.holder, now);
+            batch.push(decision, Then::Claim { slot });
+            Take::Taken
+        });
+    }
+
+    /// Answers nodes from what is runnable on them.
+    pub(super) fn plan_grants(&mut self, batch: &mut Batch, now: Timestamp) {
+        for claim in std::mem::take(&mut self.claims) {
+            if !self.is_newest(&claim.holder) {
+                // An older start of the node is dead: it gets nothing.
+                let _ = claim.answer.send(Vec::new());
+                continue;
+            }
+            if let Some(again) = self.same_again(&claim) {
+                let _ = claim.answer.send(again);
+                continue;
+            }
+            let granted = self.grant(batch, &claim, now);
+            self.asked.push(Asked { claim, granted });
+        }
+    }
+
+    fn grant(&mut self, batch: &mut Batch, claim: &Claim, now: Timestamp) -> Vec<InvocationId> {
+        let mut granted = Vec::new();
+        if self.context.draining.is_cancelled() || claim.free == 0 {
+            return granted;
+        }
+        let Self { memory, context, .. } = self;
+        let (open, sessions) = (&memory.open, &memory.sessions);
+        let mut running = claim.running.clone();
+        let room = claim.free.min(BATCH_RECORDS_MAX.saturating_sub(batch.records));
+        memory.placed.take(room, |id| {
+            let Some(found) = open
+                .get(&id)
+                .filter(|open| open.is_runnable(now) && !batch.touched.contains(&id) && sessions.is_first(&open.meta))
+            else {
+                return Take::Gone;
+            };
+            let agent = (found.meta.tenant.clone(), found.meta.agent.clone());
+            let used = running.entry(agent).or_default();
+            if *used >= found.concurrency() || context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
+                return Take::NoSlot;
+            }
+            *used += 1;
+            let decision = decide::claim(&found.meta, &found.row, &claim.holder, now);
+            let node = claim.holder.node.clone();
+            batch.push(decision, Then::Grant { node });
+            granted.push(id);
+            Take::Taken
+        });
+        granted
+    }
+
+    /// After the commit: whoever asked gets what was committed for it.
+    pub(super) fn answer_claims(&mut self) {
+        for Asked { claim, granted } in std::mem::take(&mut self.asked) {
+            let grants: Vec<Granted> = granted
+                .into_iter()
+                .filter_map(|id| self.memory.open.get(&id))
+                .filter(|open| matches!(&open.row.state, RunState::Running(holder) if *holder == claim.holder))
+                .map(|open| Granted {
+                    meta: open.meta.clone(),
+                    epoch: open.row.epoch,
+                })
+                .collect();
+            let seen = self.nodes.entry(claim.holder.node.clone()).or_default();
+            seen.request_id = claim.request_id;
+            seen.granted = grants.iter().map(|grant| (grant.meta.id, grant.epoch)).collect();
+            let _ = claim.answer.send(grants);
+        }
+    }
+
+    fn same_again(&self, claim: &Claim) -> Option<Vec<Granted>> {
+        let seen = self.nodes.get(&claim.holder.node)?;
+        if seen.request_id != claim.request_id {
+            return None;
+        }
+        let still = seen.granted.iter().filter_map(|(id, epoch)| {
+            let open = self.memory.open.get(id).filter(|open| open.row.epoch == *epoch)?;
+            Some(Granted {
+                meta: open.meta.clone(),
+                epoch: *epoch,
+            })
+        });
+        Some(still.collect())
+    }
+
+    /// Incarnations only grow; what an older one holds is runnable again.
+    fn is_newest(&mut self, holder: &Holder) -> bool {
+        let seen = self.nodes.entry(holder.node.clone()).or_default();
+        if seen.incarnation > holder.incarnation {
+            return false;
+        }
+        if seen.incarnation < holder.incarnation {
+            *seen = NodeSeen {
+                incarnation: holder.incarnation,
+                ..NodeSeen::default()
+            };
+            let is_older = |open: &super::memory::Open| {
+                matches!(&open.row.state, RunState::Running(of) if of.node == holder.node && of.incarnation < holder.incarnation)
+            };
+            self.lose(is_older);
+        }
+        true
+    }
+
+    fn lose(&mut self, is_lost: impl Fn(&super::memory::Open) -> bool) {
+        let now = self.context.clock.now();
+        let lost: Vec<_> = self
+            .memory
+            .open
+            .iter()
+            .filter(|(_, open)| matches!(open.held, Held::There(_)) && is_lost(open))
+            .map(|(id, open)| (*id, open.row.epoch))
+            .collect();
+        for (id, epoch) in lost {
+            self.memory.holder_gone(id, epoch, now);
+        }
+    }
+
+    pub(super) fn alive(&mut self, alive: Alive) {
+        let Alive { holder, held, answer } = alive;
+        if !self.is_newest(&holder) {
+            let _ = answer.send(held.into_keys().collect());
+            return;
+        }
+        let until = self.context.clock.monotonic() + NODE_LEASE;
+        let at = self.context.clock.now().plus(NODE_LEASE);
+        let mut timers = Vec::new();
+        let mut missing = Vec::new();
+        for (id, open) in &mut self.memory.open {
+            let is_its = matches!(&open.row.state, RunState::Running(of) if *of == holder);
+            let Held::There(lease) = &mut open.held else { continue };
+            if !is_its {
+                continue;
+            }
+            if held.get(id) == Some(&open.row.epoch) {
+                *lease = Lease { until, is_old: true };
+                timers.push(*id);
+            } else if lease.is_old {
+                missing.push((*id, open.row.epoch));
+            } else {
+                lease.is_old = true;
+            }
+        }
+        let now = self.context.clock.now();
+        timers.into_iter().for_each(|id| self.memory.wake(id, at));
+        for (id, epoch) in missing {
+            tracing::warn!(invocation = %id, node = %holder.node, "its node does not hold it: the grant was lost");
+            self.memory.holder_gone(id, epoch, now);
+        }
+        let stop = self.to_stop(&holder, &held);
+        let _ = answer.send(stop);
+    }
+
+    fn to_stop(&self, holder: &Holder, held: &HashMap<InvocationId, u32>) -> Vec<InvocationId> {
+        let is_wanted = |(id, epoch): &(&InvocationId, &u32)| {
+            let open = self.memory.open.get(id);
+            open.is_none_or(|open| {
+                let is_its = matches!(&open.row.state, RunState::Running(of) if of == holder);
+                !is_its || open.row.epoch != **epoch || open.row.cancelling
+            })
+        };
+        let mut stop: Vec<_> = held.iter().filter(is_wanted).map(|(id, _)| *id).collect();
+        stop.sort_unstable();
+        stop
+    }
+}

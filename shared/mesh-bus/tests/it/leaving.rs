@@ -1,0 +1,137 @@
+//! Callers that drop a streamed call: its handler is dropped, too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mesh_api::Endpoint;
+use mesh_bus::Headers;
+use mesh_testkit::{TestNats, wait_until};
+use tokio::sync::Notify;
+
+use crate::support::{SOON, Tell, caller, connect, stranger, text};
+
+/// Counts handlers that run, whichever way they end.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn enter(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_call_drops_its_handler_within_a_second_and_no_other() {
+    let nats = TestNats::start().await;
+    let (here, there) = (connect(&nats).await, connect(&nats).await);
+    let running = Arc::new(AtomicUsize::new(0));
+    let (count, open) = (Arc::clone(&running), Arc::new(Notify::new()));
+    let gate = Arc::clone(&open);
+    let service = there
+        .service("tester", "1.0.0")
+        .concurrency(2)
+        .stream_endpoint::<Tell, _, _>(move |_, what, sink| {
+            let (count, gate) = (Arc::clone(&count), Arc::clone(&gate));
+            async move {
+                let _running = Running::enter(&count);
+                sink.send(text("begun")).await?;
+                gate.notified().await;
+                Ok(what)
+            }
+        });
+    let service = service.start().await.unwrap();
+    let ask = |what: &'static str| {
+        let bus = here.clone();
+        tokio::spawn(async move { bus.call_stream::<Tell>(&caller(), &text(what), |_| {}).await })
+    };
+    let (kept, left) = (ask("kept"), ask("left"));
+    wait_until(SOON, || async { running.load(Ordering::Relaxed) == 2 }).await;
+    // It waits for a slot when its caller leaves: it must never begin.
+    let queued = ask("queued");
+    here.flush().await.unwrap();
+    queued.abort();
+    assert!(queued.await.unwrap_err().is_cancelled());
+    left.abort();
+    assert!(left.await.unwrap_err().is_cancelled());
+    let at = Instant::now();
+    wait_until(SOON, || async { running.load(Ordering::Relaxed) == 1 }).await;
+    assert!(at.elapsed() < Duration::from_secs(1), "{:?}", at.elapsed());
+    open.notify_one();
+    assert_eq!(kept.await.unwrap().unwrap(), text("kept"));
+    service.drain(SOON).await;
+    assert_eq!(running.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_while_the_service_drains_is_heard() {
+    let nats = TestNats::start().await;
+    let bus = connect(&nats).await;
+    let begun = Arc::new(Notify::new());
+    let tell = Arc::clone(&begun);
+    let service = bus
+        .service("tester", "1.0.0")
+        .stream_endpoint::<Tell, _, _>(move |_, _, _| {
+            tell.notify_one();
+            std::future::pending()
+        });
+    let service = service.start().await.unwrap();
+    let asked = {
+        let bus = bus.clone();
+        tokio::spawn(async move { bus.call_stream::<Tell>(&caller(), &text("x"), |_| {}).await })
+    };
+    begun.notified().await;
+    let drained = tokio::spawn(service.drain(SOON * 6));
+    asked.abort();
+    tokio::time::timeout(SOON, drained).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_sees_whether_its_caller_is_there() {
+    let nats = TestNats::start().await;
+    let bus = connect(&nats).await;
+    let answered = Arc::new(Notify::new());
+    let gate = Arc::clone(&answered);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let service = bus
+        .service("tester", "1.0.0")
+        .stream_endpoint::<Tell, _, _>(move |_, what, sink| {
+            let (gate, tell) = (Arc::clone(&gate), tell.clone());
+            async move {
+                if what.text == "later" {
+                    gate.notified().await;
+                }
+                let asked = Instant::now();
+                tell.send((sink.is_awaited().await, asked.elapsed())).unwrap();
+                sink.send(text("chunk")).await?;
+                Ok(what)
+            }
+        });
+    let _service = service.start().await.unwrap();
+    let mut chunks = Vec::new();
+    let reply = bus.call_stream::<Tell>(&caller(), &text("x"), |chunk| chunks.push(chunk));
+    assert_eq!(reply.await.unwrap(), text("x"));
+    assert_eq!(chunks, [text("chunk")], "the question is no chunk");
+    let (is_there, within) = told.recv().await.unwrap();
+    assert!(is_there && within < Duration::from_millis(400), "{within:?}");
+
+    let died = stranger(&nats).await;
+    let inbox = died.new_inbox();
+    let heard = died.subscribe(inbox.clone()).await.unwrap();
+    let headers = Headers::of_caller(&caller());
+    let mut map = async_nats::HeaderMap::new();
+    headers.iter().for_each(|(name, value)| map.insert(name, value));
+    died.publish_with_reply_and_headers(Tell::subject().to_string(), inbox, map, r#"{"text":"later"}"#.into())
+        .await
+        .unwrap();
+    drop(heard);
+    died.flush().await.unwrap();
+    answered.notify_one();
+    assert!(!told.recv().await.unwrap().0);
+}

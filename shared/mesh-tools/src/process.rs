@@ -1,1 +1,0 @@
-//! Processes: scripts and agent command lines.

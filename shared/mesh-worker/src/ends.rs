@@ -1,0 +1,32 @@
+//! How an invocation ends without an answer.
+
+use mesh_api::journal::{Ended, Outcome, Usage};
+use mesh_types::{Code, Problem};
+
+/// An end whose reason is the last word of the problem's type.
+pub(crate) fn failed(problem: Problem) -> Ended {
+    let reason = problem.kind.rsplit('/').next().unwrap_or_default().replace('-', "_");
+    Ended {
+        outcome: Outcome::Failed,
+        reason: Some(reason),
+        output: None,
+        error: Some(problem),
+        usage: Usage::default(),
+        provider: None,
+    }
+}
+
+/// An end whose reason names the limit, such as `limit_tokens` for `tokens`.
+pub(crate) fn limit(name: &str, allowed: impl std::fmt::Display) -> Ended {
+    let field = format!("spec.limits.{name}");
+    let problem = Problem::new(Code::LimitReached, format!("{field} of {allowed} is reached"))
+        .field(field)
+        .next("raise the limit, publish, and fork the invocation from its last step");
+    Ended {
+        reason: Some(match name {
+            "cost_usd" => "limit_cost".to_owned(),
+            other => format!("limit_{other}"),
+        }),
+        ..failed(problem)
+    }
+}

@@ -1,0 +1,107 @@
+//! What a run measured: how much was judged, how much was repeated and excused, how soon work went on after a death.
+
+use std::collections::BTreeMap;
+
+use mesh_api::journal::Fact;
+use mesh_types::Timestamp;
+use serde::Serialize;
+
+use crate::evidence::{Evidence, Invocation};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Figures {
+    pub asked: usize,
+    pub accepted: usize,
+    /// Invocations that the rules were applied to.
+    pub judged: usize,
+    pub records: usize,
+    pub readers: usize,
+    pub reader_connections: u32,
+    pub ledger_calls: usize,
+    pub model_calls: usize,
+    /// Full answers of the model beyond the recorded ones, and their tokens: paid, and in nobody's usage.
+    pub model_repeats: usize,
+    pub repeated_tokens: u64,
+    /// Claims beyond the first of an invocation.
+    pub taken_over: usize,
+    /// From the death of an execution process to the next committed record of what it held.
+    pub resumes: usize,
+    pub resume_p50_ms: Option<u64>,
+    pub resume_p99_ms: Option<u64>,
+    pub resume_max_ms: Option<u64>,
+}
+
+pub fn figures(evidence: &Evidence) -> Figures {
+    let invocations = &evidence.journal.invocations;
+    let mut resumes = resumes(evidence);
+    resumes.sort_unstable();
+    let (model_repeats, repeated_tokens) = repeats(evidence);
+    let claims = invocations.values().map(|one| one.of_kind("claimed").count());
+    Figures {
+        asked: evidence.asked.len(),
+        accepted: evidence.asked.iter().filter(|asked| asked.accepted).count(),
+        judged: invocations.len(),
+        records: invocations.values().map(|one| one.records.len()).sum(),
+        readers: evidence.followed.len(),
+        reader_connections: evidence.followed.iter().map(|one| one.connections).sum(),
+        ledger_calls: evidence.ledger.len(),
+        model_calls: evidence.model.len(),
+        model_repeats,
+        repeated_tokens,
+        taken_over: claims.map(|count| count.saturating_sub(1)).sum(),
+        resumes: resumes.len(),
+        resume_p50_ms: at_share(&resumes, 50),
+        resume_p99_ms: at_share(&resumes, 99),
+        resume_max_ms: resumes.last().copied(),
+    }
+}
+
+fn repeats(evidence: &Evidence) -> (usize, u64) {
+    let mut answers: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for call in &evidence.model {
+        if let Some((input, output)) = call.answered {
+            let (count, tokens) = answers.entry(&call.key).or_default();
+            *count += 1;
+            *tokens = input + output;
+        }
+    }
+    let beyond = answers.values().filter(|(count, _)| *count > 1);
+    beyond.fold((0, 0), |(repeats, tokens), (count, each)| {
+        (repeats + count - 1, tokens + each * (*count as u64 - 1))
+    })
+}
+
+/// Milliseconds from each death to the next record of each invocation that the dead process held.
+fn resumes(evidence: &Evidence) -> Vec<u64> {
+    let mut samples = Vec::new();
+    for (instance, at) in &evidence.faults.kills {
+        for invocation in evidence.journal.invocations.values() {
+            if is_held(invocation, instance, *at) {
+                let next = invocation.records.iter().find(|entry| entry.at > *at);
+                samples.extend(next.map(|entry| whole_ms(entry.at.since(*at))));
+            }
+        }
+    }
+    samples
+}
+
+fn is_held(invocation: &Invocation, instance: &str, at: Timestamp) -> bool {
+    let before = invocation.records.iter().take_while(|entry| entry.at <= at);
+    let mut held = false;
+    for entry in before {
+        match &entry.fact {
+            Some(Fact::Claimed(claimed)) => held = claimed.holder == instance,
+            Some(Fact::Ended(_) | Fact::Waiting(_) | Fact::Released(_)) => held = false,
+            _ => {}
+        }
+    }
+    held
+}
+
+fn at_share(sorted: &[u64], percent: usize) -> Option<u64> {
+    sorted.get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?)).copied()
+}
+
+fn whole_ms(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,181 @@
+//! Rules over the journal alone: every accepted invocation ended exactly once, its records are whole and in order, the
+//! feed and the lists tell all of it, nothing is left behind.
+
+use std::collections::BTreeSet;
+
+use mesh_api::journal::Fact;
+
+use super::{Violation, violation};
+use crate::evidence::{Evidence, Invocation};
+
+pub(super) fn ended_once(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for asked in evidence.asked.iter().filter(|asked| asked.accepted) {
+        let invocation = evidence
+            .journal
+            .keys
+            .get(&asked.key)
+            .and_then(|id| evidence.journal.invocations.get(id));
+        let Some(invocation) = invocation else {
+            found.push(violation(&asked.key, "was accepted, and is lost"));
+            continue;
+        };
+        let ends = invocation.of_kind("ended").count();
+        match &invocation.ended {
+            None => found.push(violation(&asked.key, "was accepted, and has not ended")),
+            Some(row) if row.outcome != "completed" && !asked.cancelled => {
+                let reason = row.reason.as_deref().unwrap_or("no reason");
+                found.push(violation(&asked.key, format!("ended {}: {reason}", row.outcome)));
+            }
+            Some(_) => {}
+        }
+        if ends > 1 {
+            found.push(violation(&asked.key, format!("has {ends} ends")));
+        }
+    }
+    for (id, invocation) in &evidence.journal.invocations {
+        let last = invocation.records.last();
+        let ends_last = last.is_some_and(|entry| entry.kind == "ended");
+        let is_same = invocation.ended.as_ref().map(|row| row.seq) == last.map(|entry| entry.seq);
+        if invocation.ended.is_some() && !(ends_last && is_same) {
+            found.push(violation(id, "its end is not its last record"));
+        }
+        if invocation.ended.is_none() && ends_last {
+            found.push(violation(id, "its last record says ended, no row does"));
+        }
+    }
+}
+
+pub(super) fn nothing_open(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for (id, state) in &evidence.journal.open {
+        found.push(violation(id, format!("is still open, {state}")));
+    }
+    if evidence.journal.mail > 0 {
+        let detail = format!("{} rows that nobody took", evidence.journal.mail);
+        found.push(violation("mail", detail));
+    }
+}
+
+pub(super) fn journal_whole(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for (id, invocation) in &evidence.journal.invocations {
+        for (place, entry) in invocation.records.iter().enumerate() {
+            if usize::try_from(entry.seq).ok() != Some(place + 1) {
+                found.push(violation(id, format!("record {} stands at place {}", entry.seq, place + 1)));
+                break;
+            }
+        }
+        let accepted = invocation.of_kind("accepted").count();
+        let is_first = invocation.records.first().is_some_and(|entry| entry.kind == "accepted");
+        if accepted != 1 || !is_first {
+            found.push(violation(id, format!("{accepted} times accepted, first: {is_first}")));
+        }
+        if let Some(entry) = invocation.records.iter().find(|entry| entry.fact.is_none()) {
+            found.push(violation(id, format!("record {} cannot be read", entry.seq)));
+        }
+    }
+}
+
+pub(super) fn epochs_rise(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for (id, invocation) in &evidence.journal.invocations {
+        let mut epoch = 0;
+        for entry in &invocation.records {
+            let late = is_late_result(invocation, entry.seq);
+            if entry.epoch < epoch && !late {
+                let detail = format!("record {} has epoch {} after {epoch}", entry.seq, entry.epoch);
+                found.push(violation(id, detail));
+            }
+            if entry.kind == "claimed" && entry.epoch <= epoch {
+                let detail = format!("record {}: a claim did not raise epoch {epoch}", entry.seq);
+                found.push(violation(id, detail));
+            }
+            epoch = epoch.max(entry.epoch);
+        }
+    }
+}
+
+/// The late `done` of an at-most-once step settles it under the epoch of its `begun` (EXECUTION.md §6.3).
+fn is_late_result(invocation: &Invocation, seq: u32) -> bool {
+    let entry = invocation.records.iter().find(|entry| entry.seq == seq);
+    let Some((epoch, Some(Fact::Done(done)))) = entry.map(|entry| (entry.epoch, entry.fact.as_ref())) else {
+        return false;
+    };
+    invocation.records.iter().any(|begun| {
+        begun.epoch == epoch && matches!(&begun.fact, Some(Fact::Begun(fact)) if fact.step == done.step)
+    })
+}
+
+pub(super) fn steps_done_once(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for (id, invocation) in &evidence.journal.invocations {
+        let (mut done, mut begun) = (BTreeSet::new(), BTreeSet::new());
+        for entry in &invocation.records {
+            match &entry.fact {
+                Some(Fact::Begun(fact)) => {
+                    begun.insert(fact.step);
+                    if done.contains(&fact.step) {
+                        found.push(violation(id, format!("step {} began after it was done", fact.step)));
+                    }
+                }
+                Some(Fact::Done(fact)) => {
+                    if !done.insert(fact.step) {
+                        found.push(violation(id, format!("step {} is done twice", fact.step)));
+                    }
+                    if fact.input.is_none() && !begun.contains(&fact.step) {
+                        found.push(violation(id, format!("step {} has no input anywhere", fact.step)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let is_completed = invocation.ended.as_ref().is_some_and(|row| row.outcome == "completed");
+        if let Some(step) = begun.difference(&done).next().filter(|_| is_completed) {
+            found.push(violation(id, format!("completed, but step {step} was begun and never settled")));
+        }
+        // Steps are numbered from 1 without a hole.
+        let highest = done.iter().max().copied().unwrap_or_default();
+        let missing = (1..=highest).find(|step| !done.contains(step) && !begun.contains(step));
+        if let Some(step) = missing {
+            found.push(violation(id, format!("step {step} is nowhere, step {highest} is done")));
+        }
+    }
+}
+
+pub(super) fn feed_whole(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for shard in &evidence.journal.shards {
+        let gap = shard.fed.iter().zip(1_i64..).find(|(batch, expected)| *batch != expected);
+        let highest = shard.fed.last().copied().unwrap_or_default();
+        if let Some((batch, expected)) = gap {
+            let detail = format!("batch {batch} stands where {expected} should");
+            found.push(violation(format!("shard {}", shard.id), detail));
+        } else if highest != shard.batch {
+            let detail = format!("{highest} batches in the feed, the shard counts {}", shard.batch);
+            found.push(violation(format!("shard {}", shard.id), detail));
+        }
+        if shard.relayed_batch != shard.batch {
+            let detail = format!("relayed up to {} of {}", shard.relayed_batch, shard.batch);
+            found.push(violation(format!("shard {}", shard.id), detail));
+        }
+    }
+    for (id, invocation) in &evidence.journal.invocations {
+        let mut before = (0, 0);
+        for entry in &invocation.records {
+            let [place] = entry.places.as_slice() else {
+                let detail = format!("record {} is {} times in the feed", entry.seq, entry.places.len());
+                found.push(violation(id, detail));
+                continue;
+            };
+            if *place <= before && before != (0, 0) {
+                found.push(violation(id, format!("record {} was committed before its predecessor", entry.seq)));
+            }
+            before = *place;
+        }
+    }
+}
+
+pub(super) fn summary_tells_the_end(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for (id, invocation) in &evidence.journal.invocations {
+        let Some(row) = &invocation.ended else { continue };
+        if invocation.summary.as_deref() != Some(row.outcome.as_str()) {
+            let detail = format!("ended {}, its list entry says {:?}", row.outcome, invocation.summary);
+            found.push(violation(id, detail));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The program `chaos`: see the library.
+
+fn main() {}
