@@ -60,6 +60,9 @@ impl Validate for Config {
         if self.keys_kept_days == 0 || self.feed_kept_days == 0 {
             return Err("execution.keys_kept_days and execution.feed_kept_days must be at least 1".into());
         }
+        self.tools
+            .validate()
+            .map_err(|error| format!("execution.tools.{error}"))?;
         self.instance
             .parse::<mesh_types::Token>()
             .map(drop)

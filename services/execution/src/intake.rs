@@ -233,7 +233,7 @@ fn derived_id(delivery: &Delivery) -> InvocationId {
     derive(delivery.published_at_ns, delivery.stream_sequence)
 }
 
-fn derive(published_at_ns: i64, sequence: u64) -> InvocationId {
+pub(crate) fn derive(published_at_ns: i64, sequence: u64) -> InvocationId {
     let mut hasher = Sha256::new();
     hasher.update(b"INVOCATIONS");
     hasher.update(published_at_ns.to_be_bytes());

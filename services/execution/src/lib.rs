@@ -13,15 +13,19 @@ mod hosted;
 mod housekeeping;
 mod intake;
 mod lane;
+mod nodes;
 mod parts;
 mod post;
 mod relay;
 mod request;
 mod router;
 mod shards;
+#[cfg(test)]
+mod sim;
 mod state;
 mod steward;
 mod store;
+mod tickets;
 mod worker;
 
 use mesh_bus::BusError;

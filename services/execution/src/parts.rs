@@ -19,6 +19,7 @@ use crate::housekeeping::{self, Keep};
 use crate::intake::Intake;
 use crate::lane::command::LaneHandle;
 use crate::lane::{Lane, LaneContext, SharedPauses};
+use crate::nodes::{Nodes, Ringer};
 use crate::post::{Postbox, Postman};
 use crate::relay::{self, Adopted, Marks, Outbox, Relay};
 use crate::router::Router;
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     relay: Relay,
     lanes: Vec<Lane<PgLedger>>,
     postman: Postman,
+    ringer: Ringer,
     tokens: mpsc::Receiver<(mesh_types::Subject, mesh_api::journal::TokenChunk)>,
     agents: Arc<Agents>,
     stops: Stops,
@@ -161,6 +163,13 @@ impl Parts {
             postbox: Arc::clone(&postbox),
             pauses,
         };
+        let nodes = Nodes::new(pool.clone());
+        let ringer = Ringer {
+            context: context.clone(),
+            nodes: Arc::clone(&nodes),
+            lanes: handles.clone(),
+            instance: config.instance.clone(),
+        };
         let state = Arc::new(State {
             config,
             context: context.clone(),
@@ -173,6 +182,7 @@ impl Parts {
             readers,
             hand_overs,
             postbox,
+            nodes,
         });
         Self {
             state,
@@ -180,6 +190,7 @@ impl Parts {
             relay,
             lanes,
             postman,
+            ringer,
             tokens,
             agents,
             stops,
@@ -193,6 +204,7 @@ impl Parts {
             relay,
             lanes,
             postman,
+            ringer,
             tokens,
             agents,
             stops,
@@ -218,6 +230,7 @@ impl Parts {
         tasks.spawn("tokens", tokens);
         tasks.spawn("agents", agents.follow());
         tasks.spawn("postman", postman.run());
+        tasks.spawn("node-bells", ringer.run());
         tasks.spawn("housekeeping", keep_house(&context, &state));
         let intake = Intake {
             context: context.clone(),

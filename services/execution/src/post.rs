@@ -9,7 +9,7 @@ use mesh_api::endpoint::Access;
 use mesh_api::journal::{About, Outcome, Usage};
 use mesh_api::{Caller, Endpoint};
 use mesh_runtime::{Context, Doorbell};
-use mesh_types::{Code, InvocationId, Problem, Subject};
+use mesh_types::{Code, InvocationId, NodeId, Problem, Subject};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
@@ -35,11 +35,13 @@ const RING_DEADLINE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bell;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ring {
     Mail,
     Pauses,
+    /// This node is there: it is rung from now on when something waits for nodes.
+    Node(NodeId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -181,6 +183,7 @@ impl Postman {
 
     async fn serve_one(&self, letter: Mail) -> Result<(), Problem> {
         let actor = format!("invocation:{}", letter.sender);
+        let read = letter.read();
         let action = match letter.body.clone() {
             Letter::Child(request) => return self.accept_child(letter, *request).await,
             Letter::Result(about) => Action::Signal {
@@ -196,7 +199,7 @@ impl Postman {
             tenant: letter.tenant,
             actor,
             action,
-            letter: Some(letter.id),
+            letter: Some(read),
             answer,
         };
         self.router.lane(letter.shard).send(Command::Steer(Box::new(steer)))?;

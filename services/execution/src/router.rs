@@ -183,7 +183,7 @@ impl Router {
             answer,
             waiter: None,
             place: None,
-            letter: Some(letter.id),
+            letter: Some(letter.read()),
         }))?;
         match tokio::time::timeout(ACCEPT_DEADLINE, answered).await {
             Ok(Ok(answer)) => answer.map(drop),

@@ -13,6 +13,7 @@ use crate::hosted::Slots;
 use crate::lane::command::LaneHandle;
 use crate::relay::Marks;
 use crate::router::Router;
+use crate::nodes::Nodes;
 use crate::post::{self, Postbox, Ring};
 use crate::shards::{SHARDS, ShardId};
 use crate::steward::HandOver;
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) readers: PgPool,
     pub(crate) hand_overs: mpsc::UnboundedSender<HandOver>,
     pub(crate) postbox: Arc<Postbox>,
+    pub(crate) nodes: Arc<Nodes>,
 }
 
 impl State {

@@ -110,17 +110,14 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
 }
 
 /// Does nothing unless a test asks for faults.
-fn arm_for_tests(session: &Session) -> anyhow::Result<()> {
+pub(crate) fn arm_for_tests(session: &Session) -> anyhow::Result<()> {
     let environment = &session.environment;
-    failpoint::arm(
-        environment.failpoints.as_deref(),
-        environment.failpoint_hits.as_deref(),
-    )?;
+    failpoint::arm(environment.failpoints.as_deref(), environment.failpoint_hits.as_deref())?;
     planted::plant(environment.planted_bug.as_deref())?;
     Ok(())
 }
 
-fn start_telemetry(name: &str, session: &Session) -> anyhow::Result<telemetry::Guard> {
+pub(crate) fn start_telemetry(name: &str, session: &Session) -> anyhow::Result<telemetry::Guard> {
     let environment = &session.environment;
     let options = TelemetryOptions {
         service_name: name.to_owned(),

@@ -67,6 +67,8 @@ pub(crate) struct Configs {
     pub(crate) memory: memory::Config,
     pub(crate) inference: inference::Config,
     pub(crate) gateway: gateway::Config,
+    /// Of `mesh node`, which is no part of `mesh up`.
+    pub(crate) node: node::Config,
 }
 
 impl Configs {
@@ -79,6 +81,7 @@ impl Configs {
             memory: loader.load("memory")?,
             inference: loader.load("inference")?,
             gateway: loader.parse("gateway")?,
+            node: loader.load("node")?,
         };
         if is_default(&loader.describe("gateway", &configs.gateway), "gateway.port") {
             configs.gateway.port = environment.http_port;
@@ -151,6 +154,7 @@ impl Configs {
             loader.describe("memory", &self.memory),
             loader.describe("inference", &self.inference),
             loader.describe("gateway", &self.gateway),
+            loader.describe("node", &self.node),
         ]
         .concat()
     }

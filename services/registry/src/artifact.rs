@@ -155,16 +155,15 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter() {
-        let one: AgentSpec =
-            serde_json::from_str(r#"{"tools":[{"b":1,"a":{"d":2,"c":3}}],"instructions":"x"}"#).unwrap();
-        let two: AgentSpec =
-            serde_json::from_str(r#"{"instructions":"x","tools":[{"a":{"c":3,"d":2},"b":1}]}"#).unwrap();
+        let spec = |tool: &str| -> AgentSpec { serde_json::from_str(&format!(r#"{{"tools":[{tool}]}}"#)).unwrap() };
+        let one = spec(r#"{"parameters":{"b":1,"a":{"d":2,"c":3}},"name":"x","kind":"http"}"#);
+        let two = spec(r#"{"kind":"http","name":"x","parameters":{"a":{"c":3,"d":2},"b":1}}"#);
         assert_eq!(Artifact::of(&one).unwrap(), Artifact::of(&two).unwrap());
         assert!(
             Artifact::of(&one)
                 .unwrap()
                 .json
-                .contains(r#""tools":[{"a":{"c":3,"d":2},"b":1}]"#)
+                .contains(r#""parameters":{"a":{"c":3,"d":2},"b":1}"#)
         );
     }
 

@@ -1,24 +1,46 @@
-//! What a node asks of `execution`, at `mesh.node.<node>.execution.<endpoint>`: claim, append, alive, put, journal.
-//! Who asks is the node named in the subject; tenant and invocation stand in the grant that it holds.
+//! What a node asks of `execution`, at `mesh.node.<node>.execution.<endpoint>`: claim, append, alive, put, work.
+//! Who asks is the node named in the subject; tenant and invocation stand in the signed ticket that it holds.
+
+use std::collections::BTreeMap;
 
 use mesh_types::agent::AgentSpec;
-use mesh_types::{AgentName, InvocationId, Tenant, Timestamp};
+use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::journal::{Ended, Fact, Record, WaitItem};
+use crate::steering::Edit;
 
 endpoints! { "execution";
-    Claim = "claim", ClaimRequest => ClaimReply, Service, 10 s;
-    Append = "append", AppendRequest => AppendReply, Service, 20 s;
-    Alive = "alive", AliveRequest => AliveReply, Service, 5 s;
-    PutBody = "put", PutRequest => PutReply, Service, 20 s;
+    NodeClaim = "claim", ClaimRequest => ClaimReply, Service, 5 s;
+    NodeAppend = "append", AppendRequest => AppendReply, Service, 15 s;
+    NodeAlive = "alive", AliveRequest => AliveReply, Service, 4 s;
+    NodePut = "put", PutRequest => PutReply, Service, 10 s;
+    NodeWork = "work", WorkRequest => WorkReply, Service, 10 s;
+}
+
+/// Bytes that one message of a node holds at most.
+pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of one part of what is larger; with base64 around it, it fits a message.
+pub const PART_BYTES_MAX: usize = 384 * 1024;
+const _: () = assert!(PART_BYTES_MAX / 3 * 4 <= MESSAGE_BYTES_MAX);
+/// A fact of more bytes of JSON goes ahead by [`NodePut`].
+pub const FACT_BYTES_MAX: usize = 16 * 1024;
+
+/// A bell at `mesh.bell.<node>`: claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bell {
+    /// The execution process that rings.
+    pub owner: String,
+    /// Something is to stop: the answer to `alive` tells what.
+    #[serde(default)]
+    pub stops: bool,
 }
 
 /// Asks one owner for work. The same request id gets the same grants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClaimRequest {
-    /// The execution process that rang; absent: whichever has work.
+    /// The execution process that rang; absent: whichever hears it. It tells the others that the node is there.
     #[serde(default)]
     pub owner: Option<String>,
     /// Grows with each start of the node.
@@ -32,7 +54,7 @@ pub struct ClaimRequest {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClaimReply {
-    /// Who answered: appends and `alive` of these grants go there.
+    /// Who answered.
     pub owner: String,
     pub grants: Vec<WireGrant>,
     /// Lease in milliseconds, from the sending of the request.
@@ -41,25 +63,49 @@ pub struct ClaimReply {
     pub more: bool,
 }
 
+/// The right to act for one invocation under one epoch; goes with each request that does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    pub tenant: Tenant,
+    pub invocation: InvocationId,
+    pub shard: u16,
+    pub epoch: u32,
+    /// HMAC-SHA256 over all of the above and the node's name by a key of `execution`, in hexadecimal digits.
+    pub signature: String,
+}
+
 /// The right to run one invocation under one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WireGrant {
-    pub tenant: Tenant,
-    pub invocation: InvocationId,
+    pub ticket: Ticket,
     pub agent: AgentName,
+    /// `None` where it is too large for this message: then it is read with [`NodeWork`].
+    #[serde(default)]
+    pub work: Option<Box<WireWork>>,
+}
+
+/// All that a worker needs to know of an invocation, as it is committed now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WireWork {
     pub version: u32,
     pub spec: AgentSpec,
     pub input: WireInput,
-    pub epoch: u32,
-    /// Steps of the invocation that it was forked from, if it was.
+    /// Of a fork: where it leaves its source, and what is different.
+    #[serde(default)]
+    pub fork: Option<WireFork>,
+    /// Of a fork: the source's records of the steps before it, oldest first.
     #[serde(default)]
     pub inherited: Vec<Record>,
+    /// Of a fork: the source's records from its step on.
+    #[serde(default)]
+    pub recording: Vec<Record>,
+    /// Every record, from seq 1.
     pub journal: Vec<Record>,
-    /// More of the journal than fits: read it by `journal_after`.
     #[serde(default)]
     pub deadline: Option<Timestamp>,
-    /// Over tenant, invocation, epoch and node, by a key of `execution`; goes with each append.
-    pub signature: String,
+    /// Invocations above it that called it.
+    #[serde(default)]
+    pub depth: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -74,22 +120,59 @@ pub struct WireInput {
     pub session: Option<String>,
 }
 
-/// Appends of several invocations of one owner travel together; at most 512 KiB.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WireFork {
+    pub from_step: u32,
+    pub edit: Edit,
+}
+
+/// Reads the work of a grant page by page: its JSON as bytes, since one record may be larger than a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkRequest {
+    pub ticket: Ticket,
+    /// Of the first byte that is wanted.
+    pub offset: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkReply {
+    /// Base64 of at most [`PART_BYTES_MAX`] of the JSON of a [`WireWork`].
+    pub bytes: String,
+    /// Bytes of the whole.
+    pub total: u64,
+    /// SHA-256 of the whole, 64 hexadecimal digits: pages of two readings are not mixed.
+    pub hash: String,
+}
+
+/// Appends of several invocations, best of one owner, in one message of at most 512 KiB.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppendRequest {
-    pub owner: String,
     pub incarnation: u64,
     pub appends: Vec<OneAppend>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OneAppend {
-    pub invocation: InvocationId,
-    pub epoch: u32,
-    pub signature: String,
+    pub ticket: Ticket,
     pub after_seq: u32,
-    pub facts: Vec<Fact>,
+    pub facts: Vec<Sent<Fact>>,
     pub then: WireThen,
+}
+
+/// Here, or ahead by [`NodePut`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Sent<T> {
+    Ahead(Put),
+    Here(T),
+}
+
+/// Names a body that was sent ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// SHA-256 of its JSON, 64 hexadecimal digits.
+    pub put: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,14 +180,19 @@ pub struct OneAppend {
 pub enum WireThen {
     GoOn,
     Wait(Vec<WaitItem>),
-    End(Box<Ended>),
+    End(Sent<Box<Ended>>),
+    /// The node drains: it is runnable elsewhere at once, and nothing was lost.
+    Release,
 }
 
-/// In the order of the request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppendReply {
+    /// In the order of the request.
     pub answers: Vec<OneAnswer>,
     pub lease_ms: u64,
+    /// Owners of the shards that the request named, as far as they are known: what goes together next time.
+    #[serde(default)]
+    pub owners: BTreeMap<u16, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,15 +200,15 @@ pub struct AppendReply {
 pub enum OneAnswer {
     Ok {
         seq: u32,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         news: Vec<Record>,
         next: NextWord,
     },
     /// Stop at once, without further effects.
     Stale,
-    Conflict {
-        committed: Vec<Record>,
-    },
-    Refused(mesh_types::Problem),
+    /// Another result was first: read the journal with [`NodeWork`] and go on from there.
+    Conflict,
+    Refused(Problem),
     /// Not known yet whether it is committed: send the same bytes again.
     Unknown,
 }
@@ -135,34 +223,58 @@ pub enum NextWord {
     Stop,
 }
 
-/// Everything that the node holds of this owner; what it does not name was lost on the way.
+/// Everything that the node holds; every owner is told its part, and what it does not find was lost on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AliveRequest {
-    pub owner: String,
     pub incarnation: u64,
-    pub held: Vec<(InvocationId, u32)>,
+    pub held: Vec<HeldWork>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldWork {
+    pub invocation: InvocationId,
+    pub shard: u16,
+    pub epoch: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AliveReply {
     pub lease_ms: u64,
-    /// Cancelled, paused or not held by this node any more.
+    /// Cancelled, or not held by this node any more.
     pub stop: Vec<InvocationId>,
+    /// Their owner did not answer: their lease is not renewed.
+    #[serde(default)]
+    pub unanswered: Vec<InvocationId>,
 }
 
-/// A part of a body over 16 KiB, before the record that names it.
+/// A part of a body, before the append that names it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PutRequest {
-    pub owner: String,
-    pub invocation: InvocationId,
-    pub epoch: u32,
-    pub signature: String,
+    pub ticket: Ticket,
     /// SHA-256 of the whole body, 64 hexadecimal digits.
     pub hash: String,
+    /// From 0.
     pub part: u32,
-    /// At most 512 KiB, base64.
+    /// Base64 of [`PART_BYTES_MAX`] bytes, or fewer in the last part.
     pub bytes: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PutReply {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_and_what_was_sent_ahead_are_told_apart() {
+        let put = Sent::<Fact>::Ahead(Put { put: "ab".into() });
+        let json = serde_json::to_string(&put).unwrap();
+        assert_eq!(json, r#"{"put":"ab"}"#);
+        assert_eq!(serde_json::from_str::<Sent<Fact>>(&json).unwrap(), put);
+        let fact = Fact::Released(crate::journal::Released { reason: "paused".into() });
+        let here = Sent::Here(fact);
+        let json = serde_json::to_string(&here).unwrap();
+        assert_eq!(serde_json::from_str::<Sent<Fact>>(&json).unwrap(), here);
+    }
+}

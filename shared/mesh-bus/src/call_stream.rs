@@ -71,7 +71,9 @@ impl Bus {
         let inbox = self.client().new_inbox();
         let messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
         let leaving = Leaving::new(self, E::SERVICE, inbox.clone());
-        let ended = self.stream_at::<E>(subject, headers, payload, (inbox, messages), on_chunk).await;
+        let ended = self
+            .stream_at::<E>(subject, headers, payload, (inbox, messages), on_chunk)
+            .await;
         // Also after an error: the answer may be on its way, and a repeat asks for the same.
         leaving.stayed();
         ended

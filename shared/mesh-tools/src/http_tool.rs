@@ -63,7 +63,7 @@ pub(crate) async fn get(web: &Web, tool: &ToolSpec, call: &ToolCall, bytes_max: 
     let (bytes, is_cut) = web::read(response, bytes_max).await?;
     let mut output = json!({
         "status": status,
-        "content_type": content_type,
+        "content_type": failure::quoted(&content_type),
         "text": web::decoded(&bytes, &content_type),
     });
     if is_cut {

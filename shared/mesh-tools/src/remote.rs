@@ -107,7 +107,9 @@ impl Said {
         let piece = match serde_json::from_str::<Value>(data) {
             Ok(Value::Object(mut event)) => {
                 if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-                    let said = error["message"].as_str().map_or_else(|| error.to_string(), str::to_owned);
+                    let said = error["message"]
+                        .as_str()
+                        .map_or_else(|| error.to_string(), str::to_owned);
                     return Err(failure::transient(failure::quoted(&said)));
                 }
                 if let Some(said) = event.get("usage").filter(|usage| usage.is_object()) {
@@ -120,6 +122,7 @@ impl Said {
                 let delta = || event.get("choices")?[0]["delta"]["content"].as_str();
                 text.or_else(delta).unwrap_or_default().to_owned()
             }
+            Ok(Value::String(text)) => text,
             _ => data.to_owned(),
         };
         if piece.is_empty() {

@@ -105,7 +105,10 @@ async fn a_stream_may_end_with_an_object_or_an_error_and_is_bounded() {
     let call = async |path: &str| toolbox.call(to(site.url(path), json!({})), drop).await;
     assert_eq!(call("/object").await.unwrap().output, json!({"text": "a", "n": 1}));
     let problem = call("/error").await.unwrap_err();
-    assert!(problem.is_transient() && problem.detail.contains("out of luck"), "{problem:?}");
+    assert!(
+        problem.is_transient() && problem.detail.contains("out of luck"),
+        "{problem:?}"
+    );
     for path in ["/event", "/text"] {
         let problem = call(path).await.unwrap_err();
         assert!(problem.detail.contains("1000 bytes"), "{path}: {problem:?}");

@@ -91,6 +91,9 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(events.feed(b"data: a\n\n"), Ok(vec!["a".to_owned()]));
         }
-        assert_eq!(Events::new(10).feed(b"data:1\ndata:2\ndata:3\ndata:4\ndata:5\ndata:6\n"), Err(TooLong));
+        assert_eq!(
+            Events::new(10).feed(b"data:1\ndata:2\ndata:3\ndata:4\ndata:5\ndata:6\n"),
+            Err(TooLong)
+        );
     }
 }

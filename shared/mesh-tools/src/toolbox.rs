@@ -106,7 +106,9 @@ fn check_depth(output: &Value) -> Result<(), Problem> {
     if is_within(output, DEPTH_MAX) {
         return Ok(());
     }
-    Err(failure::permanent(format!("the answer is nested deeper than {DEPTH_MAX} levels")))
+    Err(failure::permanent(format!(
+        "the answer is nested deeper than {DEPTH_MAX} levels"
+    )))
 }
 
 fn is_within(value: &Value, levels: usize) -> bool {

@@ -72,7 +72,10 @@ impl Web {
         } = ask;
         let mut url = self.parsed(ask.url, ask.hosts)?;
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.client.request(method.clone(), url.clone()).header(ACCEPT, ask.accept);
+            let mut request = self
+                .client
+                .request(method.clone(), url.clone())
+                .header(ACCEPT, ask.accept);
             if let Some(key) = idempotency_key {
                 request = request.header("Idempotency-Key", key);
             }

@@ -12,7 +12,11 @@ use crate::{Toolbox, ToolsConfig};
 #[tokio::test]
 async fn arguments_are_posted_with_their_key() {
     let site = Site::new(|seen| match seen.path.as_str() {
-        "/text" => answer(200, &[("content-type", "text/plain; charset=windows-1251")], vec![0xcf, 0xf0, 0xe8]),
+        "/text" => answer(
+            200,
+            &[("content-type", "text/plain; charset=windows-1251")],
+            vec![0xcf, 0xf0, 0xe8],
+        ),
         "/nothing" => answer(204, &[], ""),
         _ => json_answer(201, r#"{"found": [1, 2.5], "big": 9007199254740993}"#),
     })
@@ -22,7 +26,10 @@ async fn arguments_are_posted_with_their_key() {
         let call = http_tool(site.url(path), json!({"q": "при"}));
         toolbox.call(call, drop).await.unwrap().output
     };
-    assert_eq!(output("/json").await, json!({"found": [1, 2.5], "big": 9_007_199_254_740_993_u64}));
+    assert_eq!(
+        output("/json").await,
+        json!({"found": [1, 2.5], "big": 9_007_199_254_740_993_u64})
+    );
     let seen = site.only();
     assert_eq!((seen.method.as_str(), seen.body.as_str()), ("POST", r#"{"q":"при"}"#));
     assert_eq!(seen.header("idempotency-key"), Some("inv_1/7"));
@@ -34,7 +41,10 @@ async fn arguments_are_posted_with_their_key() {
 #[tokio::test]
 async fn an_error_says_whether_a_repeat_may_heal_it() {
     let site = Site::new(|seen| {
-        let dated = [("date", "Sat, 21 Nov 2026 10:00:00 GMT"), ("retry-after", "Sat, 21 Nov 2026 10:01:30 GMT")];
+        let dated = [
+            ("date", "Sat, 21 Nov 2026 10:00:00 GMT"),
+            ("retry-after", "Sat, 21 Nov 2026 10:01:30 GMT"),
+        ];
         match seen.path.as_str() {
             "/404" => answer(404, &[], "ж".repeat(2_000)),
             "/429" => answer(429, &[("retry-after", "7")], ""),
@@ -52,12 +62,18 @@ async fn an_error_says_whether_a_repeat_may_heal_it() {
         ("/503", 503, true, Some(90)),
         ("/500", 502, true, None),
     ] {
-        let problem = toolbox.call(http_tool(site.url(path), json!({})), drop).await.unwrap_err();
+        let problem = toolbox
+            .call(http_tool(site.url(path), json!({})), drop)
+            .await
+            .unwrap_err();
         assert!(problem.is(Code::ToolFailed), "{problem:?}");
         let said = (problem.status, problem.is_transient(), problem.retry_after_seconds);
         assert_eq!(said, (status, is_transient, retry_after), "{path}");
         assert!(problem.detail.contains(&path[1..]), "{problem:?}");
-        assert_eq!(problem.detail.matches('ж').count(), if path == "/404" { 500 } else { 0 });
+        assert_eq!(
+            problem.detail.matches('ж').count(),
+            if path == "/404" { 500 } else { 0 }
+        );
     }
     let gone = site.url("/");
     drop(site);
@@ -88,14 +104,20 @@ async fn an_answer_is_bounded_in_size_depth_and_time() {
         toolbox.call(http_tool(site.url(path), json!({})), drop).await.unwrap();
     }
     for (path, why) in [("/long", "1000 bytes"), ("/deep", "64 levels"), ("/html", "says JSON")] {
-        let problem = toolbox.call(http_tool(site.url(path), json!({})), drop).await.unwrap_err();
+        let problem = toolbox
+            .call(http_tool(site.url(path), json!({})), drop)
+            .await
+            .unwrap_err();
         assert!(problem.is(Code::ToolFailed) && !problem.is_transient(), "{problem:?}");
         assert!(problem.detail.contains(why), "{problem:?}");
     }
     let mut call = http_tool(site.url("/endless"), json!({}));
     call.timeout = Duration::from_millis(100);
     let problem = toolbox.call(call, drop).await.unwrap_err();
-    assert!(problem.is(Code::Timeout) && problem.detail.contains("100ms"), "{problem:?}");
+    assert!(
+        problem.is(Code::Timeout) && problem.detail.contains("100ms"),
+        "{problem:?}"
+    );
 }
 
 #[tokio::test]
@@ -104,7 +126,11 @@ async fn a_redirect_keeps_the_rules_of_its_method_and_gives_arguments_to_its_own
     let elsewhere = other.url("/other");
     let site = Site::new(move |seen| match seen.path.trim_start_matches('/').split_once('/') {
         Some((status, place)) => {
-            let place = if place == "other" { elsewhere.clone() } else { format!("/{place}") };
+            let place = if place == "other" {
+                elsewhere.clone()
+            } else {
+                format!("/{place}")
+            };
             answer(status.parse().unwrap(), &[("location", &place)], "")
         }
         None if seen.path == "/loop" => answer(307, &[("location", "/loop")], ""),
@@ -127,7 +153,10 @@ async fn a_redirect_keeps_the_rules_of_its_method_and_gives_arguments_to_its_own
     }
     for path in ["/307/other", "/308/other"] {
         let problem = call(path).await.unwrap_err();
-        assert!(!problem.is_transient() && problem.detail.contains("not given"), "{problem:?}");
+        assert!(
+            !problem.is_transient() && problem.detail.contains("not given"),
+            "{problem:?}"
+        );
     }
     assert!(other.seen().is_empty());
     assert_eq!(call("/303/other").await.unwrap().output, json!("other"));
@@ -149,7 +178,10 @@ async fn a_private_address_is_never_asked() {
     for host in ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0"] {
         let url = format!("http://{host}:{port}/");
         let problem = closed.call(http_tool(url, json!({})), drop).await.unwrap_err();
-        assert!(problem.is(Code::ToolRefused) && !problem.is_transient(), "{host}: {problem:?}");
+        assert!(
+            problem.is(Code::ToolRefused) && !problem.is_transient(),
+            "{host}: {problem:?}"
+        );
         assert!(problem.next.unwrap().contains("private_networks"), "{host}");
     }
     assert!(site.seen().is_empty());
@@ -163,7 +195,12 @@ async fn a_redirect_to_a_private_address_is_not_followed() {
     })
     .await;
     let toolbox = toolbox();
-    for place in ["http://169.254.169.254/latest/", "http://10.0.0.1/", "http://[fd00::1]/", "file:///etc/passwd"] {
+    for place in [
+        "http://169.254.169.254/latest/",
+        "http://10.0.0.1/",
+        "http://[fd00::1]/",
+        "file:///etc/passwd",
+    ] {
         let call = http_tool(site.url(&format!("/{place}")), json!({}));
         let problem = toolbox.call(call, drop).await.unwrap_err();
         assert!(problem.is(Code::ToolRefused), "{place}: {problem:?}");
@@ -239,14 +276,27 @@ async fn http_get_asks_listed_hosts_only() {
         assert_eq!(page, expected, "{host}");
     }
     let page = get(&listed, "a.example", "/missing").await.unwrap().output;
-    assert_eq!(page, json!({"status": 404, "content_type": "text/html", "text": "<p>no"}));
+    assert_eq!(
+        page,
+        json!({"status": 404, "content_type": "text/html", "text": "<p>no"})
+    );
     let last = site.seen().pop().unwrap();
     assert_eq!((last.method.as_str(), last.header("idempotency-key")), ("GET", None));
 
     let asked = site.seen().len();
-    for host in ["b.example", "xb.example", "x.a.example", "a.example.evil", "127.0.0.1", "a.example@evil.example"] {
+    for host in [
+        "b.example",
+        "xb.example",
+        "x.a.example",
+        "a.example.evil",
+        "127.0.0.1",
+        "a.example@evil.example",
+    ] {
         let problem = get(&listed, host, "/").await.unwrap_err();
-        assert!(problem.is(Code::ToolRefused) && problem.next.is_some(), "{host}: {problem:?}");
+        assert!(
+            problem.is(Code::ToolRefused) && problem.next.is_some(),
+            "{host}: {problem:?}"
+        );
     }
     assert!(get(&[], "a.example", "/").await.unwrap_err().is(Code::ToolRefused));
     assert_eq!(site.seen().len(), asked);

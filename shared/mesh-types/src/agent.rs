@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::name::{AgentName, Tenant};
 use crate::problem::{Code, Problem};
-pub use crate::runtimes::{CliAgent, Container, HttpAgent, Noop, Script};
+pub use crate::runtimes::{CLI_DRIVERS, CliAgent, Container, HttpAgent, Noop, Script};
 pub use crate::span::Span;
 pub use crate::tool::{ApprovalRule, Effect, Mcp, Tool, ToolKind, ToolSpec};
 
@@ -277,13 +277,13 @@ impl Agent {
     /// Whether an agent of this runtime can be published by this build.
     pub fn publishable(&self) -> Result<(), Problem> {
         match self.spec.runtime {
-            Runtime::Llm | Runtime::Noop => Ok(()),
+            Runtime::Llm | Runtime::Noop | Runtime::Script | Runtime::Cli | Runtime::Http => Ok(()),
             other => Err(Problem::new(
                 Code::RuntimeNotAvailable,
                 format!("runtime `{}` cannot be published yet", other.as_str()),
             )
             .field("spec.runtime")
-            .next("use runtime llm or noop; the declared object is kept as it is")),
+            .next("use runtime llm, script, cli, http or noop; the declared object is kept as it is")),
         }
     }
 }

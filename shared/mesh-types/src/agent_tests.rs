@@ -61,3 +61,203 @@ fn a_span_survives_its_text() {
         assert!(text.parse::<Span>().is_err(), "{text}");
     }
 }
+
+/// The field that is refused, below `spec`.
+fn broken(spec: Value) -> Option<String> {
+    let problem = Agent::from_json(json!({"metadata": {"name": "a"}, "spec": spec})).err()?;
+    assert!(problem.is(Code::AgentInvalid), "{problem:?}");
+    Some(problem.field.unwrap().strip_prefix("spec.").unwrap().to_owned())
+}
+
+#[test]
+fn each_kind_of_tool_takes_what_is_its_own() {
+    let tools = json!([
+        "now",
+        {"name": "http_get", "allow": ["example.org", "*.example.org", "10.0.0.1", "::1", "localhost"]},
+        {"name": "lookup", "kind": "http", "url": "https://example.org:8443/x?y=z", "parameters": {"type": "object"},
+         "returns": {}, "effect": "idempotent", "approval": "always", "timeout": "1h"},
+        {"name": "helper", "kind": "agent", "agent": "researcher", "parameters": {"type": "object"}},
+        {"name": "files", "kind": "mcp", "mcp": {"command": ["server", "--root", "/data"]}},
+        {"name": "maps", "kind": "mcp", "mcp": {"url": "http://[::1]:9000/mcp", "tool": "find place"}, "timeout": "1ms"},
+        {"name": "sum", "kind": "script", "script": {"command": ["/bin/sum"], "timeout": "2s", "memory": "256MB"}},
+    ]);
+    assert_eq!(broken(json!({"tools": tools})), None);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn a_tool_is_refused_at_the_field_that_is_wrong() {
+    let http = |more: Value| {
+        let mut tool = json!({"name": "x", "kind": "http", "url": "https://a.example/"});
+        tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        tool
+    };
+    for (tool, field) in [
+        (json!("nope"), "name"),
+        (json!({"name": "x"}), "name"),
+        (http(json!({"name": ""})), "name"),
+        (http(json!({"name": "a b"})), "name"),
+        (http(json!({"name": "x".repeat(65)})), "name"),
+        (http(json!({"parameters": [1]})), "parameters"),
+        (http(json!({"parameters": true})), "parameters"),
+        (http(json!({"returns": "text"})), "returns"),
+        (json!({"name": "now", "parameters": {}}), "parameters"),
+        (http(json!({"timeout": "0ms"})), "timeout"),
+        (http(json!({"timeout": "3601s"})), "timeout"),
+        (http(json!({"url": "ftp://a.example/"})), "url"),
+        (http(json!({"url": "https:///path"})), "url"),
+        (http(json!({"url": "https://u:p@/path"})), "url"),
+        (http(json!({"url": "https://a.example/a b"})), "url"),
+        (json!({"name": "x", "kind": "http"}), "url"),
+        (json!({"name": "now", "url": "https://a.example/"}), "url"),
+        (http(json!({"agent": "b"})), "agent"),
+        (json!({"name": "x", "kind": "agent"}), "agent"),
+        (json!({"name": "x", "kind": "mcp"}), "mcp"),
+        (http(json!({"mcp": {"url": "https://a.example/"}})), "mcp"),
+        (json!({"name": "x", "kind": "mcp", "mcp": {}}), "mcp"),
+        (
+            json!({"name": "x", "kind": "mcp", "mcp": {"command": ["a"], "url": "https://a.example/"}}),
+            "mcp",
+        ),
+        (
+            json!({"name": "x", "kind": "mcp", "mcp": {"command": [""]}}),
+            "mcp.command",
+        ),
+        (
+            json!({"name": "x", "kind": "mcp", "mcp": {"command": ["a", "\u{0}"]}}),
+            "mcp.command",
+        ),
+        (
+            json!({"name": "x", "kind": "mcp", "mcp": {"url": "a.example"}}),
+            "mcp.url",
+        ),
+        (
+            json!({"name": "x", "kind": "mcp", "mcp": {"command": ["a"], "tool": ""}}),
+            "mcp.tool",
+        ),
+        (json!({"name": "x", "kind": "script"}), "script"),
+        (http(json!({"script": {"command": ["a"]}})), "script"),
+        (
+            json!({"name": "x", "kind": "script", "script": {"command": []}}),
+            "script.command",
+        ),
+        (
+            json!({"name": "x", "kind": "script", "script": {"command": ["a"], "memory": "much"}}),
+            "script",
+        ),
+        (
+            json!({"name": "x", "kind": "script", "script": {"command": ["a"], "timeout": "2h"}}),
+            "script",
+        ),
+        (http(json!({"allow": ["a.example"]})), "allow"),
+        (json!({"name": "now", "allow": ["a.example"]}), "allow"),
+        (json!({"name": "http_get", "allow": ["https://a.example"]}), "allow"),
+        (json!({"name": "http_get", "allow": ["a.example:80"]}), "allow"),
+        (json!({"name": "http_get", "allow": ["*"]}), "allow"),
+        (json!({"name": "http_get", "allow": ["a.*.example"]}), "allow"),
+    ] {
+        let at = broken(json!({"tools": ["recall", tool.clone()]}));
+        assert_eq!(at, Some(format!("tools[1].{field}")), "{tool}");
+    }
+    assert_eq!(
+        broken(json!({"tools": ["now", http(json!({"name": "now"}))]})),
+        Some("tools[1].name".into())
+    );
+    let many = |count: usize| {
+        (0..count)
+            .map(|n| http(json!({"name": format!("t{n}")})))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(broken(json!({"tools": many(128)})), None);
+    assert_eq!(broken(json!({"tools": many(129)})), Some("tools".into()));
+}
+
+#[test]
+fn a_runtime_needs_its_own_part_and_no_other() {
+    let script = json!({"command": ["/bin/true"], "timeout": "24h", "memory": "1 GiB"});
+    let cli =
+        json!({"driver": "codex", "executable": "/opt/codex", "args": ["--fast"], "timeout": "1h", "memory": "1g"});
+    let http = json!({"url": "https://a.example/agent", "timeout": "5m", "effect": "idempotent"});
+    for spec in [
+        json!({"runtime": "script", "script": script}),
+        json!({"runtime": "cli", "cli": cli}),
+        json!({"runtime": "http", "http": http}),
+        json!({"runtime": "noop"}),
+    ] {
+        let agent = Agent::from_json(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+        agent.publishable().unwrap();
+    }
+    for (spec, field) in [
+        (json!({"runtime": "script"}), "script"),
+        (json!({"runtime": "cli"}), "cli"),
+        (json!({"runtime": "http"}), "http"),
+        (json!({"script": script}), "script"),
+        (json!({"runtime": "script", "script": script, "cli": cli}), "cli"),
+        (json!({"runtime": "cli", "cli": cli, "http": http}), "http"),
+        (
+            json!({"runtime": "script", "script": {"command": []}}),
+            "script.command",
+        ),
+        (
+            json!({"runtime": "script", "script": {"command": ["a"], "timeout": "25h"}}),
+            "script.timeout",
+        ),
+        (
+            json!({"runtime": "script", "script": {"command": ["a"], "memory": "0MB"}}),
+            "script.memory",
+        ),
+        (json!({"runtime": "cli", "cli": {"driver": "vim"}}), "cli.driver"),
+        (
+            json!({"runtime": "cli", "cli": {"driver": "codex", "executable": ""}}),
+            "cli.args",
+        ),
+        (
+            json!({"runtime": "cli", "cli": {"driver": "codex", "args": ["\u{0}"]}}),
+            "cli.args",
+        ),
+        (
+            json!({"runtime": "cli", "cli": {"driver": "codex", "memory": "1XB"}}),
+            "cli",
+        ),
+        (json!({"runtime": "http", "http": {"url": "a.example"}}), "http.url"),
+        (
+            json!({"runtime": "http", "http": {"url": "https://a.example", "timeout": "0ms"}}),
+            "http.timeout",
+        ),
+    ] {
+        assert_eq!(broken(spec.clone()), Some(field.to_owned()), "{spec}");
+    }
+    let wasm = Agent::from_json(json!({"metadata": {"name": "a"}, "spec": {"runtime": "wasm"}})).unwrap();
+    assert!(wasm.publishable().unwrap_err().is(Code::RuntimeNotAvailable));
+}
+
+#[test]
+fn limits_are_taken_at_their_bounds_and_not_beyond() {
+    let limit = |name: &str, value: Value| broken(json!({"limits": {name: value}}));
+    for (name, bounds, beyond) in [
+        (
+            "tool_calls",
+            [json!(0), json!(100_000)],
+            [json!(100_001), json!(100_002)],
+        ),
+        (
+            "tokens",
+            [json!(1), json!(1_000_000_000)],
+            [json!(0), json!(1_000_000_001)],
+        ),
+        ("cost_usd", [json!(0.0), json!(25.5)], [json!(-0.01), json!(-1)]),
+        ("children", [json!(0), json!(1_000)], [json!(1_001), json!(1_002)]),
+        ("depth", [json!(0), json!(64)], [json!(65), json!(66)]),
+    ] {
+        for value in bounds {
+            assert_eq!(limit(name, value.clone()), None, "{name} {value}");
+        }
+        for value in beyond {
+            assert_eq!(
+                limit(name, value.clone()),
+                Some(format!("limits.{name}")),
+                "{name} {value}"
+            );
+        }
+    }
+}

@@ -22,6 +22,9 @@ pub struct Script {
     pub memory: Option<String>,
 }
 
+/// Agents' command lines that can be driven.
+pub const CLI_DRIVERS: [&str; 3] = ["codex", "claude-code", "hermes-agent"];
+
 /// An agent's command line, run by a declarative driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

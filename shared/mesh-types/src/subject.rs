@@ -203,6 +203,11 @@ pub enum Filter {
     Events,
     EventsOf(Tenant),
     Dead,
+    /// One endpoint of a service, as any node asks it.
+    Nodes {
+        service: Token,
+        endpoint: Token,
+    },
     /// Exactly one subject.
     Only(Subject),
 }
@@ -219,6 +224,7 @@ impl fmt::Display for Filter {
             Self::Events => f.write_str("mesh.event.*.*.*.*"),
             Self::EventsOf(tenant) => write!(f, "mesh.event.{tenant}.*.*.*"),
             Self::Dead => f.write_str("mesh.dead.*.*"),
+            Self::Nodes { service, endpoint } => write!(f, "mesh.node.*.{service}.{endpoint}"),
             Self::Only(subject) => subject.fmt(f),
         }
     }

@@ -117,7 +117,7 @@ pub struct Mcp {
 }
 
 /// Builtins by name, each with its effect class and the JSON Schema of its arguments.
-pub const BUILTINS: [&str; 7] = [
+pub const BUILTINS: [&str; 9] = [
     "create_task",
     "summarize_channel",
     "post_message",
@@ -125,6 +125,8 @@ pub const BUILTINS: [&str; 7] = [
     "recall",
     "now",
     "http_get",
+    "sleep",
+    "wait_signal",
 ];
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -153,7 +155,7 @@ impl ToolSpec {
         match (self.effect, self.kind) {
             (Some(effect), _) => effect,
             (None, ToolKind::Builtin) => match self.name.as_str() {
-                "summarize_channel" | "recall" | "http_get" => Effect::Pure,
+                "summarize_channel" | "recall" | "now" | "http_get" => Effect::Pure,
                 _ => Effect::Idempotent,
             },
             (None, ToolKind::Agent) => Effect::Idempotent,

@@ -1,5 +1,5 @@
-//! How long a run may still take. Time in which nobody held the invocation does not count: a mesh that was down
-//! for an hour resumes its work instead of failing it. The request's own deadline is wall time and does.
+//! How long a run may still take. Time in which nobody held the invocation does not count, be it that it waits or
+//! that the mesh was down for an hour: it resumes instead of failing. The request's own deadline is wall time and does.
 
 use std::time::Duration;
 
@@ -72,6 +72,10 @@ fn spent(journal: &[Record]) -> Duration {
         if matches!(record.fact, Fact::Claimed(_)) {
             total += claim.map_or(Duration::ZERO, |(_, from, to)| to.since(from));
             claim = Some((record.epoch, record.at, record.at));
+        } else if matches!(record.fact, Fact::Waiting(_) | Fact::Released(_)) {
+            total += claim
+                .take()
+                .map_or(Duration::ZERO, |(_, from, _)| record.at.since(from));
         } else if let Some((epoch, _, to)) = &mut claim
             && *epoch == record.epoch
         {
@@ -84,7 +88,7 @@ fn spent(journal: &[Record]) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mesh_api::journal::{CancelRequested, Claimed};
+    use mesh_api::journal::{CancelRequested, Claimed, Released, WaitItem, WaitOn, Waiting};
 
     #[test]
     fn time_that_nobody_held_it_does_not_count() {
@@ -113,5 +117,36 @@ mod tests {
         journal.push(record(4, 2, 4_003, other()));
         journal.push(record(5, 3, 9_000, claimed()));
         assert_eq!(spent(&journal), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn time_in_which_it_waits_does_not_count() {
+        let record = |seq, epoch, seconds: i64, fact| Record {
+            seq,
+            epoch,
+            at: Timestamp::from_millis(seconds * 1_000),
+            fact,
+        };
+        let claimed = || {
+            Fact::Claimed(Claimed {
+                holder: "a".into(),
+                incarnation: 1,
+            })
+        };
+        let on = WaitOn::Timer {
+            until: Timestamp::EPOCH,
+        };
+        let items = vec![WaitItem { step: 1, on }];
+        let paused = Released {
+            reason: "paused".into(),
+        };
+        let journal = [
+            record(1, 1, 10, claimed()),
+            record(2, 1, 12, Fact::Waiting(Waiting { items })),
+            record(3, 2, 9_000, claimed()),
+            record(4, 2, 9_001, Fact::Released(paused)),
+            record(5, 3, 20_000, claimed()),
+        ];
+        assert_eq!(spent(&journal), Duration::from_secs(3));
     }
 }

@@ -1,7 +1,8 @@
-//! How an invocation ends without an answer.
+//! How an invocation ends.
 
 use mesh_api::journal::{Ended, Outcome, Usage};
 use mesh_types::{Code, Problem};
+use serde_json::Value;
 
 /// An end whose reason is the last word of the problem's type.
 pub(crate) fn failed(problem: Problem) -> Ended {
@@ -11,6 +12,18 @@ pub(crate) fn failed(problem: Problem) -> Ended {
         reason: Some(reason),
         output: None,
         error: Some(problem),
+        usage: Usage::default(),
+        provider: None,
+    }
+}
+
+/// An answer; who gave it and what it cost is for the flow to say.
+pub(crate) fn completed(output: Option<Value>) -> Ended {
+    Ended {
+        outcome: Outcome::Completed,
+        reason: None,
+        output,
+        error: None,
         usage: Usage::default(),
         provider: None,
     }

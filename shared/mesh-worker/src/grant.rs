@@ -44,9 +44,11 @@ pub struct ForkEdit {
 impl Grant {
     pub fn task(&self) -> Task<'_> {
         Task {
+            invocation: self.invocation,
             agent: &self.agent,
             spec: &self.spec,
             input: &self.input,
+            depth: self.depth,
         }
     }
 }
@@ -64,9 +66,12 @@ pub struct Input {
 /// All that the plan of an invocation depends on besides its journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Task<'a> {
+    pub invocation: InvocationId,
     pub agent: &'a AgentName,
     pub spec: &'a AgentSpec,
     pub input: &'a Input,
+    /// Invocations above this one that called it.
+    pub depth: u32,
 }
 
 /// Why a worker let go of an invocation.

@@ -2,27 +2,50 @@
 //! stand behind traits. No bus, no store, no ambient clock.
 
 mod budget;
+mod builtins;
+mod calls;
+mod compare;
+mod differ;
 mod effects;
+mod ends;
+mod flow;
+mod fork_plan;
+mod forked;
 mod grant;
+mod group;
+mod limits;
 mod llm;
+mod mailbox;
 mod noop;
+mod offline;
 mod plan;
 mod prompt;
+mod remote;
 mod request;
 mod retry;
 mod run;
+mod schema;
 mod steps;
 mod stream;
+mod thread;
+mod tools;
+mod turn;
+mod work;
 
+pub use compare::compare;
 pub use effects::{
     AppendError, Appended, Channels, Effects, Invocations, Journal, Memories, Model, Next, Outside, Then, Tokens,
 };
+pub use fork_plan::plan_fork;
 pub use grant::{Finished, ForkEdit, Grant, Input, Task};
-pub use plan::{Action, StepPlan, next};
+pub use group::{Settled, StepPlan, Steps, Todo};
+pub use offline::replay;
+pub use plan::{Action, next};
 pub use prompt::{Prompt, PromptLimits, assemble_context};
 pub use request::Request;
 pub use run::run_invocation;
 pub use steps::{child_id, memory_id, message_id, step_key};
+pub use thread::expand_prompts;
 
 #[cfg(test)]
 mod tests;

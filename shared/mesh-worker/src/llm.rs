@@ -1,25 +1,32 @@
-//! Runtime `llm`: which step follows which, and with what input. Pure; the effects are in `steps`.
+//! Runtime `llm`: which steps follow which, and with what input. Pure; the effects are in `steps` and `tools`.
 
 use std::borrow::Cow;
 
 use mesh_api::inference::Completion;
-use mesh_api::journal::{Done, Effect, Ended, Outcome, StepKind, Usage};
+use mesh_api::journal::{Done, Effect, Ended, StepKind};
 use mesh_api::memory::{Hit, MemoryType};
 use mesh_api::messaging::Message;
 use mesh_types::{Code, Problem};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::calls::Toolbox;
+use crate::ends::{completed, failed};
+use crate::forked::Forked;
 use crate::grant::Task;
-use crate::plan::{Action, StepPlan, failed};
-use crate::prompt::{PromptLimits, assemble_context, last_user_text};
+use crate::group::{StepPlan, Steps, Todo};
+use crate::limits::{Used, reached};
+use crate::prompt::{PromptLimits, assemble_context, last_user_text, sha256_of};
 use crate::request::Request;
+use crate::thread::{Asked, Thread};
+use crate::turn::Turn;
 
 /// Longest text by which memories are looked for, in bytes: embedders read no more.
 const QUERY_BYTES_MAX: usize = 8 * 1024;
 /// Longest text of each side of a remembered exchange, in bytes; a memory holds 32 KiB.
 const REMEMBERED_BYTES_MAX: usize = 12 * 1024;
 
+/// The model comes again as long as it calls tools.
 const ORDER: [StepKind; 5] = [
     StepKind::ContextMessages,
     StepKind::ContextMemories,
@@ -35,46 +42,63 @@ pub(crate) fn is_best_effort(kind: StepKind) -> bool {
 
 pub(crate) struct Llm<'a> {
     task: Task<'a>,
+    forked: Option<Forked<'a>>,
     request: Request,
+    toolbox: Toolbox<'a>,
     /// Kinds of [`ORDER`] that are behind us, run or skipped.
     passed: usize,
     history: Vec<Message>,
     memories: Vec<Hit>,
+    thread: Thread,
+    turn: Option<Turn>,
     completion: Option<Completion>,
     failed: Option<Problem>,
-    usage: Usage,
+    used: Used,
 }
 
 impl<'a> Llm<'a> {
     /// Fails if the payload cannot be understood.
-    pub(crate) fn new(task: Task<'a>) -> Result<Self, Problem> {
+    pub(crate) fn new(task: Task<'a>, forked: Option<Forked<'a>>) -> Result<Self, Problem> {
+        let request = Request::parse(&task.input.payload)?;
         Ok(Self {
             task,
-            request: Request::parse(&task.input.payload)?,
+            forked,
+            toolbox: Toolbox::new(task.spec, request.channel.clone(), task.depth),
+            request,
             passed: 0,
             history: Vec::new(),
             memories: Vec::new(),
+            thread: Thread::default(),
+            turn: None,
             completion: None,
             failed: None,
-            usage: Usage::default(),
+            used: Used::default(),
         })
     }
 
+    pub(crate) fn merge(&mut self, payload: &Value) {
+        self.request.merge(payload);
+    }
+
     pub(crate) fn apply(&mut self, done: &Done) {
-        self.passed = ORDER
-            .iter()
-            .position(|kind| *kind == done.kind)
-            .map_or(ORDER.len(), |at| at + 1);
-        self.usage = self.usage.plus(done.usage);
+        self.used.usage = self.used.usage.plus(done.usage);
+        let Some(at) = ORDER.iter().position(|kind| *kind == done.kind) else {
+            if let Some(turn) = &mut self.turn {
+                turn.apply(done);
+            }
+            return;
+        };
+        self.passed = at + 1;
         let read = match (&done.error, &done.output) {
             (Some(_), _) if is_best_effort(done.kind) => Ok(()),
             (Some(problem), _) => Err(problem.clone()),
-            (None, output) => self.read(done.kind, output.as_ref().unwrap_or(&Value::Null)),
+            (None, output) => self.read(done, output.as_ref().unwrap_or(&Value::Null)),
         };
         self.failed = read.err();
     }
 
-    fn read(&mut self, kind: StepKind, output: &Value) -> Result<(), Problem> {
+    fn read(&mut self, done: &Done, output: &Value) -> Result<(), Problem> {
+        let kind = done.kind;
         let unreadable = |error: serde_json::Error| {
             Problem::new(
                 Code::Internal,
@@ -89,38 +113,62 @@ impl<'a> Llm<'a> {
                 self.memories = Vec::deserialize(&output["memories"]).map_err(unreadable)?;
             }
             StepKind::Model => {
-                self.completion = Some(Completion::deserialize(output).map_err(unreadable)?);
+                let completion = Completion::deserialize(output).map_err(unreadable)?;
+                self.answered(done, completion);
             }
             _ => {}
         }
         Ok(())
     }
 
-    pub(crate) fn plan(&self, step: u32) -> Action {
-        if let Some(problem) = &self.failed {
-            let ended = Ended {
-                usage: self.usage,
-                provider: self.provider(),
-                ..failed(problem.clone())
-            };
-            return Action::End(Box::new(ended));
+    fn answered(&mut self, done: &Done, completion: Completion) {
+        self.used.iterations += 1;
+        self.thread.done(done.step, &self.toolbox.offered);
+        self.turn = Turn::new(&completion, &self.toolbox, done.step, done.ended_at);
+        if let Some(turn) = &self.turn {
+            self.passed -= 1;
+            let calls = u32::try_from(turn.len()).unwrap_or(u32::MAX);
+            self.used.tool_calls = self.used.tool_calls.saturating_add(calls);
         }
-        for kind in ORDER.into_iter().skip(self.passed) {
-            if let Some(input) = self.input(kind) {
-                return Action::Run(self.step(step, kind, input));
+        self.completion = Some(completion);
+    }
+
+    pub(crate) fn group(&mut self, step: u32) -> Result<Steps, Box<Ended>> {
+        if let Some(problem) = &self.failed {
+            return Err(self.end(failed(problem.clone())));
+        }
+        if let Some(turn) = &mut self.turn {
+            if let Some(ended) = reached(&self.task.spec.limits, self.used, false) {
+                return Err(self.end(ended));
+            }
+            if let Some(steps) = turn.steps(step, self.task.invocation, self.forked.as_mut()) {
+                return Ok(steps);
             }
         }
-        Action::End(Box::new(Ended {
-            outcome: Outcome::Completed,
-            reason: None,
-            output: self
-                .completion
-                .as_ref()
-                .map(|completion| json!({"text": completion.text})),
-            error: None,
-            usage: self.usage,
-            provider: self.provider(),
-        }))
+        if let Some(turn) = self.turn.take() {
+            self.thread.messages.extend(turn.into_messages());
+        }
+        for kind in ORDER.into_iter().skip(self.passed) {
+            if kind == StepKind::Model
+                && let Some(ended) = reached(&self.task.spec.limits, self.used, true)
+            {
+                return Err(self.end(ended));
+            }
+            if let Some(input) = self.input(kind, step) {
+                return Ok(Steps::One(self.step(step, kind, input)));
+            }
+        }
+        let output = self.completion.as_ref();
+        let output = output.map(|completion| json!({"text": completion.text}));
+        Err(self.end(completed(output)))
+    }
+
+    fn end(&self, ended: Ended) -> Box<Ended> {
+        Box::new(Ended {
+            usage: self.used.usage,
+            provider: self.completion.as_ref().map(|completion| completion.provider.clone()),
+            ..ended
+        })
     }
 
     fn step(&self, step: u32, kind: StepKind, input: Value) -> StepPlan {
@@ -139,11 +187,12 @@ impl<'a> Llm<'a> {
             effect,
             input,
             begun: false,
+            todo: Todo::Effect,
         }
     }
 
     /// The step's input, or nothing where the step is not wanted.
-    fn input(&self, kind: StepKind) -> Option<Value> {
+    fn input(&mut self, kind: StepKind, step: u32) -> Option<Value> {
         let spec = self.task.spec;
         match kind {
             StepKind::ContextMessages => {
@@ -156,7 +205,12 @@ impl<'a> Llm<'a> {
                     .filter(|_| spec.memory.query_top_k > 0)?;
                 Some(json!({"query": query, "k": spec.memory.query_top_k}))
             }
-            StepKind::Model => Some(self.model_input()),
+            StepKind::Model => {
+                self.prepare(step);
+                let mut input = self.options();
+                self.thread.record(&self.toolbox.offered, &mut input);
+                Some(Value::Object(input))
+            }
             StepKind::MessagePost => {
                 let channel = self.request.channel.as_ref()?;
                 let completion = self.answer()?;
@@ -179,19 +233,59 @@ impl<'a> Llm<'a> {
         }
     }
 
-    fn model_input(&self) -> Value {
-        let Task { agent, spec, .. } = self.task;
-        let limits = PromptLimits::of(spec);
-        let prompt = assemble_context(agent, spec, &self.request, &self.history, &self.memories, limits);
-        json!({
-            "model": spec.model.name,
-            "fallbacks": spec.model.fallbacks,
-            "messages": prompt.messages,
-            "temperature": spec.model.temperature,
-            "max_tokens": spec.model.max_tokens,
+    /// Makes the thread what that model step is asked.
+    fn prepare(&mut self, step: u32) {
+        let edited = self.forked.as_ref().filter(|forked| forked.from_step == step);
+        if let Some(messages) = edited.and_then(|forked| forked.edit.prompt.as_ref()) {
+            self.thread.replace(messages.clone());
+        } else if self.thread.messages.is_empty() {
+            let Task { agent, spec, .. } = self.task;
+            let limits = PromptLimits::of(spec);
+            let prompt = assemble_context(agent, spec, &self.request, &self.history, &self.memories, limits);
+            self.thread.messages = prompt.messages;
+        }
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        let model = &self.task.spec.model;
+        let options = json!({
+            "model": model.name,
+            "fallbacks": model.fallbacks,
+            "temperature": model.temperature,
+            "max_tokens": model.max_tokens,
             "metadata": {"messages": self.history.len(), "memories": self.memories.len()},
-            "prompt_sha256": prompt.sha256,
-        })
+        });
+        match options {
+            Value::Object(options) => options,
+            _ => Map::new(),
+        }
+    }
+
+    /// Of the model step that is next.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked {
+            messages: self.thread.messages.clone(),
+            tools: self.toolbox.offered.clone(),
+        }
+    }
+
+    /// Earlier versions recorded all messages and their hash, and offered no tools.
+    pub(crate) fn is_same_in_old_form(&self, recorded: &Value) -> bool {
+        if recorded.get("messages").is_none() {
+            return false;
+        }
+        let mut old = self.options();
+        old.insert("messages".to_owned(), json!(self.thread.messages));
+        old.insert("prompt_sha256".to_owned(), json!(sha256_of(&self.thread.messages)));
+        recorded.as_object() == Some(&old)
+    }
+
+    pub(crate) fn adopt(&mut self, step: u32, input: &Value, goes_on_from_it: bool) {
+        self.thread.adopt(step, input, goes_on_from_it);
+    }
+
+    pub(crate) fn ask(&mut self, step: u32) -> Option<StepPlan> {
+        self.turn.as_mut()?.ask(step)
     }
 
     /// What there is to post and to remember; an empty answer is neither.
@@ -204,10 +298,6 @@ impl<'a> Llm<'a> {
     fn user_text(&self, bytes_max: usize) -> Option<String> {
         let text = last_user_text(self.task.agent, &self.request, &self.history);
         (!text.trim().is_empty()).then(|| cut(&text, bytes_max).to_owned())
-    }
-
-    fn provider(&self) -> Option<String> {
-        self.completion.as_ref().map(|completion| completion.provider.clone())
     }
 }
 

@@ -109,7 +109,10 @@ fn returned(signalled: &Signalled) -> Option<Settled> {
     let error = (*outcome != Outcome::Completed).then(|| {
         error.clone().unwrap_or_else(|| {
             let word = outcome.as_str();
-            Problem::new(Code::ToolFailed, format!("the called invocation {invocation} ended {word}"))
+            Problem::new(
+                Code::ToolFailed,
+                format!("the called invocation {invocation} ended {word}"),
+            )
         })
     });
     Some(Settled {

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use mesh_api::journal::{Done, Effect, Ended, Outcome, StepKind, Usage};
+use mesh_api::journal::{Done, Effect, Ended, StepKind};
 use mesh_types::agent::AgentSpec;
 use serde_json::{Value, json};
 
-use crate::plan::{Action, StepPlan};
+use crate::ends::{completed, failed};
+use crate::group::{StepPlan, Steps, Todo};
 
 /// Steps of a `noop` agent that does not say how many.
 const STEPS: u32 = 3;
@@ -25,30 +26,24 @@ impl Noop {
     }
 
     pub(crate) fn apply(&mut self, done: &Done) {
-        self.failed = done.error.clone().map(crate::plan::failed);
+        self.failed = done.error.clone().map(failed);
     }
 
-    pub(crate) fn plan(&self, step: u32) -> Action {
+    pub(crate) fn group(&self, step: u32) -> Result<Steps, Box<Ended>> {
         if let Some(failed) = &self.failed {
-            return Action::End(Box::new(failed.clone()));
+            return Err(Box::new(failed.clone()));
         }
         if step > self.steps {
-            return Action::End(Box::new(Ended {
-                outcome: Outcome::Completed,
-                reason: None,
-                output: Some(json!({"steps": self.steps})),
-                error: None,
-                usage: Usage::default(),
-                provider: None,
-            }));
+            return Err(Box::new(completed(Some(json!({"steps": self.steps})))));
         }
-        Action::Run(StepPlan {
+        Ok(Steps::One(StepPlan {
             step,
             kind: StepKind::Noop,
             name: Cow::Borrowed("noop"),
             effect: Effect::Pure,
             input: Value::from(step),
             begun: false,
-        })
+            todo: Todo::Effect,
+        }))
     }
 }

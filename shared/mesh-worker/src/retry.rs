@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_api::journal::Effect;
 use mesh_types::agent::{Backoff, Retry};
 use mesh_types::{Code, Problem};
 
@@ -14,6 +15,8 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 /// The tries of one step under one claim.
 pub(crate) struct Tries<'a> {
     policy: &'a Retry,
+    /// An at_most_once effect is tried once: after a failure nobody knows whether it happened.
+    is_single: bool,
     /// Spreads the waits of many workers; the same for the same step.
     seed: u64,
     tried: u32,
@@ -25,9 +28,10 @@ pub(crate) struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(policy: &'a Retry, seed: u64) -> Self {
+    pub(crate) fn new(policy: &'a Retry, effect: Effect, seed: u64) -> Self {
         Self {
             policy,
+            is_single: effect == Effect::AtMostOnce,
             seed,
             tried: 0,
             waited: 0,
@@ -38,6 +42,9 @@ impl<'a> Tries<'a> {
 
     /// A try has failed: waits until the next one, or gives the problem back where there is none.
     pub(crate) async fn again(&mut self, effects: &impl Effects, problem: Problem) -> Result<(), Problem> {
+        if self.is_single {
+            return Err(problem);
+        }
         let delay = if problem.is(Code::Unavailable) {
             self.waited += 1;
             delay(Backoff::Exponential, self.waited, self.seed)

@@ -1,125 +1,161 @@
-//! The driver: commit what is known, run the next step, again. It decides nothing that the plan could decide.
+//! The driver: commit what is known, run the next group, again. It decides nothing that the plan could decide.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
-use mesh_api::journal::{Done, Ended, Fact, Record, StepKind};
-use mesh_types::agent::AgentSpec;
-use mesh_types::{Clock, Code, Id, Problem, Timestamp};
-use serde_json::{Value, json};
+use mesh_api::journal::{Done, Effect, Ended, Fact, Record};
+use mesh_types::Problem;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
-use crate::effects::{AppendError, Effects, Then};
-use crate::grant::{Finished, Grant};
-use crate::llm::is_best_effort;
-use crate::plan::{Action, Plan, StepPlan, ambiguous, failed};
-use crate::retry::Tries;
-use crate::steps::{Performed, perform};
+use crate::effects::{AppendError, Appended, Effects, Next, Then};
+use crate::ends::failed;
+use crate::forked::{Forked, edited_spec};
+use crate::grant::{Finished, Grant, Task};
+use crate::group::Steps;
+use crate::plan::{Action, Plan};
+use crate::steps::Bench;
 
-/// An agent answers without its memories when they take longer.
-const MEMORY_QUERY_DEADLINE: Duration = Duration::from_secs(2);
-/// The reply is out by then; only the end of the invocation waits for the write-back.
-const MEMORY_STORE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Runs the invocation from where its journal stands to its end, unless it is stopped or taken away. Dropping
-/// the future at any point is as safe as a crash.
+/// Runs the invocation from where its journal stands to its end, unless it waits, is stopped or taken away.
+/// Dropping the future at any point is as safe as a crash.
 pub async fn run_invocation<E: Effects>(grant: Grant, effects: &E, cancel: CancellationToken) -> Finished {
     let budget = Budget::new(&grant, effects.clock());
+    let spec = edited_spec(&grant);
     let worker = Worker {
-        grant: &grant,
-        spec: &grant.spec,
-        effects,
+        bench: Bench {
+            effects,
+            grant: &grant,
+            spec: &spec,
+        },
         cancel: &cancel,
         budget,
+        started: Mutex::default(),
     };
     let mut newer: Option<Vec<Record>> = None;
+    let mut known = Vec::new();
     loop {
         let journal = newer.as_deref().unwrap_or(&grant.journal);
-        match worker.drive(journal).await {
+        match worker.drive(journal, std::mem::take(&mut known)).await {
             Ok(finished) | Err(Halt::Finished(finished)) => return finished,
             Err(Halt::Refused(problem)) => return worker.give_up(problem).await,
             // A conflict that brings no news would come again for ever.
-            Err(Halt::Conflict(committed)) if committed.len() <= journal.len() => {
+            Err(Halt::Conflict { committed, .. }) if committed.len() <= journal.len() => {
                 tracing::error!(invocation = %grant.invocation, "a conflict without a newer record");
                 return Finished::Stale;
             }
-            Err(Halt::Conflict(committed)) => newer = Some(committed),
+            Err(Halt::Conflict { committed, lost }) => {
+                newer = Some(committed);
+                known = lost;
+            }
         }
     }
 }
 
 /// Why the driver leaves its path.
-enum Halt {
+pub(crate) enum Halt {
     Finished(Finished),
-    Conflict(Vec<Record>),
+    Conflict {
+        committed: Vec<Record>,
+        /// Results of the append that was not taken, of steps that may have none yet.
+        lost: Vec<Done>,
+    },
     Refused(Box<Problem>),
 }
 
-impl From<AppendError> for Halt {
-    fn from(error: AppendError) -> Self {
+impl Halt {
+    pub(crate) fn new(error: AppendError, lost: Vec<Done>) -> Self {
         match error {
             AppendError::Stale => Self::Finished(Finished::Stale),
             AppendError::Cancelled { .. } => Self::Finished(Finished::Stopped),
-            AppendError::Conflict { committed } => Self::Conflict(committed),
+            AppendError::Conflict { committed } => Self::Conflict { committed, lost },
             AppendError::Refused(problem) => Self::Refused(problem),
         }
     }
 }
 
-struct Worker<'a, E> {
-    grant: &'a Grant,
-    spec: &'a AgentSpec,
-    effects: &'a E,
-    cancel: &'a CancellationToken,
-    budget: Budget,
+/// What a committed append comes to.
+pub(crate) enum Answer {
+    GoOn,
+    /// The plan has changed.
+    News,
+    LetGo(Finished),
+}
+
+pub(crate) struct Worker<'a, E> {
+    pub(crate) bench: Bench<'a, E>,
+    pub(crate) cancel: &'a CancellationToken,
+    pub(crate) budget: Budget,
+    /// At_most_once steps whose effect this worker has started.
+    pub(crate) started: Mutex<BTreeSet<u32>>,
 }
 
 impl<E: Effects> Worker<'_, E> {
-    async fn drive(&self, journal: &[Record]) -> Result<Finished, Halt> {
-        let mut plan = Plan::new(self.grant.task());
-        let mut action = match plan.replay(journal) {
-            Ok(()) => plan.next(),
-            Err(action) => *action,
+    async fn drive(&self, journal: &[Record], known: Vec<Done>) -> Result<Finished, Halt> {
+        let grant = self.bench.grant;
+        let task = Task {
+            spec: self.bench.spec,
+            ..grant.task()
         };
+        let mut plan = Plan::new(task, Forked::of(grant));
+        let from_step = grant.fork.as_ref().map_or(0, |fork| fork.from_step);
+        let read = plan.inherit(&grant.inherited, from_step);
+        if let Err(action) = read.and_then(|()| plan.replay(journal)) {
+            return self.instead(*action).await;
+        }
+        plan.claimed(grant.epoch);
         // Known, not yet committed.
         let mut facts = Vec::new();
+        self.pick_up(&mut plan, &mut facts, known);
         loop {
-            let mut step = match action {
-                Action::Run(step) => step,
+            let steps = match plan.next(self.clock().now()) {
+                Action::Run(steps) => steps,
                 Action::End(ended) => return self.end(facts, ended).await,
-                Action::Ambiguous { step, name } => {
-                    return self.end(facts, Box::new(ambiguous(step, &name))).await;
-                }
                 Action::Over(outcome) => return Ok(Finished::Ended(outcome)),
             };
             if self.cancel.is_cancelled() {
-                return Ok(Finished::Stopped);
+                return Ok(self.let_go(facts).await);
             }
-            let done = if self.budget.left(self.clock()).is_zero() {
-                let now = self.clock().now();
-                self.record(step, Err(self.budget.problem(None)), 1, now)
-            } else {
-                if step.wants_begun() {
-                    facts.push(Fact::Begun(step.begin()));
-                    step.begun = true;
-                }
-                if !facts.is_empty() {
-                    self.effects.append(std::mem::take(&mut facts), Then::GoOn).await?;
-                }
-                match self.run(step).await {
-                    Some(done) => done,
-                    None => return Ok(Finished::Stopped),
-                }
+            let finished = match steps {
+                Steps::One(step) => self.one(&mut plan, &mut facts, step).await?,
+                // Boxed: who runs one step after the other need not carry the room for many.
+                Steps::Many(steps) => Box::pin(self.many(&mut plan, &mut facts, steps)).await?,
             };
-            plan.apply(&done);
-            facts.push(Fact::Done(done));
-            action = plan.next();
+            if let Some(finished) = finished {
+                return Ok(finished);
+            }
+        }
+    }
+
+    /// After a conflict: results that are known stay known, and of an at_most_once effect that was dropped on the
+    /// way nobody knows whether it happened, though it began under this very epoch.
+    fn pick_up(&self, plan: &mut Plan<'_>, facts: &mut Vec<Fact>, known: Vec<Done>) {
+        for done in known {
+            if plan.is_open(done.step) {
+                plan.apply(&done);
+                facts.push(Fact::Done(Box::new(done)));
+            }
+        }
+        for step in self.started().iter() {
+            if plan.is_open(*step) {
+                plan.mark_begun(*step, 0);
+            }
+        }
+    }
+
+    /// The journal says that the plan cannot go on.
+    async fn instead(&self, action: Action) -> Result<Finished, Halt> {
+        match action {
+            Action::Over(outcome) => Ok(Finished::Ended(outcome)),
+            Action::End(ended) => self.end(Vec::new(), ended).await,
+            Action::Run(_) => Ok(Finished::Stopped),
         }
     }
 
     async fn end(&self, facts: Vec<Fact>, ended: Box<Ended>) -> Result<Finished, Halt> {
         let outcome = ended.outcome;
-        self.effects.append(facts, Then::End(ended)).await?;
+        let lost = precious(&facts);
+        let answer = self.bench.effects.append(facts, Then::End(ended)).await;
+        answer.map_err(|error| Halt::new(error, lost))?;
         Ok(Finished::Ended(outcome))
     }
 
@@ -128,82 +164,57 @@ impl<E: Effects> Worker<'_, E> {
         let ended = Box::new(failed((*problem).clone()));
         match self.end(Vec::new(), ended).await {
             Ok(finished) | Err(Halt::Finished(finished)) => finished,
-            Err(Halt::Conflict(_)) => Finished::Stale,
+            Err(Halt::Conflict { .. }) => Finished::Stale,
             Err(Halt::Refused(_)) => Finished::Refused(problem),
         }
     }
 
-    /// The step's record, or nothing if it was stopped.
-    async fn run(&self, step: StepPlan) -> Option<Box<Done>> {
-        let started_at = self.clock().now();
-        let seed = self.grant.invocation.ulid().0 as u64 ^ u64::from(step.step);
-        let mut tries = Tries::new(&self.spec.retry, seed);
-        let result = if step.kind == StepKind::Noop {
-            // Nothing to wait for, so nothing to stop: timers would cost more than the step.
-            Ok(Performed::free(Value::from(step.step)))
-        } else {
-            self.within_limits(&step, &mut tries).await?
-        };
-        Some(self.record(step, result, tries.attempt, started_at))
-    }
-
-    async fn within_limits(&self, step: &StepPlan, tries: &mut Tries<'_>) -> Option<Result<Performed, Problem>> {
-        let left = self.budget.left(self.clock());
-        let patience = match step.kind {
-            StepKind::ContextMemories => MEMORY_QUERY_DEADLINE,
-            StepKind::MemoryStore => MEMORY_STORE_DEADLINE,
-            _ => left,
-        };
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return None,
-            result = perform(self.effects, self.grant, step, tries) => return Some(result),
-            () = self.effects.sleep(patience.min(left)) => {}
+    /// Somebody stopped it: results that are known are told once more, whatever the answer.
+    pub(crate) async fn let_go(&self, mut facts: Vec<Fact>) -> Finished {
+        facts.retain(|fact| matches!(fact, Fact::Done(_)));
+        if !facts.is_empty() {
+            let answer = self.bench.effects.append(facts, Then::GoOn).await;
+            tracing::debug!(invocation = %self.bench.grant.invocation, ?answer, "stopped; the last results are told");
         }
-        Some(Err(if patience < left {
-            let seconds = patience.as_secs();
-            Problem::new(
-                Code::Timeout,
-                format!("{} took longer than {seconds} s", step.kind.as_str()),
-            )
-        } else {
-            self.budget.problem(tries.last.as_ref())
-        }))
+        Finished::Stopped
     }
 
-    fn record(
-        &self,
-        step: StepPlan,
-        result: Result<Performed, Problem>,
-        attempt: u32,
-        started_at: Timestamp,
-    ) -> Box<Done> {
-        let (output, usage, error) = match result {
-            Ok(Performed { output, usage }) => (Some(output), usage, None),
-            Err(problem) => {
-                if is_best_effort(step.kind) {
-                    tracing::warn!(invocation = %self.grant.invocation, step = step.step, kind = step.kind.as_str(), %problem, "went on without it");
-                }
-                let without = (step.kind == StepKind::ContextMemories).then(|| json!({"memories": []}));
-                (without, mesh_api::journal::Usage::default(), Some(problem))
-            }
-        };
-        Box::new(Done {
-            step: step.step,
-            kind: step.kind,
-            name: step.name.into_owned(),
-            effect: step.effect,
-            input: (!step.begun).then_some(step.input),
-            output,
-            error,
-            usage,
-            attempt,
-            started_at,
-            ended_at: self.clock().now(),
-        })
+    /// Commits all facts; what the answer brings is folded.
+    pub(crate) async fn commit(&self, plan: &mut Plan<'_>, facts: &mut Vec<Fact>, then: Then) -> Result<Answer, Halt> {
+        let lost = precious(facts);
+        match self.bench.effects.append(std::mem::take(facts), then).await {
+            Ok(appended) => self.hear(plan, appended).await,
+            Err(error) => Err(Halt::new(error, lost)),
+        }
     }
 
-    fn clock(&self) -> &dyn Clock {
-        self.effects.clock()
+    pub(crate) async fn hear(&self, plan: &mut Plan<'_>, appended: Appended) -> Result<Answer, Halt> {
+        match appended.next {
+            Next::Waiting => return Ok(Answer::LetGo(Finished::Waiting)),
+            Next::Stop => return Ok(Answer::LetGo(Finished::Stopped)),
+            Next::GoOn if appended.news.is_empty() => return Ok(Answer::GoOn),
+            Next::GoOn => {}
+        }
+        match plan.replay(&appended.news) {
+            Ok(()) => Ok(Answer::News),
+            Err(action) => Ok(Answer::LetGo(self.instead(*action).await?)),
+        }
     }
+
+    pub(crate) fn started(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn mesh_types::Clock {
+        self.bench.effects.clock()
+    }
+}
+
+/// Results that cannot be had a second time.
+fn precious(facts: &[Fact]) -> Vec<Done> {
+    let is_precious = |fact: &Fact| match fact {
+        Fact::Done(done) if done.effect == Effect::AtMostOnce => Some(Done::clone(done)),
+        _ => None,
+    };
+    facts.iter().filter_map(is_precious).collect()
 }

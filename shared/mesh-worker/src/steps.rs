@@ -1,10 +1,13 @@
-//! The effects of the `llm` loop, one function each: from the recorded input to the output. Keys and ids derive
+//! The effects of the `llm` loop but its tools, one function each: from the recorded input to the output. Keys and ids derive
 //! from (invocation, step), so that a repeat finds what the first try left.
+
+use std::time::Duration;
 
 use mesh_api::inference::CompleteRequest;
 use mesh_api::journal::{StepKind, Usage};
 use mesh_api::memory::{MemorySource, MemoryType, QueryFilters, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Author, AuthorKind, PostRequest};
+use mesh_types::agent::AgentSpec;
 use mesh_types::{ChannelId, Code, Id, InvocationId, MemoryId, MessageId, Problem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,14 +16,17 @@ use sha2::{Digest, Sha256};
 
 use crate::effects::Effects;
 use crate::grant::Grant;
-use crate::plan::StepPlan;
+use crate::group::StepPlan;
 use crate::retry::Tries;
 use crate::stream::Stream;
+use crate::thread::Asked;
 
 /// What an effect left.
 pub(crate) struct Performed {
     pub(crate) output: Value,
     pub(crate) usage: Usage,
+    /// What is wrong with the output, where it came but does not hold.
+    pub(crate) error: Option<Problem>,
 }
 
 impl Performed {
@@ -28,9 +34,26 @@ impl Performed {
         Self {
             output,
             usage: Usage::default(),
+            error: None,
         }
     }
 }
+
+/// With what the effects of one claim are done.
+pub(crate) struct Bench<'a, E> {
+    pub(crate) effects: &'a E,
+    pub(crate) grant: &'a Grant,
+    /// With the edit of a fork.
+    pub(crate) spec: &'a AgentSpec,
+}
+
+impl<E> Clone for Bench<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Bench<'_, E> {}
 
 #[derive(Deserialize)]
 struct HistoryInput {
@@ -42,6 +65,20 @@ struct HistoryInput {
 struct QueryInput {
     query: String,
     k: u32,
+}
+
+/// The prompt stands beside them, as a delta.
+#[derive(Deserialize)]
+struct ModelOptions {
+    model: String,
+    #[serde(default)]
+    fallbacks: Vec<String>,
+    #[serde(default)]
+    temperature: Option<f64>,
+    #[serde(default)]
+    max_tokens: Option<u32>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -59,17 +96,21 @@ struct StoreInput {
     metadata: Map<String, Value>,
 }
 
-/// Runs the step's effect with its recorded input, as often as the tries allow.
+/// Runs the step's effect with its recorded input, as often as the tries allow. `asked` is for model steps, `left`
+/// what the invocation may still take.
 pub(crate) async fn perform<E: Effects>(
-    effects: &E,
-    grant: &Grant,
+    bench: Bench<'_, E>,
     step: &StepPlan,
+    asked: Option<Asked>,
+    left: Duration,
     tries: &mut Tries<'_>,
 ) -> Result<Performed, Problem> {
+    let Bench { effects, grant, .. } = bench;
     match step.kind {
         StepKind::ContextMessages => history(effects, step, tries).await,
         StepKind::ContextMemories => memories(effects, grant, step).await,
-        StepKind::Model => model(effects, grant, step, tries).await,
+        StepKind::Model => Box::pin(model(effects, grant, step, asked.unwrap_or_default(), tries)).await,
+        StepKind::Tool => Box::pin(crate::tools::perform(bench, step, left, tries)).await,
         StepKind::MessagePost => post(effects, grant, step, tries).await,
         StepKind::MemoryStore => store(effects, grant, step, tries).await,
         StepKind::Noop => Ok(Performed::free(Value::from(step.step))),
@@ -109,10 +150,20 @@ async fn model<E: Effects>(
     effects: &E,
     grant: &Grant,
     step: &StepPlan,
+    asked: Asked,
     tries: &mut Tries<'_>,
 ) -> Result<Performed, Problem> {
-    let mut request: CompleteRequest = parse(&step.input)?;
-    request.idempotency_key = Some(step_key(grant.invocation, step.step));
+    let options: ModelOptions = parse(&step.input)?;
+    let request = CompleteRequest {
+        model: options.model,
+        fallbacks: options.fallbacks,
+        messages: asked.messages,
+        temperature: options.temperature,
+        max_tokens: options.max_tokens,
+        idempotency_key: Some(step_key(grant.invocation, step.step)),
+        tools: asked.tools,
+        metadata: options.metadata,
+    };
     let mut stream = Stream::new(effects, step.step, grant.epoch);
     loop {
         let result = effects
@@ -124,6 +175,7 @@ async fn model<E: Effects>(
                 return Ok(Performed {
                     usage: completion.usage,
                     output: to_value(&completion)?,
+                    error: None,
                 });
             }
             Err(problem) => {
@@ -145,13 +197,30 @@ async fn post<E: Effects>(
     let PostInput {
         channel_id,
         text,
-        mut metadata,
+        metadata,
     } = parse(&step.input)?;
+    let request = post_request(grant, step.step, channel_id, text, metadata);
+    loop {
+        match effects.post(request.clone()).await {
+            Ok(message) => return Ok(Performed::free(to_value(&message)?)),
+            Err(problem) => tries.again(effects, problem).await?,
+        }
+    }
+}
+
+/// The agent's own words; the id is the step's, so that a repeat posts nothing new.
+pub(crate) fn post_request(
+    grant: &Grant,
+    step: u32,
+    channel: ChannelId,
+    text: String,
+    mut metadata: Map<String, Value>,
+) -> PostRequest {
     metadata.insert("invocation".into(), json!(grant.invocation));
-    metadata.insert("step".into(), json!(step.step));
-    let request = PostRequest {
-        channel: channel_id,
-        id: Some(message_id(grant.invocation, step.step)),
+    metadata.insert("step".into(), json!(step));
+    PostRequest {
+        channel,
+        id: Some(message_id(grant.invocation, step)),
         author: Author {
             kind: AuthorKind::Agent,
             id: grant.agent.as_str().to_owned(),
@@ -159,12 +228,6 @@ async fn post<E: Effects>(
         text,
         content: None,
         metadata,
-    };
-    loop {
-        match effects.post(request.clone()).await {
-            Ok(message) => return Ok(Performed::free(to_value(&message)?)),
-            Err(problem) => tries.again(effects, problem).await?,
-        }
     }
 }
 
@@ -180,7 +243,21 @@ async fn store<E: Effects>(
         metadata,
     } = parse(&step.input)?;
     let request = StoreRequest {
-        id: Some(memory_id(grant.invocation, step.step)),
+        metadata,
+        ..store_request(grant, step.step, kind, content)
+    };
+    loop {
+        match effects.store(request.clone()).await {
+            Ok(memory) => return Ok(Performed::free(to_value(&memory)?)),
+            Err(problem) => tries.again(effects, problem).await?,
+        }
+    }
+}
+
+/// The id is the step's, so that a repeat stores nothing new.
+pub(crate) fn store_request(grant: &Grant, step: u32, kind: MemoryType, content: String) -> StoreRequest {
+    StoreRequest {
+        id: Some(memory_id(grant.invocation, step)),
         agent: grant.agent.clone(),
         kind,
         content,
@@ -188,15 +265,9 @@ async fn store<E: Effects>(
         importance: 0.5,
         source: Some(MemorySource {
             invocation: grant.invocation,
-            step: step.step,
+            step,
         }),
-        metadata,
-    };
-    loop {
-        match effects.store(request.clone()).await {
-            Ok(memory) => return Ok(Performed::free(to_value(&memory)?)),
-            Err(problem) => tries.again(effects, problem).await?,
-        }
+        metadata: Map::new(),
     }
 }
 
@@ -229,7 +300,7 @@ pub fn child_id(invocation: InvocationId, step: u32) -> InvocationId {
 }
 
 /// Only a record that somebody else wrote could fail here.
-fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, Problem> {
     T::deserialize(input).map_err(|error| {
         Problem::new(
             Code::InvocationFailed,
@@ -238,7 +309,7 @@ fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, Problem> {
     })
 }
 
-fn to_value(output: &impl Serialize) -> Result<Value, Problem> {
+pub(crate) fn to_value(output: &impl Serialize) -> Result<Value, Problem> {
     serde_json::to_value(output)
         .map_err(|error| Problem::new(Code::Internal, format!("the step's output cannot be recorded: {error}")))
 }

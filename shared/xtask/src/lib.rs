@@ -2,6 +2,7 @@
 //! seconds on a fresh machine; what a user needs without a checkout belongs to the `mesh` binary.
 
 mod bans;
+mod chaos;
 mod checkout;
 mod compile;
 mod counts;
@@ -41,6 +42,13 @@ enum Task {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Kills, freezes and cuts a mesh under load, and judges what is left.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Arguments of the program `chaos`; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks headers and lengths of source files.
     Tidy,
     /// Checks that no banned crate is in the build (deny.toml).
@@ -58,6 +66,7 @@ pub fn main() -> ExitCode {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }),
+        Task::Chaos { arguments } => chaos::run(&checkout, &arguments),
         Task::Tidy => tidy::run(&checkout).map(|()| ExitCode::SUCCESS),
         Task::Deny => bans::run(&checkout).map(|()| ExitCode::SUCCESS),
     });
@@ -76,6 +85,15 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_chaos_are_passed_on() {
+        let parsed = Arguments::parse_from(["xtask", "chaos", "--seed", "7", "--help"]);
+        let Task::Chaos { arguments } = parsed.command else {
+            panic!("{parsed:?}")
+        };
+        assert_eq!(arguments, ["--seed", "7", "--help"]);
     }
 
     #[test]

@@ -37,12 +37,6 @@ impl Draw {
         self.between(0, 100) < chance
     }
 
-    /// One of them; none of an empty list.
-    pub(crate) fn one<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        let place = usize::try_from(self.between(0, of.len() as u64)).ok()?;
-        of.get(place)
-    }
-
     /// One of the weighted things.
     pub(crate) fn weighted<T: Copy>(&mut self, of: &[(u64, T)]) -> Option<T> {
         let total = of.iter().map(|(weight, _)| weight).sum();
@@ -81,6 +75,5 @@ mod tests {
         let count = |of| drawn.iter().filter(|one| **one == of).count();
         assert_eq!((drawn.len(), count('b')), (1_000, 0));
         assert!((40..200).contains(&count('c')), "{}", count('c'));
-        assert_eq!(draw.one::<u8>(&[]), None);
     }
 }

@@ -33,6 +33,8 @@ pub struct Asked {
     pub ids: Vec<InvocationId>,
     /// A subject was named for the result.
     pub wants_reply: bool,
+    /// It may not start before so long after it was accepted.
+    pub delay_ms: u64,
     /// Where the agent answers, if it was asked in a channel.
     pub channel: Option<String>,
     /// Somebody cancelled it, so that it may end otherwise than completed.
@@ -138,6 +140,8 @@ pub struct Told {
     pub id: String,
     pub event: String,
     pub data: Value,
+    /// The data as it came.
+    pub raw: String,
 }
 
 /// What was done to the processes, as far as it excuses or measures something.
@@ -147,7 +151,9 @@ pub struct Faults {
     pub freezes: Vec<(Timestamp, Timestamp)>,
     /// While NATS was down or frozen: who was not connected heard nothing.
     pub nats_away: Vec<(Timestamp, Timestamp)>,
-    /// Deaths of execution processes by instance.
+    /// While Postgres was down.
+    pub postgres_away: Vec<(Timestamp, Timestamp)>,
+    /// Deaths of processes by name; of execution, its instance.
     pub kills: Vec<(String, Timestamp)>,
 }
 

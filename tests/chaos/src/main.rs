@@ -1,3 +1,7 @@
 //! The program `chaos`: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chaos::main()
+}

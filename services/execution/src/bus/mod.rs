@@ -1,6 +1,7 @@
 //! What `execution` answers on the bus: one table of endpoints.
 
 mod call;
+mod node;
 mod pauses;
 mod reads;
 mod steer;
@@ -60,7 +61,7 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         let state = Arc::clone(state);
         move |request| call::call(Arc::clone(&state), request)
     };
-    Ok(service
+    Ok(node::serve(service, state)?
         .endpoint::<InvocationAccept, _, _>(handler!(writes::accept))
         .endpoint::<InvocationCancel, _, _>(handler!(steer::cancel))
         .endpoint::<InvocationSignal, _, _>(handler!(steer::signal))
@@ -85,8 +86,11 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
 }
 
 /// Somebody wrote what this process is to read.
-async fn rung(state: &Arc<State>, _: Caller, _: Ring) -> Result<Rung, Problem> {
-    state.postbox.bell.ring();
+async fn rung(state: &Arc<State>, _: Caller, ring: Ring) -> Result<Rung, Problem> {
+    match ring {
+        Ring::Mail | Ring::Pauses => state.postbox.bell.ring(),
+        Ring::Node(node) => state.nodes.heard_of(&node, state.context.clock.monotonic()),
+    }
     Ok(Rung {})
 }
 

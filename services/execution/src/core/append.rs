@@ -18,6 +18,8 @@ pub(crate) enum AppendThen {
     GoOn,
     Wait(Vec<WaitItem>),
     End(Box<Ended>),
+    /// Its worker lets go, and it is runnable at once: no loss.
+    Release,
 }
 
 /// Why an append is refused; it rests on committed facts of this owner.
@@ -85,6 +87,11 @@ pub(crate) fn append(
         AppendThen::Wait(items) if !around.has_news => {
             writer.push(Fact::Waiting(Waiting { items: items.clone() }));
             changed(row, writer.seq, RunState::Waiting(Arc::new(Waits { items })))
+        }
+        AppendThen::Release => {
+            let reason = "handed_over".to_owned();
+            writer.push(Fact::Released(Released { reason }));
+            changed(row, writer.seq, RunState::Queued)
         }
         // With a stop it is asked for again by whoever claims it next; with news it is to look at them first.
         AppendThen::GoOn | AppendThen::Wait(_) => match around.stop {

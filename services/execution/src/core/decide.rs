@@ -100,6 +100,8 @@ pub(crate) fn claim(meta: &Arc<Meta>, row: &OpenRow, holder: &Holder, now: Times
 
 fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow) {
     let epoch = row.epoch + 1;
+    #[cfg(test)]
+    let epoch = if crate::sim::bugs::is_planted(crate::sim::bugs::Bug::NoEpochRaise) { row.epoch.max(1) } else { epoch };
     let claimed = Claimed {
         holder: holder.node.to_string(),
         incarnation: holder.incarnation,

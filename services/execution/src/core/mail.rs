@@ -20,6 +20,16 @@ pub(crate) struct Mail {
     pub(crate) sender: InvocationId,
     pub(crate) recipient: InvocationId,
     pub(crate) body: Letter,
+    /// Epoch of its shard when it was read; 0 of one that is being written.
+    pub(crate) read_in: i64,
+}
+
+/// A letter as its owner is told of it. Only who owns the shard in that very epoch knows what to do with it: another
+/// one might take a recipient that it has not heard of for one that has ended, and the letter would be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadLetter {
+    pub(crate) id: Uuid,
+    pub(crate) epoch: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +89,14 @@ impl Mail {
             sender,
             recipient,
             body,
+            read_in: 0,
+        }
+    }
+
+    pub(crate) const fn read(&self) -> ReadLetter {
+        ReadLetter {
+            id: self.id,
+            epoch: self.read_in,
         }
     }
 }

@@ -42,6 +42,10 @@ impl Sessions {
     /// Whether nothing of its session stands before it.
     pub(crate) fn is_first(&self, meta: &Meta) -> bool {
         let Some(key) = key(meta) else { return true };
+        #[cfg(test)]
+        if crate::sim::bugs::is_planted(crate::sim::bugs::Bug::SessionAdvanced) {
+            return true;
+        }
         self.queues
             .get(&key)
             .is_none_or(|queue| queue.front().is_none_or(|first| *first == meta.id))

@@ -145,7 +145,7 @@ impl<L: Ledger> Lane<L> {
         };
         let holder = slot.as_ref().map(|_| &self.context.holder);
         let mut decision = decide::accept(Arc::new(meta), holder, order, now);
-        decision.letter = letter;
+        decision.letter = letter.map(|letter| letter.id);
         let rest = AcceptRest { spec, answer, waiter };
         batch.push(
             decision,

@@ -61,6 +61,7 @@ impl<L: Ledger> Lane<L> {
         let Append {
             id,
             epoch,
+            holder,
             facts,
             then,
             answer,
@@ -68,7 +69,8 @@ impl<L: Ledger> Lane<L> {
         } = append;
         let Some(open) = self.memory.open.get(&id) else { return };
         let is_paused = open.row.paused || self.context.pauses.holds(&open.meta.tenant, &open.meta.agent);
-        let is_draining = self.context.draining.is_cancelled();
+        // A node outlives its owner, and goes on with the next one.
+        let is_draining = holder.is_none() && self.context.draining.is_cancelled();
         let around = Around {
             has_news: !news.is_empty(),
             stop: match (is_paused, is_draining) {
@@ -78,6 +80,8 @@ impl<L: Ledger> Lane<L> {
             },
             children: &open.children,
         };
+        #[cfg(test)]
+        let around = crate::sim::bugs::in_wait(around);
         match append::append(&open.meta, &open.row, epoch, facts, then, around, now) {
             Ok(decision) => batch.push(decision, Then::Append { news, answer }),
             Err(append::AppendRefusal::Stale) => drop(answer.send(Err(AppendAnswer::Stale))),

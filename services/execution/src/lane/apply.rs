@@ -104,7 +104,7 @@ impl<L: Ledger> Lane<L> {
                 let _ = answer.send(Ok(view));
                 return self.finish(decision, told);
             }
-            Then::Grant { .. } | Then::Quiet => None,
+            Then::Grant | Then::Quiet => None,
         };
         self.change(&decision, view.as_ref());
         if let Some(slot) = slot {
@@ -163,10 +163,25 @@ impl<L: Ledger> Lane<L> {
             After::Changed { row, .. } | After::Opened(row) => (row.seq, Next::Waiting),
             After::Ended(end) | After::Merged(end) => (end.seq, Next::GoOn),
         };
+        let now = self.context.clock.now();
+        let until = self.context.clock.monotonic() + NODE_LEASE;
+        let mut is_adopted = false;
         if let Some(open) = self.memory.open.get_mut(&decision.id()) {
             open.worker_seq = Some(seq);
             open.news.clear();
             follow_children(open, &decision.records);
+            match &mut open.held {
+                Held::There(lease) => lease.until = until,
+                Held::No if open.meta.input.placed => {
+                    // It lost its lease, and nobody has claimed since.
+                    open.held = Held::There(Lease { until, is_old: true });
+                    is_adopted = true;
+                }
+                Held::No | Held::Here(_) => {}
+            }
+        }
+        if is_adopted {
+            self.memory.wake(decision.id(), now.plus(NODE_LEASE));
         }
         let _ = answer.send(Ok(Appended { seq, news, next }));
     }
@@ -201,10 +216,12 @@ impl<L: Ledger> Lane<L> {
         let is_cancelling = row.cancelling && !open.row.cancelling;
         let wake_at = row.state.waits().and_then(Waits::wake_at);
         open.row = row;
+        // Its timer may have rung while it was paused.
+        let sleeps_until = open.sleeps_until(now);
         if !open.journal.is_empty() {
             open.journal.extend(decision.records.iter().cloned());
         }
-        let mut timers: Vec<Timestamp> = wake_at.into_iter().collect();
+        let mut timers: Vec<Timestamp> = wake_at.into_iter().chain(sleeps_until).collect();
         if was_claimed {
             open.is_woken = false;
             open.news.clear();
@@ -225,6 +242,16 @@ impl<L: Ledger> Lane<L> {
             let at = cancel_due(now);
             open.cancel = Some((at, reason.unwrap_or_default()));
             timers.push(at);
+            if let RunState::Running(holder) = &open.row.state {
+                self.handle.gauges.nodes.stop(Arc::clone(&holder.node));
+            }
+        }
+        if open.row.state == RunState::Queued
+            && let Some((at, _)) = &mut open.cancel
+        {
+            // Its node has let go: nothing is left to wait for.
+            *at = now;
+            timers.push(now);
         }
         if !matches!(open.row.state, RunState::Running(_)) {
             // Its worker lets go; the slot is free for somebody else at once.
@@ -290,7 +317,7 @@ impl<L: Ledger> Lane<L> {
                 Then::Append { answer, .. } => drop(answer.send(Err(AppendAnswer::Refused(Box::new(problem))))),
                 Then::Late { answer } => drop(answer.send(Err(AppendAnswer::Stale))),
                 Then::Steer { answer } => drop(answer.send(Err(problem))),
-                Then::Claim { .. } | Then::Grant { .. } | Then::Quiet => {
+                Then::Claim { .. } | Then::Grant | Then::Quiet => {
                     tracing::error!(invocation = %decision.id(), "a decision of our own is refused; trying again");
                     self.memory
                         .wake(decision.id(), self.context.clock.now().plus(REFUSED_PAUSE));
@@ -314,7 +341,7 @@ pub(super) fn answer_moved(then: Then) {
         Then::Accept { accept, .. } => drop(accept.answer.send(Err(moved()))),
         Then::Append { answer, .. } | Then::Late { answer } => drop(answer.send(Err(AppendAnswer::Stale))),
         Then::Steer { answer } => drop(answer.send(Err(moved()))),
-        Then::Claim { .. } | Then::Grant { .. } | Then::Quiet => {}
+        Then::Claim { .. } | Then::Grant | Then::Quiet => {}
     }
 }
 

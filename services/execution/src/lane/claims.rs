@@ -36,11 +36,14 @@ impl<L: Ledger> Lane<L> {
         let Self { memory, context, .. } = self;
         let room = BATCH_RECORDS_MAX.saturating_sub(batch.records);
         let (open, sessions) = (&memory.open, &memory.sessions);
+        // The clock went back since they were queued.
+        let mut early = Vec::new();
         memory.ready.take(room, |id| {
             let Some(found) = open
                 .get(&id)
                 .filter(|open| open.is_runnable(now) && !batch.touched.contains(&id) && sessions.is_first(&open.meta))
             else {
+                early.extend(open.get(&id).and_then(|open| Some((id, open.sleeps_until(now)?))));
                 return Take::Gone;
             };
             if context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
@@ -56,6 +59,7 @@ impl<L: Ledger> Lane<L> {
             batch.push(decision, Then::Claim { slot });
             Take::Taken
         });
+        early.into_iter().for_each(|(id, at)| memory.wake(id, at));
     }
 
     /// Answers nodes from what is runnable on them.
@@ -83,12 +87,14 @@ impl<L: Ledger> Lane<L> {
         let Self { memory, context, .. } = self;
         let (open, sessions) = (&memory.open, &memory.sessions);
         let mut running = claim.running.clone();
+        let mut early = Vec::new();
         let room = claim.free.min(BATCH_RECORDS_MAX.saturating_sub(batch.records));
         memory.placed.take(room, |id| {
             let Some(found) = open
                 .get(&id)
                 .filter(|open| open.is_runnable(now) && !batch.touched.contains(&id) && sessions.is_first(&open.meta))
             else {
+                early.extend(open.get(&id).and_then(|open| Some((id, open.sleeps_until(now)?))));
                 return Take::Gone;
             };
             let agent = (found.meta.tenant.clone(), found.meta.agent.clone());
@@ -98,11 +104,11 @@ impl<L: Ledger> Lane<L> {
             }
             *used += 1;
             let decision = decide::claim(&found.meta, &found.row, &claim.holder, now);
-            let node = claim.holder.node.clone();
-            batch.push(decision, Then::Grant { node });
+            batch.push(decision, Then::Grant);
             granted.push(id);
             Take::Taken
         });
+        early.into_iter().for_each(|(id, at)| memory.wake(id, at));
         granted
     }
 
@@ -116,6 +122,7 @@ impl<L: Ledger> Lane<L> {
                 .map(|open| Granted {
                     meta: open.meta.clone(),
                     epoch: open.row.epoch,
+                    seq: open.row.seq,
                 })
                 .collect();
             let seen = self.nodes.entry(claim.holder.node.clone()).or_default();
@@ -135,6 +142,7 @@ impl<L: Ledger> Lane<L> {
             Some(Granted {
                 meta: open.meta.clone(),
                 epoch: *epoch,
+                seq: open.row.seq,
             })
         });
         Some(still.collect())
@@ -180,26 +188,27 @@ impl<L: Ledger> Lane<L> {
             return;
         }
         let until = self.context.clock.monotonic() + NODE_LEASE;
-        let at = self.context.clock.now().plus(NODE_LEASE);
-        let mut timers = Vec::new();
-        let mut missing = Vec::new();
+        let now = self.context.clock.now();
+        let (mut adopted, mut missing) = (Vec::new(), Vec::new());
         for (id, open) in &mut self.memory.open {
-            let is_its = matches!(&open.row.state, RunState::Running(of) if *of == holder);
-            let Held::There(lease) = &mut open.held else { continue };
-            if !is_its {
+            if !matches!(&open.row.state, RunState::Running(of) if *of == holder) {
                 continue;
             }
-            if held.get(id) == Some(&open.row.epoch) {
-                *lease = Lease { until, is_old: true };
-                timers.push(*id);
-            } else if lease.is_old {
-                missing.push((*id, open.row.epoch));
-            } else {
-                lease.is_old = true;
+            let is_named = held.get(id) == Some(&open.row.epoch);
+            match &mut open.held {
+                Held::There(lease) if is_named => *lease = Lease { until, is_old: true },
+                // It lost its lease, and nobody has claimed since.
+                Held::No if is_named => {
+                    open.held = Held::There(Lease { until, is_old: true });
+                    adopted.push(*id);
+                }
+                Held::There(lease) if lease.is_old => missing.push((*id, open.row.epoch)),
+                Held::There(lease) => lease.is_old = true,
+                Held::No | Held::Here(_) => {}
             }
         }
-        let now = self.context.clock.now();
-        timers.into_iter().for_each(|id| self.memory.wake(id, at));
+        let at = now.plus(NODE_LEASE);
+        adopted.into_iter().for_each(|id| self.memory.wake(id, at));
         for (id, epoch) in missing {
             tracing::warn!(invocation = %id, node = %holder.node, "its node does not hold it: the grant was lost");
             self.memory.holder_gone(id, epoch, now);

@@ -1,20 +1,21 @@
 //! What a lane is asked to do, and how it answers.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mesh_api::execution::Invocation;
 use mesh_api::journal::{About, Fact, Record};
 use mesh_api::steering;
+use mesh_runtime::Doorbell;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::core::append::AppendThen;
+use crate::core::mail::ReadLetter;
 use crate::core::{Holder, Meta};
 use crate::shards::ShardId;
 use crate::store::shards::ShardRow;
@@ -48,6 +49,19 @@ pub(crate) enum Command {
     },
     /// A slot became free, or a pause is over.
     Ring,
+    /// Between two batches: what it holds of each shard.
+    #[cfg(test)]
+    Look(Look),
+}
+
+#[cfg(test)]
+pub(crate) struct Look(pub(crate) Box<dyn Fn(super::seen::Seen) + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +76,7 @@ pub(crate) struct Accept {
     /// Counts it among those that wait, until it is decided on.
     pub(crate) place: Option<Place>,
     /// The parent's letter that asked for it.
-    pub(crate) letter: Option<Uuid>,
+    pub(crate) letter: Option<ReadLetter>,
 }
 
 #[derive(Debug)]
@@ -123,7 +137,7 @@ pub(crate) struct Steer {
     pub(crate) actor: String,
     pub(crate) action: Action,
     /// The letter that asks for it.
-    pub(crate) letter: Option<Uuid>,
+    pub(crate) letter: Option<ReadLetter>,
     /// `Ok(None)`: it is not open here.
     pub(crate) answer: SteerAnswer,
 }
@@ -170,6 +184,8 @@ pub(crate) struct Claim {
 pub(crate) struct Granted {
     pub(crate) meta: Arc<Meta>,
     pub(crate) epoch: u32,
+    /// Highest committed record.
+    pub(crate) seq: u32,
 }
 
 /// Everything that a node holds of this lane.
@@ -212,6 +228,26 @@ pub(crate) struct Gauges {
     pub(crate) ready: AtomicUsize,
     /// Runnable on nodes only.
     pub(crate) placed: AtomicUsize,
+    pub(crate) nodes: NodeBell,
+}
+
+/// Rung when there is more for nodes to run, or something that one of them is to stop.
+#[derive(Debug, Default)]
+pub(crate) struct NodeBell {
+    pub(crate) bell: Doorbell,
+    /// Who is to stop something.
+    stops: Mutex<BTreeSet<Arc<str>>>,
+}
+
+impl NodeBell {
+    pub(crate) fn stop(&self, node: Arc<str>) {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        self.bell.ring();
+    }
+
+    pub(crate) fn take_stops(&self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut *self.stops.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl LaneHandle {

@@ -181,7 +181,13 @@ impl Memory {
                 due.push(id);
                 continue;
             }
-            if matches!(open.held, Held::There(lease) if lease.until <= monotonic) {
+            if let Held::There(lease) = open.held {
+                if lease.until > monotonic {
+                    // Renewed meanwhile.
+                    let again = now.plus(lease.until.saturating_sub(monotonic));
+                    self.timers.push(Reverse((again, id)));
+                    continue;
+                }
                 tracing::warn!(invocation = %id, "its node let the lease run out");
                 open.held = Held::No;
             }
@@ -252,6 +258,16 @@ impl Open {
             RunState::Running(_) => true,
             RunState::Waiting(waits) => self.is_woken || waits.wake_at().is_some_and(|at| at <= now),
         }
+    }
+
+    /// When it will be runnable by itself, if that is later than now.
+    pub(crate) fn sleeps_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let at = match &self.row.state {
+            RunState::Queued => self.meta.wake_at,
+            RunState::Waiting(waits) if !self.is_woken => waits.wake_at(),
+            RunState::Waiting(_) | RunState::Running(_) => None,
+        };
+        at.filter(|at| *at > now)
     }
 
     /// Slots of its agent; after a takeover the contract's default until the artifact is read.

@@ -12,6 +12,8 @@ mod memory;
 mod plan;
 mod steer;
 #[cfg(test)]
+pub(crate) mod seen;
+#[cfg(test)]
 mod tests;
 mod write;
 
@@ -24,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Holder;
+use crate::core::mail::ReadLetter;
 use crate::core::pauses::Pauses;
 use crate::hosted::Slots;
 use crate::lane::claims::{Asked, NodeSeen};
@@ -183,7 +186,7 @@ impl<L: Ledger> Lane<L> {
         match command {
             Command::Append(append) => self.appends.push_back(append),
             Command::Accept(accept) => {
-                if self.shards.contains_key(&accept.meta.shard) {
+                if self.owns(accept.meta.shard, accept.letter) {
                     self.accepts.push_back(accept);
                 } else {
                     // Nobody may have listened any more; then nobody minds.
@@ -198,7 +201,15 @@ impl<L: Ledger> Lane<L> {
             Command::Adopt(row) => self.adopting.push(row),
             Command::Release { shard, settled } => self.release(shard, settled).await,
             Command::Ring => {}
+            #[cfg(test)]
+            Command::Look(look) => self.show(&look),
         }
+    }
+
+    /// Whether the shard is ours, and was when the letter that asks was read.
+    fn owns(&self, shard: ShardId, letter: Option<ReadLetter>) -> bool {
+        let is_of = |owned: &Owned| letter.is_none_or(|letter| letter.epoch == owned.epoch);
+        self.shards.get(&shard).is_some_and(is_of)
     }
 
     /// Settles what waits, then forgets the shard.
@@ -242,6 +253,9 @@ impl<L: Ledger> Lane<L> {
         let gauges = &self.handle.gauges;
         gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
         gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
-        gauges.placed.store(self.memory.placed.len(), Ordering::Relaxed);
+        let placed = self.memory.placed.len();
+        if gauges.placed.swap(placed, Ordering::Relaxed) < placed {
+            gauges.nodes.bell.ring();
+        }
     }
 }

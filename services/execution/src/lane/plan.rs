@@ -38,9 +38,7 @@ pub(crate) enum Then {
         slot: Slot,
     },
     /// Given to a node; its answer goes out when the whole batch is known.
-    Grant {
-        node: Arc<str>,
-    },
+    Grant,
     Append {
         /// What its worker hears of besides.
         news: Vec<Record>,

@@ -27,7 +27,7 @@ impl<L: Ledger> Lane<L> {
                 self.steering.push_back(steer);
                 continue;
             }
-            if !self.shards.contains_key(&steer.shard) {
+            if !self.owns(steer.shard, steer.letter) {
                 let _ = steer.answer.send(Err(moved()));
                 continue;
             }
@@ -58,7 +58,7 @@ impl<L: Ledger> Lane<L> {
         };
         match decided {
             Ok(Some(mut decision)) => {
-                decision.letter = command.letter;
+                decision.letter = command.letter.map(|letter| letter.id);
                 let then = Then::Steer { answer: command.answer };
                 batch.push(decision, then);
             }

@@ -2,7 +2,7 @@
 //! checked inside each commit do that. It only decides how soon someone else goes on.
 
 mod hand_over;
-mod plan;
+pub(crate) mod plan;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crate::store::shards::ShardRow;
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Shards to take now: free ones, those of an earlier start of our own name, and silent ones. Pure but for `seen`.
-pub(super) fn plan_takeovers(
+pub(crate) fn plan_takeovers(
     instance: &str,
     rows: &[ShardRow],
     held: &BTreeMap<ShardId, i64>,
@@ -36,7 +36,7 @@ pub(super) fn plan_takeovers(
 }
 
 /// Whom to ask for a shard, if we hold less than our share.
-pub(super) fn plan_ask(instance: &str, rows: &[ShardRow]) -> Option<String> {
+pub(crate) fn plan_ask(instance: &str, rows: &[ShardRow]) -> Option<String> {
     let mut counts: HashMap<&str, usize> = HashMap::from([(instance, 0)]);
     for row in rows.iter().filter(|row| !row.owner.is_empty()) {
         *counts.entry(row.owner.as_str()).or_default() += 1;

@@ -10,15 +10,17 @@ use crate::core::mail::{Letter, Mail};
 /// The oldest letters of those shards, at most `limit`. One that cannot be read is left where it is, with an error in
 /// the log.
 pub(crate) async fn waiting(db: impl PgExecutor<'_>, shards: &[i16], limit: i64) -> Result<Vec<Mail>, sqlx::Error> {
-    let rows: Vec<(Uuid, String, i16, Uuid, Uuid, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, tenant, shard, sender, recipient, body FROM execution.mail WHERE shard = ANY($1) ORDER BY id LIMIT $2",
+    let rows: Vec<(Uuid, String, i16, Uuid, Uuid, Vec<u8>, i64)> = sqlx::query_as(
+        "SELECT m.id, m.tenant, m.shard, m.sender, m.recipient, m.body, s.epoch
+         FROM execution.mail m JOIN execution.shard s ON s.id = m.shard
+         WHERE m.shard = ANY($1) ORDER BY m.id LIMIT $2",
     )
     .bind(shards)
     .bind(limit)
     .fetch_all(db)
     .await?;
     let mut letters = Vec::with_capacity(rows.len());
-    for (id, tenant, shard, sender, recipient, body) in rows {
+    for (id, tenant, shard, sender, recipient, body, read_in) in rows {
         let parsed = tenant
             .parse()
             .ok()
@@ -34,6 +36,7 @@ pub(crate) async fn waiting(db: impl PgExecutor<'_>, shards: &[i16], limit: i64)
             sender: InvocationId::from_uuid(sender),
             recipient: InvocationId::from_uuid(recipient),
             body,
+            read_in,
         });
     }
     Ok(letters)

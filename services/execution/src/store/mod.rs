@@ -8,6 +8,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod mail;
+pub(crate) mod nodes;
 pub(crate) mod pauses;
 pub(crate) mod read;
 pub(crate) mod shards;

@@ -7,6 +7,7 @@ mod checks;
 mod intake;
 mod isolation;
 mod mesh;
+mod nodes;
 mod older;
 mod outages;
 mod poison;

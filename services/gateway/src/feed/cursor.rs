@@ -70,7 +70,7 @@ fn parse_cursor(text: &str) -> Option<Cursor> {
     let numbers: Vec<&str> = places
         .map(|places| places.splitn(PLACES_MAX * 5 + 1, '.').collect())
         .unwrap_or_default();
-    if numbers.len() % 5 != 0 || numbers.len() > PLACES_MAX * 5 {
+    if !numbers.len().is_multiple_of(5) || numbers.len() > PLACES_MAX * 5 {
         return None;
     }
     let inside = numbers.chunks_exact(5).map(parse_place).collect::<Option<Vec<_>>>()?;

@@ -247,7 +247,11 @@ fn a_resume_inside_a_finished_step_gets_the_rest_or_starts_over() {
         let mut follower = Follower::new(invocation(), stale);
         follower.take_records(journal("one two"));
         let events = drain(&mut follower);
-        assert_eq!(names(&events)[..3], ["reset", "token", "step.recorded"], "{shown_cursor}");
+        assert_eq!(
+            names(&events)[..3],
+            ["reset", "token", "step.recorded"],
+            "{shown_cursor}"
+        );
         assert_eq!(shown(&events), "one two");
     }
 }
@@ -265,7 +269,10 @@ fn a_record_in_the_middle_of_a_text_keeps_the_place_in_it() {
     follower.take_records(vec![record(4, 1, Fact::Paused(paused))]);
     let events = drain(&mut follower);
     let last = events.last().unwrap();
-    assert_eq!((last.name, last.cursor.to_string().as_str()), ("invocation.paused", "4.1.1.1.0.4"));
+    assert_eq!(
+        (last.name, last.cursor.to_string().as_str()),
+        ("invocation.paused", "4.1.1.1.0.4")
+    );
     assert_eq!((&last.data["paused"], &last.data["by"]), (&json!(true), &json!("ann")));
 }
 
@@ -308,14 +315,20 @@ fn text_of_a_claim_that_was_lost_is_not_told() {
     all[1].epoch = 2;
     follower.take_records(all[..3].to_vec());
     follower.take_chunk(&chunk(1, 0, "from a frozen worker"));
-    assert_eq!(names(&drain(&mut follower)), ["invocation.queued", "invocation.running"]);
+    assert_eq!(
+        names(&drain(&mut follower)),
+        ["invocation.queued", "invocation.running"]
+    );
 }
 
 #[test]
 fn a_person_is_asked_once_by_each_request_and_a_cut_between_its_events_loses_none() {
     let wait = |items: &[u32]| {
         let on = WaitOn::Approval { tool: "refund".into() };
-        let items = items.iter().map(|step| WaitItem { step: *step, on: on.clone() });
+        let items = items.iter().map(|step| WaitItem {
+            step: *step,
+            on: on.clone(),
+        });
         Fact::Waiting(Waiting { items: items.collect() })
     };
     let approved = Signalled {
@@ -339,7 +352,10 @@ fn a_person_is_asked_once_by_each_request_and_a_cut_between_its_events_loses_non
     assert_eq!(names(&events)[5..], ["approval.decided", asked[0], asked[1]]);
     let first = &events[3].data;
     assert_eq!(first["id"], json!(format!("{}-1", invocation())));
-    assert_eq!((&first["input"], &first["agent"]), (&json!({"asked": 1}), &json!("sofia")));
+    assert_eq!(
+        (&first["input"], &first["agent"]),
+        (&json!({"asked": 1}), &json!("sofia"))
+    );
     assert_eq!(events[5].data["decision"], "approve");
     assert_eq!(events[7].data["step"], 3, "2 was asked before");
     for cut in 1..events.len() {

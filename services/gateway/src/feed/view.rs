@@ -5,6 +5,9 @@ use mesh_api::journal::{About, Begun, Done, Ended, Paused, Resolution, Signalled
 use mesh_types::{AgentName, InvocationId, Timestamp};
 use serde_json::{Value, json};
 
+/// Not a record of its own: one wait may ask for several decisions.
+const REQUESTED: &str = "approval.requested";
+
 /// An event without its cursor.
 pub(super) type Said = (&'static str, Value);
 
@@ -18,12 +21,19 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Every record's event says which invocation, which record, and when.
+    /// Every record's event says which invocation, which record, and when; what is derived from one says the first.
     pub(super) fn on(self, (name, mut data): Said) -> Said {
         if let Some(object) = data.as_object_mut() {
             // What tells of the invocation itself is part of it and carries its id as it does.
-            let key = if name.starts_with("invocation.") { "id" } else { "invocation" };
+            let key = if name.starts_with("invocation.") {
+                "id"
+            } else {
+                "invocation"
+            };
             object.insert(key.into(), json!(self.invocation));
+            if name == REQUESTED {
+                return (name, data);
+            }
             object.insert("seq".into(), json!(self.seq));
             object.insert("epoch".into(), json!(self.epoch));
             object.insert("at".into(), json!(self.at));
@@ -42,7 +52,7 @@ impl Stamp {
             "id": self.approval(item.step), "agent": agent, "step": item.step, "kind": kind, "name": name,
             "input": begun.map(|begun| &begun.input), "since": self.at,
         });
-        Some(("approval.requested", data))
+        Some((REQUESTED, data))
     }
 
     /// Which request was decided, how, and by whom.

@@ -86,8 +86,11 @@ impl FromStr for ApprovalId {
             .filter(|id| id.step > 0 && format!("{}-{}", id.invocation, id.step) == text)
             .ok_or_else(|| {
                 let shown: String = text.chars().take(64).collect();
-                Problem::new(Code::InvalidName, format!("`{shown}` is no id of a request for approval"))
-                    .next("it is <invocation>-<step>, as GET /api/v1/approvals lists it")
+                Problem::new(
+                    Code::InvalidName,
+                    format!("`{shown}` is no id of a request for approval"),
+                )
+                .next("it is <invocation>-<step>, as GET /api/v1/approvals lists it")
             })
     }
 }
@@ -103,7 +106,12 @@ mod tests {
             (id.invocation.to_string().as_str(), id.step),
             ("inv_01ARZ3NDEKTSV4RRFFQ69G5FAV", 12)
         );
-        for wrong in ["", "-1", "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV-"] {
+        for wrong in [
+            "",
+            "-1",
+            "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV-",
+        ] {
             assert!(wrong.parse::<ApprovalId>().is_err(), "{wrong}");
         }
         for step in ["0", "01", "+1", "4294967296", "x"] {

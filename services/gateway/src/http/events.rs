@@ -230,7 +230,10 @@ impl Live {
         }
         let is_reading = self.reading.is_some();
         let text_at = self.text_behind.filter(|_| self.behind.is_none());
-        let wake_at = [self.behind, text_at].into_iter().flatten().fold(self.look_at, Instant::min);
+        let wake_at = [self.behind, text_at]
+            .into_iter()
+            .flatten()
+            .fold(self.look_at, Instant::min);
         let read = async {
             match &mut self.reading {
                 Some(reading) => reading.await,

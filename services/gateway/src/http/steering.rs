@@ -16,7 +16,7 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{FromParams, Json, Nothing, OptionalJson, Params, Query, Segment, Who, header_text, TwoSegments};
+use super::extract::{FromParams, Json, Nothing, OptionalJson, Params, Query, Segment, TwoSegments, Who, header_text};
 use super::invocations::check_key;
 use super::problem::Failure;
 use crate::state::App;
@@ -149,7 +149,9 @@ async fn stop(
     target: PauseTarget,
     reason: Option<String>,
 ) -> Result<Json<PauseView>, Failure> {
-    app.call::<Pause>(caller, &PauseRequest { target, reason }).await.map(Json)
+    app.call::<Pause>(caller, &PauseRequest { target, reason })
+        .await
+        .map(Json)
 }
 
 async fn go_on(
@@ -158,7 +160,9 @@ async fn go_on(
     target: PauseTarget,
     reason: Option<String>,
 ) -> Result<Json<PauseView>, Failure> {
-    app.call::<Resume>(caller, &PauseRequest { target, reason }).await.map(Json)
+    app.call::<Resume>(caller, &PauseRequest { target, reason })
+        .await
+        .map(Json)
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

@@ -23,7 +23,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
@@ -113,13 +116,27 @@ impl Script {
             }))
         };
         script.record(like(0, |_| {})).claim().begin(1);
-        script.say(1, 1, 0, "The answer is forty").say(1, 2, 0, "").say(1, 2, 0, "The äns");
-        script.claim().say(1, 1, 0, "Die Antwört").record(Fact::Paused(person.clone()));
+        script
+            .say(1, 1, 0, "The answer is forty")
+            .say(1, 2, 0, "")
+            .say(1, 2, 0, "The äns");
+        script
+            .claim()
+            .say(1, 1, 0, "Die Antwört")
+            .record(Fact::Paused(person.clone()));
         script.say(1, 1, 12, " ist ☃ 42").record(Fact::Resumed(person));
-        script.finish(1, 1, "Die Antwört ist ☃ 42").begin(2).say(2, 1, 0, "and more");
-        script.finish(2, 1, "and more of it").record(Fact::Waiting(Waiting { items: asked.to_vec() }));
+        script
+            .finish(1, 1, "Die Antwört ist ☃ 42")
+            .begin(2)
+            .say(2, 1, 0, "and more");
+        script
+            .finish(2, 1, "and more of it")
+            .record(Fact::Waiting(Waiting { items: asked.to_vec() }));
         script.record(answered(3)).record(answered(4)).claim().begin(5);
-        script.say(5, 1, 0, "wrong").say(5, 2, 0, "right at last").finish(5, 2, "right at last");
+        script
+            .say(5, 1, 0, "wrong")
+            .say(5, 2, 0, "right at last")
+            .finish(5, 2, "right at last");
         script.record(like(6, |_| {}));
         script
     }
@@ -168,7 +185,10 @@ fn texts(events: &[Event]) -> BTreeMap<u64, String> {
     for event in events {
         let step = || data(event)["step"].as_u64().unwrap();
         match event.event.as_str() {
-            "token" => texts.entry(step()).or_default().push_str(data(event)["text"].as_str().unwrap()),
+            "token" => texts
+                .entry(step())
+                .or_default()
+                .push_str(data(event)["text"].as_str().unwrap()),
             "reset" => texts.entry(step()).or_default().clear(),
             _ => {}
         }
@@ -177,7 +197,9 @@ fn texts(events: &[Event]) -> BTreeMap<u64, String> {
 }
 
 fn recorded(events: &[Event]) -> Vec<(String, Value)> {
-    let records = events.iter().filter(|event| !matches!(event.event.as_str(), "token" | "reset"));
+    let records = events
+        .iter()
+        .filter(|event| !matches!(event.event.as_str(), "token" | "reset"));
     records.map(|event| (event.event.clone(), data(event))).collect()
 }
 
@@ -200,17 +222,25 @@ async fn clients_that_are_cut_off_at_random_see_everything_once() {
         let all = futures::future::join_all(clients);
         let mut dice = Dice(run + 7);
         let both = futures::future::join(perform(&edge, &rest, &mut dice), all);
-        let ((), told) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("all end");
+        let ((), told) = tokio::time::timeout(Duration::from_secs(30), both)
+            .await
+            .expect("all end");
         // Who reads it at once, after the end, is the measure.
         let whole: Vec<Event> = edge.follow(None).await.collect().await;
-        let asked = recorded(&whole).iter().filter(|(name, _)| name == "approval.requested").count();
+        let asked = recorded(&whole)
+            .iter()
+            .filter(|(name, _)| name == "approval.requested")
+            .count();
         assert_eq!(asked, 2, "{whole:?}");
         for (client, told) in told.into_iter().enumerate() {
             assert_eq!(recorded(&told), recorded(&whole), "run {run}, client {client}");
             assert_eq!(texts(&told), texts(&whole), "run {run}, client {client}: {told:?}");
         }
         let expected = [(1, "Die Antwört ist ☃ 42"), (2, "and more of it"), (5, "right at last")];
-        assert_eq!(texts(&whole), expected.map(|(step, text)| (step, text.to_owned())).into());
+        assert_eq!(
+            texts(&whole),
+            expected.map(|(step, text)| (step, text.to_owned())).into()
+        );
         assert_eq!(data(&whole[0])["id"], json!(the_invocation().to_string()));
     }
 }

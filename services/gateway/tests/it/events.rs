@@ -236,7 +236,13 @@ async fn tokens_are_told_live_and_what_was_lost_comes_from_the_record() {
     assert_eq!(id, "3.1.1.2.0.4");
     told.extend(rest(edge.follow(Some(&id)).await).await);
     assert_eq!(shown(&told), "one twothree");
-    let rest = ["token", "step.recorded", "token", "step.recorded", "invocation.completed"];
+    let rest = [
+        "token",
+        "step.recorded",
+        "token",
+        "step.recorded",
+        "invocation.completed",
+    ];
     assert_eq!(names(&told[3..]), rest);
 }
 
@@ -278,7 +284,11 @@ async fn a_token_waits_for_no_timer_and_no_other_answer() {
         assert_eq!(names(&token), ["token"]);
     }
     waits.sort();
-    assert!(waits[20] < Duration::from_millis(50), "half of them took longer than {:?}", waits[20]);
+    assert!(
+        waits[20] < Duration::from_millis(50),
+        "half of them took longer than {:?}",
+        waits[20]
+    );
 }
 
 #[tokio::test]

@@ -37,12 +37,19 @@ where
 impl World {
     /// What the last steering endpoint was asked.
     pub(crate) fn last_steered(&self) -> Value {
-        self.steered.lock().unwrap().last().expect("something was steered").clone()
+        self.steered
+            .lock()
+            .unwrap()
+            .last()
+            .expect("something was steered")
+            .clone()
     }
 
     pub(crate) fn serve_steering(self: &Arc<Self>, service: ServiceBuilder) -> ServiceBuilder {
         service
-            .endpoint::<Pause, _, _>(answer::<Pause>(self, |request, caller| Ok(paused(request, caller, true))))
+            .endpoint::<Pause, _, _>(answer::<Pause>(self, |request, caller| {
+                Ok(paused(request, caller, true))
+            }))
             .endpoint::<Resume, _, _>(answer::<Resume>(self, |request, caller| {
                 Ok(paused(request, caller, false))
             }))

@@ -25,24 +25,46 @@ async fn each_thing_that_can_be_paused_has_a_route() {
     let edge = Edge::start().await;
     let invocation = json!({"invocation": the_invocation()});
     for (path, body, target) in [
-        ("/api/v1/pause", json!({"target": "tenant", "reason": "r"}), json!("tenant")),
+        (
+            "/api/v1/pause",
+            json!({"target": "tenant", "reason": "r"}),
+            json!("tenant"),
+        ),
         ("/api/v1/pause", json!({"target": "all", "reason": "r"}), json!("all")),
-        ("/api/v1/pause", json!({"target": {"agent": "sofia"}, "reason": "r"}), json!({"agent": "sofia"})),
-        ("/api/v1/agents/agent:sofia/pause", json!({"reason": "r"}), json!({"agent": "sofia"})),
+        (
+            "/api/v1/pause",
+            json!({"target": {"agent": "sofia"}, "reason": "r"}),
+            json!({"agent": "sofia"}),
+        ),
+        (
+            "/api/v1/agents/agent:sofia/pause",
+            json!({"reason": "r"}),
+            json!({"agent": "sofia"}),
+        ),
         (&of_invocation("pause"), json!({"reason": "r"}), invocation),
     ] {
         for (verb, is_paused) in [("pause", true), ("resume", false)] {
             let view = edge.posts(&path.replace("pause", verb), &body).await;
-            assert_eq!((&view["target"], &view["paused"]), (&target, &json!(is_paused)), "{path}");
+            assert_eq!(
+                (&view["target"], &view["paused"]),
+                (&target, &json!(is_paused)),
+                "{path}"
+            );
             let asked = edge.world.last_steered();
             assert_eq!(asked["endpoint"], verb);
             assert_eq!(asked["request"], json!({"target": target, "reason": "r"}));
         }
     }
     // Without a body there is no reason.
-    let bare = edge.request(Method::POST, &of_invocation("pause")).send().await.unwrap();
+    let bare = edge
+        .request(Method::POST, &of_invocation("pause"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(json_of(bare).await["reason"], Value::Null);
-    let other = edge.post("/api/v1/pause", &json!({"target": "tenant"})).header("mesh-tenant", "daarion");
+    let other = edge
+        .post("/api/v1/pause", &json!({"target": "tenant"}))
+        .header("mesh-tenant", "daarion");
     assert_eq!(other.send().await.unwrap().status(), 200);
     assert_eq!(edge.world.last_steered()["tenant"], "daarion");
     let pauses = json_of(edge.get("/api/v1/pauses").send().await.unwrap()).await;
@@ -54,7 +76,12 @@ async fn a_signal_carries_its_value_and_a_key() {
     let edge = Edge::start().await;
     let path = of_invocation("signal");
     let body = json!({"name": "paid", "value": {"amount": 3}});
-    let sent = edge.post(&path, &body).header("idempotency-key", "k-1").send().await.unwrap();
+    let sent = edge
+        .post(&path, &body)
+        .header("idempotency-key", "k-1")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(json_of(sent).await["id"], json!(the_invocation()));
     let request = edge.world.last_steered()["request"].clone();
     assert_eq!(
@@ -76,7 +103,12 @@ async fn a_fork_is_made_with_its_location_and_tried_without() {
     let edge = Edge::start().await;
     let path = of_invocation("fork");
     let body = json!({"from_step": 3, "edit": {"model": "mock", "output": {"text": "x"}}});
-    let made = edge.post(&path, &body).header("idempotency-key", "f").send().await.unwrap();
+    let made = edge
+        .post(&path, &body)
+        .header("idempotency-key", "f")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(made.status(), 201);
     assert_eq!(
         made.headers()["location"].to_str().unwrap(),
@@ -97,19 +129,36 @@ async fn a_fork_is_made_with_its_location_and_tried_without() {
         .unwrap();
     assert_eq!((tried.status().as_u16(), tried.headers().get("location")), (200, None));
     let tried = json_of(tried).await;
-    assert_eq!((&tried["invocation"], &tried["steps"][0]["fate"]), (&Value::Null, &json!("read")));
+    assert_eq!(
+        (&tried["invocation"], &tried["steps"][0]["fate"]),
+        (&Value::Null, &json!("read"))
+    );
 }
 
 #[tokio::test]
 async fn recordings_are_compared_and_replayed() {
     let edge = Edge::start().await;
-    let compared = edge.get(&of_invocation(&format!("compare/{SOME_ID}"))).send().await.unwrap();
+    let compared = edge
+        .get(&of_invocation(&format!("compare/{SOME_ID}")))
+        .send()
+        .await
+        .unwrap();
     let compared = json_of(compared).await;
     assert_eq!(compared["left"]["id"], json!(the_invocation()));
-    assert_eq!((&compared["right"]["id"], &compared["first_difference"]), (&json!(SOME_ID), &json!(3)));
-    let replayed = edge.request(Method::POST, &of_invocation("replay")).send().await.unwrap();
+    assert_eq!(
+        (&compared["right"]["id"], &compared["first_difference"]),
+        (&json!(SOME_ID), &json!(3))
+    );
+    let replayed = edge
+        .request(Method::POST, &of_invocation("replay"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(json_of(replayed).await["version"], 2);
-    assert_eq!(edge.posts(&of_invocation("replay"), &json!({"version": 7})).await["version"], 7);
+    assert_eq!(
+        edge.posts(&of_invocation("replay"), &json!({"version": 7})).await["version"],
+        7
+    );
 }
 
 #[tokio::test]
@@ -124,13 +173,22 @@ async fn what_waits_for_a_person_is_listed_and_decided() {
         edge.world.last_steered()["request"],
         json!({"invocation": SOME_ID, "step": 7, "decision": "deny", "note": "too much", "output": {"text": "x"}})
     );
-    let nobody = edge.post(&path(404), &json!({"decision": "approve"})).send().await.unwrap();
+    let nobody = edge
+        .post(&path(404), &json!({"decision": "approve"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(problem(nobody).await["type"], "execution/approval-not-found");
 
     let letter = "/api/v1/dead-letters/ded_01ARZ3NDEKTSV4RRFFQ69G5FAV/requeue";
     let requeued = edge.request(Method::POST, letter).send().await.unwrap();
     assert_eq!(requeued.status(), 201);
-    assert!(requeued.headers()["location"].to_str().unwrap().ends_with(&the_fork().to_string()));
+    assert!(
+        requeued.headers()["location"]
+            .to_str()
+            .unwrap()
+            .ends_with(&the_fork().to_string())
+    );
     assert_eq!(json_of(requeued).await["dead_letter"]["settled"], "requeued");
 }
 
@@ -158,12 +216,18 @@ async fn bad_steering_is_refused_by_name() {
         posted(&of("signal"), r#"{"name":""}"#, invalid).of("name"),
         posted(&of("signal"), format!(r#"{{"name":"{}"}}"#, "x".repeat(257)), invalid).of("name"),
         posted(&of("signal"), r#"{"name":"a","key":"k"}"#, invalid),
-        posted(&of("signal"), r#"{"name":"a"}"#, invalid).of("idempotency_key").with("idempotency-key", ""),
+        posted(&of("signal"), r#"{"name":"a"}"#, invalid)
+            .of("idempotency_key")
+            .with("idempotency-key", ""),
         posted(&of("fork"), "{}", invalid),
         posted(&of("fork"), r#"{"from_step":0}"#, invalid).of("from_step"),
         posted(&of("fork"), r#"{"from_step":-1}"#, invalid).of("from_step"),
         posted(&of("fork"), r#"{"from_step":1,"edit":{"instruction":"x"}}"#, invalid),
-        posted(&of("fork"), r#"{"from_step":1,"edit":{"prompt":[{"role":"nobody","content":"x"}]}}"#, invalid),
+        posted(
+            &of("fork"),
+            r#"{"from_step":1,"edit":{"prompt":[{"role":"nobody","content":"x"}]}}"#,
+            invalid,
+        ),
         posted(&of("fork?dry_run=perhaps"), r#"{"from_step":1}"#, invalid).of("dry_run"),
         posted(&of("replay"), r#"{"version":-1}"#, invalid).of("version"),
         get(of("compare/x"), 400, name).of("other"),

@@ -37,9 +37,7 @@ pub(super) async fn handle(
 ) -> Result<Completion, Problem> {
     let key = Key::of(&caller.tenant, &request);
     let working = Arc::clone(&state);
-    let call = state
-        .calls
-        .join(key, |chunks| run(working, request, chunks).boxed());
+    let call = state.calls.join(key, |chunks| run(working, request, chunks).boxed());
     match call {
         Call::Running(running) => running.follow(&mut sink).await,
         Call::Answered(completion) => {

@@ -200,7 +200,10 @@ async fn failures_are_not_kept_and_answers_only_for_a_while() {
         Call::Answered(_) => "kept",
         Call::Running(running) => {
             model.gate.notify_one();
-            running.follow(&mut Heard::default()).await.map_or("failed", |_| "worked")
+            running
+                .follow(&mut Heard::default())
+                .await
+                .map_or("failed", |_| "worked")
         }
     };
     assert_eq!(ask("a", Err(Code::ModelFailed)).await, "failed");

@@ -129,7 +129,11 @@ impl Mock {
                 FunctionCall { id, name, arguments }.to_value()
             })
             .collect();
-        let reason = if answer.tool_calls.is_empty() { "stop" } else { "tool_calls" };
+        let reason = if answer.tool_calls.is_empty() {
+            "stop"
+        } else {
+            "tool_calls"
+        };
         answer.finish_reason = turn.finish_reason.clone().unwrap_or_else(|| reason.to_owned());
         let counted = turn.usage.map(|usage| Tokens {
             input: usage.input_tokens,
@@ -184,7 +188,10 @@ fn tool_calls(turn: &Turn, request: &CompleteRequest) -> impl Iterator<Item = (S
         Some(Offered::First) => 1,
         Some(Offered::All) => usize::MAX,
     };
-    let scripted = turn.tool_calls.iter().map(|tool| template::call(tool, &request.messages));
+    let scripted = turn
+        .tool_calls
+        .iter()
+        .map(|tool| template::call(tool, &request.messages));
     scripted.chain(template::offered(request).take(most))
 }
 

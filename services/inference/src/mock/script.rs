@@ -124,6 +124,7 @@ fn fail(after_tokens: usize, times: Option<u32>) -> Option<Fail> {
 }
 
 /// Scripts that are always there.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn built_in() -> BTreeMap<String, Script> {
     let offered = |offered| Turn {
         offered: Some(offered),

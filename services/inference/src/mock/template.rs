@@ -100,7 +100,10 @@ fn required(schema: &Value, said: &str) -> Value {
     let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
     let fields = names.filter_map(Value::as_str).map(|name| {
         let field = &schema["properties"][name];
-        let value = match (field.get("enum").and_then(|values| values.get(0)), field["type"].as_str()) {
+        let value = match (
+            field.get("enum").and_then(|values| values.get(0)),
+            field["type"].as_str(),
+        ) {
             (Some(first), _) => first.clone(),
             (None, Some("integer" | "number")) => json!(1),
             (None, Some("boolean")) => json!(false),

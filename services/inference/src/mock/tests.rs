@@ -115,7 +115,11 @@ async fn offered_tools_are_called_once_and_their_results_are_the_answer() {
     assert_eq!(calls.len(), 2);
     assert_eq!((calls[1].name.as_str(), calls[1].id.as_str()), ("lookup", "call_0_1"));
     assert_eq!(calls[1].arguments, r#"{"city":"Lviv"}"#);
-    assert_eq!(play("mock:script:tools", &asked, 2).await.0.unwrap(), first, "a repeat says the same");
+    assert_eq!(
+        play("mock:script:tools", &asked, 2).await.0.unwrap(),
+        first,
+        "a repeat says the same"
+    );
 
     let answered = json!([talk[0], {"role": "assistant", "content": "", "tool_calls": first.tool_calls},
         {"role": "tool", "tool_call_id": "call_0_0", "content": "noon"},
@@ -149,7 +153,10 @@ async fn a_script_of_the_configuration_is_data_and_takes_turns() {
     let answer = answer.unwrap();
     assert_eq!(heard, ["b ", "c", "d\n", "thanks"]);
     assert_eq!(answer.tokens, Some(Tokens { input: 3, output: 4 }));
-    assert_eq!(FunctionCall::parse(&answer.tool_calls[0]).unwrap().arguments, r#"{"x":"thanks"}"#);
+    assert_eq!(
+        FunctionCall::parse(&answer.tool_calls[0]).unwrap().arguments,
+        r#"{"x":"thanks"}"#
+    );
     asked.metadata.insert(SCRIPT_METADATA.to_owned(), json!("mine"));
     assert_eq!(play_by(&mock, "mock", &asked, 1).await.0.unwrap(), answer);
 
@@ -161,7 +168,11 @@ async fn a_script_of_the_configuration_is_data_and_takes_turns() {
     let last = play_by(&mock, model, &later, 1).await.0.unwrap();
     assert_eq!((last.text.as_str(), last.finish_reason.as_str()), ("got it", "length"));
     later.messages.push(later.messages[3].clone());
-    assert_eq!(play_by(&mock, model, &later, 1).await.0.unwrap().text, "got it", "the last turn goes on");
+    assert_eq!(
+        play_by(&mock, model, &later, 1).await.0.unwrap().text,
+        "got it",
+        "the last turn goes on"
+    );
 }
 
 #[test]
@@ -172,9 +183,14 @@ fn a_script_of_the_request_serves_names_that_nobody_knows() {
     let own = json!([{"text": "own"}]);
     asked.metadata.insert(SCRIPT_METADATA.to_owned(), own.clone());
     let played = |model: &str| serde_json::to_value(mock.script(model, &asked).unwrap()).unwrap()[0]["text"].clone();
-    assert_eq!((played("mock:script:own"), played("mock")), (json!("own"), json!("own")));
+    assert_eq!(
+        (played("mock:script:own"), played("mock")),
+        (json!("own"), json!("own"))
+    );
     assert_eq!(played("mock:script:echo"), json!("{{last}}"));
-    asked.metadata.insert(SCRIPT_METADATA.to_owned(), json!([{"explode": 1}]));
+    asked
+        .metadata
+        .insert(SCRIPT_METADATA.to_owned(), json!([{"explode": 1}]));
     assert!(mock.script("mock", &asked).unwrap_err().contains("explode"));
 }
 

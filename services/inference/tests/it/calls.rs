@@ -151,7 +151,10 @@ async fn a_server_that_does_not_stream_answers_too() {
     let mesh = Mesh::start().await;
     let (result, chunks) = mesh.complete(&request(&["gpt-json"])).await;
     let done = result.unwrap();
-    assert_eq!((done.text.as_str(), done.finish_reason.as_str()), ("Let me see", "tool_calls"));
+    assert_eq!(
+        (done.text.as_str(), done.finish_reason.as_str()),
+        ("Let me see", "tool_calls")
+    );
     assert_eq!(shown(&chunks), (1, done.text));
     assert_eq!(done.tool_calls[0]["function"]["name"], "lookup");
     assert_eq!((done.usage.input_tokens, done.usage.output_tokens), (10, 5));
@@ -163,7 +166,8 @@ async fn a_script_of_the_request_plays_tools_and_their_results() {
     let mut asked = request(&["mock:script:own"]);
     let unknown = mesh.complete(&asked).await.0.unwrap_err();
     assert!(unknown.is(Code::ModelNotFound), "{unknown:?}");
-    let script = json!([{"tool_calls": [{"name": "now", "arguments": {"for": "{{last}}"}}]}, {"text": "It is {{tool:0}}."}]);
+    let script =
+        json!([{"tool_calls": [{"name": "now", "arguments": {"for": "{{last}}"}}]}, {"text": "It is {{tool:0}}."}]);
     asked.metadata.insert("mock_script".to_owned(), script);
     let first = mesh.complete(&asked).await.0.unwrap();
     assert_eq!(first.finish_reason, "tool_calls");

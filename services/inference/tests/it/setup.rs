@@ -49,15 +49,20 @@ impl Mesh {
             "inference",
             async move { inference::run(config, service).await.unwrap() },
         );
-        Self {
-            context,
-            fake,
-            nats,
-        }
+        Self { context, fake, nats }
     }
 
     pub(crate) fn caller(&self) -> Caller {
         self.context.caller(Tenant::default())
+    }
+
+    /// Clients that the NATS server has now.
+    pub(crate) async fn connections(&self) -> u64 {
+        let answer = reqwest::get(format!("{}/connz", self.nats.monitor_url()))
+            .await
+            .unwrap();
+        let connz: serde_json::Value = answer.json().await.unwrap();
+        connz["num_connections"].as_u64().unwrap()
     }
 
     pub(crate) fn url(&self) -> String {

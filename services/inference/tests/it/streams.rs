@@ -30,7 +30,11 @@ async fn a_token_is_at_the_caller_within_50_ms_of_the_provider() {
     });
     let done = done.await.unwrap();
     let ticks = mesh.fake.ticks();
-    assert_eq!((heard.len(), ticks.len()), (50, 50), "no token is held back for the next one");
+    assert_eq!(
+        (heard.len(), ticks.len()),
+        (50, 50),
+        "no token is held back for the next one"
+    );
     let texts: String = heard.iter().map(|(text, _)| text.as_str()).collect();
     assert_eq!(texts, done.text);
     let mut gaps: Vec<Duration> = heard
@@ -49,7 +53,11 @@ async fn a_caller_that_leaves_ends_the_providers_call_within_a_second() {
         config.limits.idle_timeout_ms = 60_000;
     })
     .await;
-    for (model, key) in [("gpt-held", None), ("gpt-held", Some("inv_1/1")), ("gpt-mute", Some("inv_1/2"))] {
+    for (model, key) in [
+        ("gpt-held", None),
+        ("gpt-held", Some("inv_1/1")),
+        ("gpt-mute", Some("inv_1/2")),
+    ] {
         let (bus, caller, asked) = (mesh.context.bus.clone(), mesh.caller(), request(model, key));
         let call = tokio::spawn(async move { bus.call_stream::<Complete>(&caller, &asked, |_| {}).await });
         wait_until(SOON, || async { mesh.fake.held() == 1 }).await;
@@ -82,6 +90,7 @@ async fn a_call_goes_on_for_the_repeat_of_a_caller_that_died_and_ends_when_that_
         .await
         .unwrap();
     process.shutdown_background();
+    wait_until(SOON, || async { mesh.connections().await == 1 }).await;
 
     let (bus, caller) = (mesh.context.bus.clone(), mesh.caller());
     let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
@@ -111,7 +120,11 @@ async fn a_repeat_is_not_paid_twice() {
     assert_eq!(third.unwrap(), first);
     assert_eq!(chunks, [Chunk::Attempt(1), Chunk::Text(first.text.clone())]);
     assert_eq!(mesh.fake.asked("gpt-late").len(), 1);
-    for other in [request("gpt-late", Some("inv_1/2")), request("gpt-late", None), request("gpt-late", None)] {
+    for other in [
+        request("gpt-late", Some("inv_1/2")),
+        request("gpt-late", None),
+        request("gpt-late", None),
+    ] {
         mesh.complete(&other).await.0.unwrap();
     }
     assert_eq!(mesh.fake.asked("gpt-late").len(), 4);

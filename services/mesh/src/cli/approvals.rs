@@ -144,7 +144,10 @@ fn named(text: &str) -> anyhow::Result<(InvocationId, Option<u32>)> {
         (Ok(id), Ok(step)) => Ok((id, step)),
         _ => {
             let shown = shortened(text, 64);
-            Err(Usage(format!("`{shown}` is neither an invocation's id nor one of `mesh approvals`")).into())
+            Err(Usage(format!(
+                "`{shown}` is neither an invocation's id nor one of `mesh approvals`"
+            ))
+            .into())
         }
     }
 }
@@ -169,7 +172,12 @@ async fn only_one(client: &Client, id: InvocationId) -> anyhow::Result<String> {
         )),
         several => {
             let ids: Vec<_> = several.iter().map(|item| request_id(id, item.step)).collect();
-            Err(Usage(format!("{} things of it wait: name one of {}", ids.len(), ids.join(", "))).into())
+            Err(Usage(format!(
+                "{} things of it wait: name one of {}",
+                ids.len(),
+                ids.join(", ")
+            ))
+            .into())
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::output::{Mood, Output, Table, shortened, took};
 #[derive(Debug, Args)]
 #[command(after_help = FORK_EXAMPLES)]
 pub(crate) struct ForkArgs {
+    /// The invocation to branch from; it stays as it is
     id: InvocationId,
     /// First step that is not taken over
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -52,6 +53,7 @@ An edit, each part optional:
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_EXAMPLES)]
 pub(crate) struct ReplayArgs {
+    /// The invocation whose recording is meant
     id: InvocationId,
     /// Version of the agent [default: the published one]
     #[arg(long, value_name = "N")]
@@ -70,7 +72,9 @@ Exit codes: 0 it would do the same, 1 it would diverge, 2 wrong use of the comma
     after_help = "Examples:\n  mesh compare inv_01ARZ3NDEKTSV4RRFFQ69G5FAV inv_01BX5ZZKBKACTAV9WEVGEMMVRZ\n  mesh compare inv_01ARZ3NDEKTSV4RRFFQ69G5FAV inv_01BX5ZZKBKACTAV9WEVGEMMVRZ --all"
 )]
 pub(crate) struct CompareArgs {
+    /// Left
     id: InvocationId,
+    /// Right, such as a fork of it
     other: InvocationId,
     /// Steps that are the same, too
     #[arg(short, long)]
@@ -92,7 +96,12 @@ pub(crate) async fn fork(args: ForkArgs, session: &Session) -> anyhow::Result<()
         None => fates(output, &reply.steps),
         Some(made) => {
             output.line(&made.id.to_string())?;
-            output.note(&format!("forked from step {} of {}: {}", args.from_step, args.id, counted(&reply.steps)));
+            output.note(&format!(
+                "forked from step {} of {}: {}",
+                args.from_step,
+                args.id,
+                counted(&reply.steps)
+            ));
             output.note(&format!("next: mesh steps {0}, mesh compare {1} {0}", made.id, args.id));
             Ok(())
         }
@@ -106,7 +115,9 @@ fn edit_of(path: &Path) -> anyhow::Result<Edit> {
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".into()))?;
     let value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     if !value.is_object() {
-        return Err(wrong("write an object with instructions, model, prompt or output".into()));
+        return Err(wrong(
+            "write an object with instructions, model, prompt or output".into(),
+        ));
     }
     mesh_types::json::from_value(value).map_err(|problem| wrong(crate::failure::problem_text(&problem)))
 }
@@ -217,7 +228,9 @@ fn compared(output: Output, comparison: &Comparison, all: bool) -> anyhow::Resul
         };
         table.row([
             step.step.to_string(),
-            named.map_or_else(String::new, |digest| format!("{} {}", digest.kind.as_str(), digest.name)),
+            named.map_or_else(String::new, |digest| {
+                format!("{} {}", digest.kind.as_str(), digest.name)
+            }),
             missing.map_or_else(|| step.differs.join(" "), str::to_owned),
             digest(step.left.as_ref()),
             digest(step.right.as_ref()),
@@ -229,7 +242,10 @@ fn compared(output: Output, comparison: &Comparison, all: bool) -> anyhow::Resul
     let (left, right) = (&comparison.left, &comparison.right);
     output.note(&match comparison.first_difference {
         None => "they are the same, step by step".to_owned(),
-        Some(step) => format!("{} steps are shared, the first difference is at step {step}", comparison.shared_steps),
+        Some(step) => format!(
+            "{} steps are shared, the first difference is at step {step}",
+            comparison.shared_steps
+        ),
     });
     output.note(&format!(
         "left {} {}, {}; right {} {}, {}",
@@ -269,8 +285,18 @@ mod tests {
         };
         let read = edit("model: mock\nprompt: [{role: user, content: hi}]\n").unwrap();
         assert_eq!((read.model.as_deref(), read.prompt.unwrap().len()), (Some("mock"), 1));
-        assert_eq!(edit(r#"{"output":{"text":"x"}}"#).unwrap().output, Some(json!({"text": "x"})));
-        for wrong in ["modle: x", "[1]", "text", "prompt: [{role: nobody, content: x}]", "a: [", ""] {
+        assert_eq!(
+            edit(r#"{"output":{"text":"x"}}"#).unwrap().output,
+            Some(json!({"text": "x"}))
+        );
+        for wrong in [
+            "modle: x",
+            "[1]",
+            "text",
+            "prompt: [{role: nobody, content: x}]",
+            "a: [",
+            "",
+        ] {
             assert!(edit(wrong).unwrap_err().is::<Usage>(), "{wrong}");
         }
     }

@@ -129,7 +129,11 @@ async fn requeue(client: &Client, output: Output, ids: Vec<DeadLetterId>) -> any
             .await?;
         if output.is_table() {
             let invocation = &requeued.invocation;
-            output.line(&format!("{id} goes on as {}, {}", invocation.id, invocation.state.as_str()))?;
+            output.line(&format!(
+                "{id} goes on as {}, {}",
+                invocation.id,
+                invocation.state.as_str()
+            ))?;
         }
         done.push(requeued);
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Session;
 use super::get::{invocation, versions};
-use super::invocations::{self, steps_table};
+use super::{invocations, steps, waits};
 use crate::client::Client;
 use crate::output::{Output, yaml};
 
@@ -73,16 +73,20 @@ async fn agent(client: &Client, name: &AgentName, output: Output) -> anyhow::Res
 
 async fn of_invocation(client: &Client, id: InvocationId, output: Output) -> anyhow::Result<()> {
     let one = invocation(client, id).await?;
-    let steps: Page<Step> = client
+    let recorded: Page<Step> = client
         .list(&format!("/api/v1/invocations/{id}/steps"), &[], STEPS_MAX)
         .await?;
-    let value = json!({ "invocation": one, "steps": steps.items });
+    let value = json!({ "invocation": one, "steps": recorded.items });
     output.show(&value, || {
         output.text(&yaml(&one)?)?;
-        if steps.items.is_empty() {
+        if recorded.items.is_empty() {
             return Ok(());
         }
         output.line(&format!("\n{}", output.bold("Steps")))?;
-        steps_table(output, &steps.items)
+        steps::table(output, &recorded.items, &one.waits_for)?;
+        for item in &one.waits_for {
+            output.note(&waits::line(one.id, item));
+        }
+        Ok(())
     })
 }

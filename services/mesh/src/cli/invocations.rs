@@ -1,13 +1,14 @@
-//! `mesh invocations`, `steps`, `cancel`: what ran, how, and to stop it.
+//! `mesh invocations`, `cancel`: what ran, and to stop it.
 
 use clap::Args;
 use mesh_api::Page;
-use mesh_api::execution::{Counts, Invocation, State, Step};
+use mesh_api::execution::{Counts, Invocation, State};
 use mesh_types::{AgentName, InvocationId, Timestamp};
 use serde_json::{Value, json};
 
 use super::Session;
 use super::get::nothing;
+use super::waits;
 use crate::failure::Usage;
 use crate::output::{Output, Table, age, now, shortened, took};
 
@@ -55,18 +56,6 @@ const LIST_EXAMPLES: &str = "Examples:
 
 `mesh steps ID` shows how one ran, `mesh describe invocation ID` all of it.";
 
-/// Show the journaled steps of an invocation
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV\n  mesh steps inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --json | jq '.items[].output'"
-)]
-pub(crate) struct StepsArgs {
-    id: InvocationId,
-    /// Leave out input and output
-    #[arg(long)]
-    no_bodies: bool,
-}
-
 /// Cancel an invocation
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  mesh cancel inv_01ARZ3NDEKTSV4RRFFQ69G5FAV --reason \"wrong customer\"")]
@@ -77,9 +66,6 @@ pub(crate) struct CancelArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
-
-/// Steps of one invocation that are read at most.
-const STEPS_MAX: usize = 10_000;
 
 fn parse_state(text: &str) -> Result<State, String> {
     text.parse()
@@ -138,7 +124,7 @@ pub(super) fn table(output: Output, items: &[Invocation]) -> anyhow::Result<()> 
         table.row([
             one.id.to_string(),
             one.agent.to_string(),
-            one.state.as_str().to_owned(),
+            state_of(one),
             age(one.created_at, now),
             took.unwrap_or_default(),
             one.provider.clone().unwrap_or_default(),
@@ -148,10 +134,22 @@ pub(super) fn table(output: Output, items: &[Invocation]) -> anyhow::Result<()> 
     table.print()
 }
 
-/// The answer's text, else the error, else what was asked.
+fn state_of(one: &Invocation) -> String {
+    if one.paused && !one.state.is_ended() {
+        format!("{}, paused", one.state.as_str())
+    } else {
+        one.state.as_str().to_owned()
+    }
+}
+
+/// The answer's text, else the error, else what it waits for, else what was asked.
 fn result_of(one: &Invocation) -> String {
     if let Some(error) = &one.error {
         return error.detail.clone();
+    }
+    if one.state == State::Waiting && !one.waits_for.is_empty() {
+        let items: Vec<_> = one.waits_for.iter().map(waits::short).collect();
+        return format!("waits for {}", items.join(", "));
     }
     match &one.output {
         Some(output) => text_of(output),
@@ -171,46 +169,6 @@ pub(super) fn text_of(output: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
-}
-
-pub(crate) async fn steps(args: StepsArgs, session: &Session) -> anyhow::Result<()> {
-    let bodies = [("bodies", args.no_bodies.then(|| "false".to_owned()))];
-    let path = format!("/api/v1/invocations/{}/steps", args.id);
-    let page: Page<Step> = session.client()?.list(&path, &bodies, STEPS_MAX).await?;
-    let output = session.output;
-    output.show(&page, || {
-        if page.items.is_empty() {
-            nothing(output)
-        } else {
-            steps_table(output, &page.items)
-        }
-    })
-}
-
-pub(super) fn steps_table(output: Output, items: &[Step]) -> anyhow::Result<()> {
-    let mut table = Table::new(output, &["#", "KIND", "NAME", "TOOK", "TOKENS", "TRY", "RESULT"]);
-    for step in items {
-        let tokens = match (step.usage.input_tokens, step.usage.output_tokens) {
-            (0, 0) => String::new(),
-            (input, output) => format!("{input}+{output}"),
-        };
-        let result = match (&step.error, &step.output) {
-            (Some(error), _) => format!("{}: {}", error.kind, error.detail),
-            (None, Some(output)) => text_of(output),
-            (None, None) => String::new(),
-        };
-        table.row([
-            step.number.to_string(),
-            step.kind.as_str().to_owned(),
-            step.name.clone(),
-            step.ended_at
-                .map_or_else(|| "runs".to_owned(), |at| took(at.since(step.started_at))),
-            tokens,
-            step.attempt.to_string(),
-            shortened(&result, 70),
-        ]);
-    }
-    table.print()
 }
 
 pub(crate) async fn cancel(args: CancelArgs, session: &Session) -> anyhow::Result<()> {

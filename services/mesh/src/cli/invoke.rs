@@ -1,20 +1,24 @@
 //! `mesh invoke`: starts an invocation and follows it, its text as it is made.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use futures::StreamExt;
 use mesh_api::execution::{Invocation, InvokeRequest, State};
-use mesh_types::AgentName;
+use mesh_api::journal::WaitItem;
+use mesh_types::{AgentName, InvocationId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Session;
 use super::get::invocation;
 use super::invocations::text_of;
+use super::waits;
 use crate::client::Client;
 use crate::failure::{Told, Usage, advised, problem_next, problem_text};
 use crate::output::{Output, took};
@@ -49,6 +53,10 @@ const EXAMPLES: &str = "Examples:
   mesh invoke sofia \"take your time\" --no-wait
 
 Exit codes: 0 completed (with --no-wait: accepted), 1 failed, cancelled or dead, 2 wrong use of the command line.";
+
+/// Connections in a row that may bring nothing, and by how much each waits longer than the one before.
+const CONNECTIONS_MAX: u32 = 10;
+const RECONNECT_STEP: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<()> {
     let request = InvokeRequest {
@@ -99,7 +107,7 @@ fn payload(file: Option<&Path>, text: Option<String>) -> anyhow::Result<Value> {
     Ok(Value::Object(payload))
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path.as_os_str() != "-" {
         return std::fs::read(path);
     }
@@ -114,32 +122,35 @@ async fn follow(client: &Client, accepted: &Invocation, screen: &mut Screen) -> 
     let mut last_id: Option<String> = None;
     let mut broken = 0;
     loop {
-        let events = match client.events(&path, last_id.as_deref()).await {
+        match client.events(&path, last_id.as_deref()).await {
             Ok(None) => return Ok(()),
-            Ok(Some(events)) => events,
-            Err(error) if broken > 0 => {
+            Ok(Some(events)) => {
+                let mut events = pin!(events);
+                while let Some(Ok(event)) = events.next().await {
+                    if !event.id.is_empty() {
+                        last_id = Some(event.id);
+                        broken = 0;
+                    }
+                    screen.take(&event.event, &event.data)?;
+                }
+            }
+            Err(error) if last_id.is_none() => return Err(error),
+            Err(error) if broken >= CONNECTIONS_MAX => {
                 let next = format!("it is durable and goes on: mesh describe invocation {}", accepted.id);
                 return Err(advised(error, next));
             }
-            Err(error) => return Err(error),
-        };
-        let mut events = pin!(events);
-        while let Some(Ok(event)) = events.next().await {
-            if !event.id.is_empty() {
-                last_id = Some(event.id);
-                broken = 0;
-            }
-            screen.take(&event.event, &event.data)?;
+            Err(_) => {}
         }
         if screen.has_ended {
             return Ok(());
         }
-        // The stream broke off: once more from where it was, then it is an error.
+        // The stream broke off: on from where it was, after a while if that brings nothing.
         broken += 1;
-        if broken > 1 {
+        if broken > CONNECTIONS_MAX {
             let next = format!("it is durable and goes on: mesh describe invocation {}", accepted.id);
             return Err(advised(anyhow::anyhow!("the stream of events breaks off"), next));
         }
+        tokio::time::sleep(RECONNECT_STEP * (broken - 1)).await;
     }
 }
 
@@ -155,11 +166,19 @@ struct Place {
     step: u32,
 }
 
+#[derive(Deserialize)]
+struct Waiting {
+    id: InvocationId,
+    waits_for: Vec<WaitItem>,
+}
+
 /// What is on the terminal so far: the streamed text of one attempt of one step.
 struct Screen {
     output: Output,
     shown: String,
     at: Option<(u32, u32)>,
+    /// Waits that were told; waiting for one of them again is nothing new.
+    waits: BTreeSet<String>,
     has_ended: bool,
 }
 
@@ -169,6 +188,7 @@ impl Screen {
             output,
             shown: String::new(),
             at: None,
+            waits: BTreeSet::new(),
             has_ended: false,
         }
     }
@@ -182,6 +202,10 @@ impl Screen {
             "reset" => {
                 let place: Place = serde_json::from_str(data).context("an event of the mesh cannot be read")?;
                 self.forget(Some(place.step), "the model starts over")
+            }
+            "invocation.waiting" => {
+                let waiting: Waiting = serde_json::from_str(data).context("an event of the mesh cannot be read")?;
+                self.waits(&waiting)
             }
             name => {
                 let state = name
@@ -206,6 +230,18 @@ impl Screen {
         } else {
             Ok(())
         }
+    }
+
+    /// Says what is waited for and how to end it; that may be a while.
+    fn waits(&mut self, waiting: &Waiting) -> anyhow::Result<()> {
+        for item in &waiting.waits_for {
+            let line = waits::line(waiting.id, item);
+            if self.waits.insert(line.clone()) {
+                self.forget(None, "")?;
+                self.output.note(&line);
+            }
+        }
+        Ok(())
     }
 
     /// What was shown counts no more, of that step or of any.
@@ -294,6 +330,24 @@ mod tests {
         assert!(!screen.has_ended && screen.shown == "Hi");
         screen.take("invocation.completed", "{}").unwrap();
         assert!(screen.has_ended);
+    }
+
+    #[test]
+    fn a_wait_is_told_once_and_ends_the_text_before_it() {
+        let mut screen = screen();
+        let id = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        let waiting = |step: u32| {
+            let item = serde_json::json!({"step": step, "on": "approval", "tool": "refund"});
+            serde_json::json!({"id": id, "state": "waiting", "waits_for": [item]}).to_string()
+        };
+        screen
+            .take("token", r#"{"text":"Let me","step":1,"attempt":1}"#)
+            .unwrap();
+        for step in [2, 2, 3] {
+            screen.take("invocation.waiting", &waiting(step)).unwrap();
+        }
+        assert_eq!((screen.shown.as_str(), screen.waits.len()), ("", 2));
+        assert!(!screen.has_ended);
     }
 
     #[test]

@@ -17,10 +17,13 @@ mod invoke;
 mod lifecycle;
 mod logs;
 mod new;
+mod node;
 mod services;
 mod session;
 mod status;
 mod steering;
+mod steps;
+mod waits;
 
 use clap::{Parser, Subcommand};
 use mesh_types::Tenant;
@@ -106,6 +109,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Dashboard(lifecycle::DashboardArgs),
     Serve(ServeArgs),
+    Node(node::NodeArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Services(services::ServicesArgs),
@@ -117,7 +121,7 @@ enum Command {
     New(new::NewArgs),
     Invoke(invoke::InvokeArgs),
     Invocations(invocations::InvocationsArgs),
-    Steps(invocations::StepsArgs),
+    Steps(steps::StepsArgs),
     Cancel(invocations::CancelArgs),
     Pause(steering::PauseArgs),
     Resume(steering::ResumeArgs),
@@ -147,7 +151,7 @@ impl Cli {
         }
         let mut session = Session::new(output, self.url, self.tenant, self.config)?;
         let runtime = match self.command {
-            Command::Up(_) | Command::Serve(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
+            Command::Up(_) | Command::Serve(_) | Command::Node(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
             _ => tokio::runtime::Builder::new_current_thread(),
         }
         .enable_all()
@@ -167,6 +171,7 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Logs(args) => logs::run(args, session).await,
         Command::Dashboard(args) => lifecycle::dashboard(args, session).await,
         Command::Serve(args) => serve::run(args, session).await,
+        Command::Node(args) => node::run(args, session).await,
         Command::Config(args) => config::run(args, session),
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Services(args) => services::run(args, session).await,
@@ -178,7 +183,7 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::New(args) => new::run(args, session),
         Command::Invoke(args) => invoke::run(args, session).await,
         Command::Invocations(args) => invocations::list(args, session).await,
-        Command::Steps(args) => invocations::steps(args, session).await,
+        Command::Steps(args) => steps::run(args, session).await,
         Command::Cancel(args) => invocations::cancel(args, session).await,
         Command::Pause(args) => steering::pause(args, session).await,
         Command::Resume(args) => steering::resume(args, session).await,

@@ -51,6 +51,11 @@ impl Session {
         self.tenant.as_ref()
     }
 
+    /// The address that was named on the command line.
+    pub(crate) fn named_url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
     pub(crate) fn home(&self) -> &Path {
         &self.environment.home
     }

@@ -73,8 +73,11 @@ const RESUME_EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = SIGNAL_EXAMPLES)]
 pub(crate) struct SignalArgs {
+    /// The invocation
     id: InvocationId,
+    /// Name of the signal
     name: String,
+    /// What comes with it [default: null]
     value: Option<String>,
     /// The same key again is the same signal
     #[arg(long, value_name = "KEY")]
@@ -199,10 +202,7 @@ pub(crate) async fn signal(args: SignalArgs, session: &Session) -> anyhow::Resul
     let value = args.value.map(|text| value_of(&text));
     let body = json!({ "name": args.name, "value": value });
     let path = format!("/api/v1/invocations/{}/signal", args.id);
-    let invocation: Invocation = session
-        .client()?
-        .post_keyed(&path, &body, args.key.as_deref())
-        .await?;
+    let invocation: Invocation = session.client()?.post_keyed(&path, &body, args.key.as_deref()).await?;
     let output = session.output;
     output.show(&invocation, || {
         output.line(&format!("{} has it; it is {}", args.id, invocation.state.as_str()))
@@ -234,8 +234,17 @@ mod tests {
         let agent = PauseTarget::Agent("sofia".parse().unwrap());
         assert_eq!(target("agent", Some("sofia")).unwrap(), (agent, None));
         let tenant = Some("daarion".parse().unwrap());
-        assert_eq!(target("tenant", Some("daarion")).unwrap(), (PauseTarget::Tenant, tenant));
-        for (what, name) in [("agent", None), ("tenant", None), ("sofia", None), (id, Some("x")), ("agent", Some("a.b"))] {
+        assert_eq!(
+            target("tenant", Some("daarion")).unwrap(),
+            (PauseTarget::Tenant, tenant)
+        );
+        for (what, name) in [
+            ("agent", None),
+            ("tenant", None),
+            ("sofia", None),
+            (id, Some("x")),
+            ("agent", Some("a.b")),
+        ] {
             assert!(target(what, name).unwrap_err().is::<Usage>(), "{what} {name:?}");
         }
     }

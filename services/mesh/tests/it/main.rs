@@ -10,4 +10,5 @@ mod help;
 mod life;
 mod objects;
 mod serve;
+mod steering;
 mod support;

@@ -22,7 +22,10 @@ async fn an_agent_comes_back_as_it_was_declared() {
         "metadata": {"name": "sofia", "labels": {"team": "research", "odd": "\u{0}"}},
         "spec": {
             "instructions": "You are Sofia. Привіт 👋",
-            "tools": ["summarize_channel", {"name": "x", "kind": "http", "deep": [1, 2.5, null, {"nul": "\u{0}"}]}],
+            "tools": ["summarize_channel", {
+                "name": "x", "kind": "http", "url": "https://tools.example/x",
+                "parameters": {"deep": [1, 2.5, null, {"nul": "\u{0}"}]},
+            }],
             "placement": {"replicas": 2, "node_selector": {"region": "eu"}},
         },
     });

@@ -216,6 +216,28 @@ async fn what_cannot_run_is_kept_and_not_published() {
 }
 
 #[tokio::test]
+async fn every_runtime_of_this_build_is_published() {
+    let mesh = Mesh::start().await;
+    for (name, spec) in [
+        (
+            "script",
+            json!({"runtime": "script", "script": {"command": ["/bin/cat"]}}),
+        ),
+        ("cli", json!({"runtime": "cli", "cli": {"driver": "codex"}})),
+        (
+            "http",
+            json!({"runtime": "http", "http": {"url": "https://agent.example/"}}),
+        ),
+        ("noop", json!({"runtime": "noop"})),
+    ] {
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        mesh.call::<AgentCreate>(declared(object)).await.unwrap();
+        assert_eq!(mesh.publish(name).await.unwrap().version, 1, "{name}");
+        assert!(mesh.call::<AgentResolve>(resolve(name)).await.is_ok(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_publish_of_what_was_read_fails_when_it_has_changed() {
     let mesh = Mesh::start().await;
     let read = mesh.apply("sofia", "one").await;

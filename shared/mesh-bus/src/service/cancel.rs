@@ -44,10 +44,16 @@ impl<'a> Leaving<'a> {
 }
 
 impl Drop for Leaving<'_> {
-    #[expect(clippy::disallowed_methods, reason = "the subject is built by `Subject`; nothing can be awaited here")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the subject is built by `Subject`; nothing can be awaited here"
+    )]
     fn drop(&mut self) {
         let Some(inbox) = self.inbox.take() else { return };
-        let told = self.bus.client().publish(subject(self.service).to_string(), inbox.into());
+        let told = self
+            .bus
+            .client()
+            .publish(subject(self.service).to_string(), inbox.into());
         // Handing over is immediate as long as there is room. Without room there is no connection either.
         if !matches!(tokio::task::unconstrained(told).now_or_never(), Some(Ok(()))) {
             tracing::debug!(service = self.service, "a service is not told that its caller left");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mesh_api::{Caller, Endpoint};
-use mesh_types::{Code, Problem};
+use mesh_types::{Code, NodeId, Problem, Subject};
 use serde::de::DeserializeOwned;
 
 use super::Handler;
@@ -23,6 +23,29 @@ where
             let caller = incoming.headers.caller()?;
             let request = decode(&incoming.payload)?;
             let reply = handler(caller, request).await?;
+            Ok((Headers::new(), encode(&reply)?))
+        })
+    })
+}
+
+/// As [`wrap`], of an endpoint that nodes ask: who asks stands in the subject.
+pub(super) fn wrap_node<E, H, F>(handler: H) -> Handler
+where
+    E: Endpoint,
+    H: Fn(NodeId, E::Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |incoming| {
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let node = match incoming.subject.parse::<Subject>() {
+                Ok(Subject::NodeService { node, .. }) => node,
+                Ok(_) => return Err(Problem::new(Code::InvalidName, "the subject names no node")),
+                Err(error) => return Err(Problem::new(Code::InvalidName, error.to_string())),
+            };
+            let request = decode(&incoming.payload)?;
+            let reply = handler(node, request).await?;
             Ok((Headers::new(), encode(&reply)?))
         })
     })

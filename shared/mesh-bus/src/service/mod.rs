@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use mesh_api::{Caller, Endpoint, StreamEndpoint};
 use mesh_types::subject::Filter;
-use mesh_types::{Problem, Subject};
+use mesh_types::{NodeId, Problem, Subject};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +40,7 @@ const QUEUE_GROUP: &str = "q";
 /// A request as it reaches an endpoint's wrapper.
 struct Incoming {
     bus: Bus,
+    subject: String,
     headers: Headers,
     payload: bytes::Bytes,
     reply: Option<String>,
@@ -138,6 +139,32 @@ impl ServiceBuilder {
         self
     }
 
+    /// Answers an endpoint as nodes ask it, at `mesh.node.*.<service>.<endpoint>`. Who asks is the node named in the
+    /// subject, which its credentials fix, and nothing that stands in the message.
+    pub fn node_endpoint<E, H, F>(mut self, handler: H) -> Self
+    where
+        E: Endpoint,
+        H: Fn(NodeId, E::Request) -> F + Send + Sync + Clone + 'static,
+        F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+    {
+        let token = |text: &str| text.parse().expect("endpoint names are tokens");
+        let filter = Filter::Nodes {
+            service: token(E::SERVICE),
+            endpoint: token(E::NAME),
+        };
+        self.routes.push(Route {
+            name: format!("node-{}", E::NAME),
+            subject: filter.to_string(),
+            queue_group: Some(QUEUE_GROUP.to_owned()),
+            work: Work::Typed {
+                handler: endpoint::wrap_node::<E, H, F>(handler),
+                deadline: E::DEADLINE,
+                caller: CallerLeaves::Unheard,
+            },
+        });
+        self
+    }
+
     /// Answers a streaming endpoint: chunks through the sink, then the reply. The handler is dropped
     /// when its caller drops the call.
     pub fn stream_endpoint<E, H, F>(mut self, handler: H) -> Self
@@ -195,7 +222,10 @@ impl ServiceBuilder {
         let attendants = TaskTracker::new();
         let calls = Arc::new(Calls::default());
         if self.routes.iter().any(Route::streams) {
-            let leaving = self.bus.subscribe_at(cancel::subject(self.name).to_string(), None).await?;
+            let leaving = self
+                .bus
+                .subscribe_at(cancel::subject(self.name).to_string(), None)
+                .await?;
             let heard = Arc::clone(&calls).hear(leaving);
             attendants.spawn(abort.clone().run_until_cancelled_owned(heard));
         }

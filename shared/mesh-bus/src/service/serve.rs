@@ -68,6 +68,7 @@ impl Served {
             let one = One {
                 incoming: Incoming {
                     bus: self.bus.clone(),
+                    subject: message.subject.into_string(),
                     headers: message.headers.into(),
                     payload: message.payload,
                     reply: message.reply.map(async_nats::Subject::into_string),

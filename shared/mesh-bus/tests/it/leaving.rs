@@ -115,8 +115,9 @@ async fn a_handler_sees_whether_its_caller_is_there() {
         });
     let _service = service.start().await.unwrap();
     let mut chunks = Vec::new();
-    let reply = bus.call_stream::<Tell>(&caller(), &text("x"), |chunk| chunks.push(chunk));
-    assert_eq!(reply.await.unwrap(), text("x"));
+    let (who, asked) = (caller(), text("x"));
+    let reply = bus.call_stream::<Tell>(&who, &asked, |chunk| chunks.push(chunk));
+    assert_eq!(reply.await.unwrap(), asked);
     assert_eq!(chunks, [text("chunk")], "the question is no chunk");
     let (is_there, within) = told.recv().await.unwrap();
     assert!(is_there && within < Duration::from_millis(400), "{within:?}");

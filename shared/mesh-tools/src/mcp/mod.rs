@@ -54,6 +54,7 @@ pub(crate) async fn call(
     .answer()
     .await
     .map_err(|error| server.problem(&error))?;
+    server.touch();
     let output = output(answer)?;
     if output.to_string().len() > bytes_max {
         return Err(failure::too_long(bytes_max));
@@ -96,7 +97,9 @@ fn output(answer: ServerResult) -> Result<Value, Problem> {
         ServerResult::CallToolResult(result) => serde_json::to_value(result),
         ServerResult::CustomResult(result) => Ok(result.0),
         ServerResult::InputRequiredResult(_) => {
-            return Err(failure::permanent("the server wants more input, which an agent cannot give"));
+            return Err(failure::permanent(
+                "the server wants more input, which an agent cannot give",
+            ));
         }
         other => serde_json::to_value(other),
     };

@@ -1,6 +1,7 @@
 //! Servers that are kept between calls: started at the first, again when dead, ended when idle and at the end.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rmcp::service::{
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::async_rw::AsyncRwTransport;
-use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpClientTransportConfig};
+use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,8 @@ use crate::web::Web;
 const SERVERS_MAX: usize = 64;
 /// Idle servers are looked for so many times in the time after which one is ended.
 const LOOKS: u32 = 5;
+type HttpError = StreamableHttpError<reqwest::Error>;
+
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All that are kept. Dropped, it ends them at once.
@@ -171,9 +174,8 @@ impl Server {
         };
         let (client, process) = match &place {
             Place::Command(command) => {
-                let (process, output, input) = Process::start(command, tasks).map_err(|error| {
-                    failure::permanent(format!("`{}` does not start: {error}", command.join(" ")))
-                })?;
+                let (process, output, input) = Process::start(command, tasks)
+                    .map_err(|error| failure::permanent(format!("`{}` does not start: {error}", command.join(" "))))?;
                 let transport = AsyncRwTransport::new_client(output, input);
                 let client = serve_client_with_lifecycle(config, transport, lifecycle).await;
                 let client = client.map_err(|error| place.problem(transport_of(&error), &error, Some(&process)))?;
@@ -208,9 +210,7 @@ impl Server {
     pub(crate) fn problem(&self, error: &ServiceError) -> Problem {
         match error {
             ServiceError::McpError(error) => failure::permanent(failure::quoted(&error.message)),
-            ServiceError::TransportSend(transport) => {
-                self.place.problem(Some(transport), error, self.process.as_ref())
-            }
+            ServiceError::TransportSend(transport) => self.place.problem(Some(transport), error, self.process.as_ref()),
             _ => self.place.problem(None, error, self.process.as_ref()),
         }
     }
@@ -224,7 +224,8 @@ impl Server {
         Arc::strong_count(self) > 1 || (self.is_alive() && used_at.elapsed() < idle)
     }
 
-    fn touch(&self) {
+    /// It is in use now.
+    pub(crate) fn touch(&self) {
         *self.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -243,22 +244,30 @@ impl Place {
     fn problem(
         &self,
         transport: Option<&DynamicTransportError>,
-        error: &(dyn std::error::Error + 'static),
+        error: &(dyn Error + 'static),
         process: Option<&Process>,
     ) -> Problem {
-        let transport = transport.map(|transport| &*transport.error as &(dyn std::error::Error + 'static));
-        if let Some(why) = transport.and_then(failure::cause::<Refused>) {
-            return failure::refused(why);
-        }
-        if let Some(answer) = transport.and_then(failure::cause::<HttpStatusError>)
-            && let Ok(status) = answer.status.try_into()
-        {
-            let seconds = answer.retry_after.as_deref().and_then(|text| text.parse().ok());
-            return failure::of_status(status, seconds, "");
-        }
-        let said = match (self, transport) {
-            // Its text would show the URL with what it may hold.
-            (Self::Url(_), Some(_)) => "no connection".to_owned(),
+        let http = transport.and_then(|transport| transport.error.downcast_ref::<HttpError>());
+        let said = match http {
+            Some(HttpError::HttpStatus(answer)) if let Ok(status) = answer.status.try_into() => {
+                let seconds = answer.retry_after.as_deref().and_then(|text| text.parse().ok());
+                return failure::of_status(status, seconds, "");
+            }
+            Some(HttpError::AuthRequired(_) | HttpError::InsufficientScope(_)) => {
+                return failure::permanent(format!("the server {self} wants a sign-in"));
+            }
+            Some(HttpError::UnexpectedServerResponse(_) | HttpError::UnexpectedContentType(_)) => {
+                let said = http.map_or_else(String::new, |error| failure::said(error));
+                return failure::permanent(format!("{self} does not answer as a server of MCP: {said}"));
+            }
+            Some(HttpError::ResponseBodyTooLarge { max_size }) => return failure::too_long(*max_size),
+            Some(HttpError::Client(error)) => {
+                if let Some(why) = failure::cause::<Refused>(error) {
+                    return failure::refused(why);
+                }
+                // Its own text shows the URL with what it may hold; the causes do not.
+                error.source().map_or_else(|| "no connection".to_owned(), failure::said)
+            }
             _ => failure::said(error),
         };
         match process.map(Process::stderr).filter(|tail| !tail.is_empty()) {
@@ -272,7 +281,10 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Command(command) => write!(f, "`{}`", command.first().map_or("", String::as_str)),
-            Self::Url(url) => f.write_str(&url.parse().map_or_else(|_| url.clone(), |url| crate::guard::shown(&url))),
+            Self::Url(url) => f.write_str(
+                &url.parse()
+                    .map_or_else(|_| url.clone(), |url| crate::guard::shown(&url)),
+            ),
         }
     }
 }

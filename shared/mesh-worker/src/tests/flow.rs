@@ -349,5 +349,19 @@ fn the_run_can_be_sent_to_another_thread() {
             tokio_util::sync::CancellationToken::new(),
         ));
     }
-    let _ = check::<super::world::Hands<'_>>;
+    let _ = check::<super::hands::Hands<'_>>;
+}
+
+#[test]
+fn the_run_of_one_step_after_the_other_stays_small() {
+    fn size<E: crate::Effects>(effects: &E, grant: crate::Grant) -> usize {
+        size_of_val(&run_invocation(
+            grant,
+            effects,
+            tokio_util::sync::CancellationToken::new(),
+        ))
+    }
+    let world = with_text();
+    let size = world.with_grant(|effects, grant| size(effects, grant));
+    assert!(size < 8 * 1024, "{size} bytes are moved with each claim");
 }

@@ -2,7 +2,14 @@
 
 mod crash;
 mod flow;
+mod forks;
+mod hands;
+mod offline;
 mod prompt;
+mod random;
 mod replay;
+mod runtimes;
 mod time;
+mod tools;
+mod waits;
 mod world;

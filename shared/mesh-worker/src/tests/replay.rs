@@ -1,25 +1,36 @@
 //! The plan from every prefix of a journal is what the journal says came next, whatever had happened.
 
-use mesh_api::journal::{Begun, Effect, Fact, Outcome, Record};
+use mesh_api::journal::{Begun, Fact, Outcome, Record};
 use mesh_api::messaging::AuthorKind;
 use mesh_types::Code;
 use mesh_types::agent::{AgentSpec, Noop, Runtime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::time::agent;
+use super::time::{START, agent, invocation};
 use super::world::{Loss, Order, Orders, When, World};
-use crate::{Action, Task, next};
+use crate::{Action, StepPlan, Steps, Task, Todo, next};
 
 fn plan(world: &World, journal: &[Record]) -> Action {
     next(
         journal,
         Task {
+            invocation: invocation(),
             agent: &agent(),
             spec: &world.spec,
             input: &world.input,
+            depth: 0,
         },
+        START,
     )
+}
+
+/// The one step that is next.
+fn step(action: Action) -> StepPlan {
+    match action {
+        Action::Run(Steps::One(step)) => step,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Every record that a plan decided is the plan of the records before it.
@@ -37,12 +48,12 @@ fn replays(world: &World) {
                     effect,
                     input,
                 }),
-                Action::Run(plan),
+                Action::Run(Steps::One(plan)),
             ) => {
                 assert_eq!((plan.step, plan.kind, plan.effect), (*step, *kind, *effect));
                 assert_eq!((plan.name.as_ref(), &plan.input), (name.as_str(), input));
             }
-            (Fact::Done(done), Action::Run(plan)) => {
+            (Fact::Done(done), Action::Run(Steps::One(plan))) => {
                 assert_eq!((plan.step, plan.kind, plan.effect), (done.step, done.kind, done.effect));
                 match &done.input {
                     Some(input) => assert_eq!(plan.input, *input),
@@ -188,14 +199,9 @@ fn a_step_of_another_kind_than_the_recorded_one_has_diverged() {
 }
 
 #[test]
-fn an_at_most_once_step_that_has_begun_is_never_run_again() {
+fn an_idempotent_step_that_has_begun_runs_again() {
     let (world, journal) = answered();
-    let mut journal = until_the_model_has_begun(journal);
-    let Action::Run(step) = plan(&world, &journal) else {
-        panic!("it does not go on")
-    };
-    assert!(step.begun && !step.wants_begun());
-    begun(journal.last_mut().unwrap()).effect = Effect::AtMostOnce;
-    let name = world.spec.model.name.clone();
-    assert_eq!(plan(&world, &journal), Action::Ambiguous { step: 2, name });
+    let journal = until_the_model_has_begun(journal);
+    let step = step(plan(&world, &journal));
+    assert!(step.begun && !step.wants_begun() && step.todo == Todo::Effect);
 }

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use mesh_api::memory::{Hit, Memory, MemoryType, Scores};
@@ -16,7 +17,7 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_795_258_800_000);
 #[derive(Default)]
 pub(super) struct Time {
     now: Mutex<Duration>,
-    timers: Mutex<Vec<Duration>>,
+    timers: Mutex<Vec<(Duration, Waker)>>,
 }
 
 impl Clock for Time {
@@ -29,29 +30,54 @@ impl Clock for Time {
     }
 }
 
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Time {
     pub(super) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
         let until = self.monotonic() + duration;
-        self.timers.lock().unwrap().push(until);
-        std::future::poll_fn(move |_| {
+        std::future::poll_fn(move |context| {
             if self.monotonic() >= until {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+                return Poll::Ready(());
             }
+            self.timers.lock().unwrap().push((until, context.waker().clone()));
+            Poll::Pending
         })
+    }
+
+    pub(super) fn pass(&self, duration: Duration) {
+        *self.now.lock().unwrap() += duration;
     }
 
     pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
         loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            woken.0.store(false, Ordering::Relaxed);
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return output;
             }
-            let now = self.monotonic();
+            if woken.0.load(Ordering::Relaxed) {
+                continue;
+            }
             let mut timers = self.timers.lock().unwrap();
-            timers.retain(|timer| *timer > now);
-            *self.now.lock().unwrap() = *timers.iter().min().expect("everybody waits and no timer runs");
+            let next = timers.iter().map(|(until, _)| *until).min();
+            let next = next.expect("everybody waits and no timer runs");
+            let mut now = self.now.lock().unwrap();
+            *now = next.max(*now);
+            timers.retain(|(until, waker)| {
+                if *until <= *now {
+                    waker.wake_by_ref();
+                }
+                *until > *now
+            });
         }
     }
 }

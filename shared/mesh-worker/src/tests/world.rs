@@ -1,20 +1,22 @@
-//! A world in memory: journal, channel, memories and a model that can fail, hang or lose their worker at any
-//! append. Time passes only when everybody waits. It fails the test itself when the protocol is broken.
+//! A world in memory: journal, channel, memories, tools and a model that can fail, hang or lose their worker at any
+//! append. Time passes only when everybody waits. What a worker does to it is in `hands`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use mesh_api::inference::{Chunk, CompleteRequest, Completion};
+use mesh_api::execution::InvokeRequest;
+use mesh_api::inference::CompleteRequest;
 use mesh_api::journal::*;
-use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
-use mesh_api::messaging::{AuthorKind, Message, PostRequest};
+use mesh_api::memory::Memory;
+use mesh_api::messaging::{AuthorKind, Message};
 use mesh_types::agent::AgentSpec;
-use mesh_types::{ChannelId, Clock, Code, Problem, Tenant, Timestamp};
-use serde_json::Value;
+use mesh_types::{AgentName, Clock, Code, Tenant, Timestamp};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::time::{START, Time, agent, invocation, message, remembered};
+use super::hands::Hands;
+use super::time::{Time, agent, invocation, message};
 use crate::*;
 
 /// What the next call of a service does; a service without orders answers.
@@ -32,14 +34,40 @@ pub(super) struct Loss {
     pub when: When,
 }
 
+/// What the next call of a tool does; without orders it answers with its arguments.
+#[derive(Debug, Clone)]
+pub(super) enum ToolOrder {
+    Answer(Value),
+    Fail(Code),
+    After(Duration),
+    Hang,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     BeforeCommit,
     AfterCommit,
 }
 
+/// What the model answers, by the number of its turns in the prompt: calls as (tool, arguments). After the last turn
+/// it answers in words.
+pub(super) type Script = Vec<Vec<(&'static str, Value)>>;
+
 #[derive(Debug, Default)]
 pub(super) struct Orders {
+    pub script: Script,
+    pub has_no_ids: bool,
+    /// By tool.
+    pub tools: BTreeMap<&'static str, VecDeque<ToolOrder>>,
+    /// Answers to waits of that name, in their order: of a tool for approvals, of a step for the ambiguous.
+    pub approvals: VecDeque<bool>,
+    pub resolutions: VecDeque<Resolution>,
+    /// The owner has it let go with the n-th append.
+    pub stops: Vec<usize>,
+    /// With the n-th append it turns out that its first idempotent step has a late result already.
+    pub conflicts: Vec<usize>,
+    /// Written by the owner just before the n-th append.
+    pub news: Vec<(usize, About)>,
     pub history: VecDeque<Order>,
     pub query: VecDeque<Order>,
     pub model: VecDeque<Order>,
@@ -54,7 +82,11 @@ pub(super) struct World {
     pub input: Input,
     pub deadline: Option<Timestamp>,
     pub cancel: CancellationToken,
-    clock: Time,
+    pub fork: Option<ForkEdit>,
+    pub inherited: Vec<Record>,
+    pub recording: Vec<Record>,
+    pub depth: u32,
+    pub(super) clock: Time,
     state: Mutex<State>,
 }
 
@@ -62,9 +94,9 @@ pub(super) struct World {
 pub(super) struct State {
     pub orders: Orders,
     /// JSON, as a database would give it back.
-    journal: Vec<String>,
-    epoch: u32,
-    appends: usize,
+    pub(super) journal: Vec<String>,
+    pub(super) epoch: u32,
+    pub(super) appends: usize,
     pub ends: Vec<Ended>,
     pub channel: Vec<Message>,
     pub memories: Vec<Memory>,
@@ -72,6 +104,16 @@ pub(super) struct State {
     pub asked: Vec<CompleteRequest>,
     /// Effects in the order in which they ran.
     pub ran: Vec<StepKind>,
+    /// Calls of something outside as (tool, key), in the order in which they started.
+    pub called: Vec<(String, String)>,
+    /// Those of them that came to their end.
+    pub effects: Vec<(String, String)>,
+    pub created: Vec<(AgentName, InvokeRequest)>,
+    /// Waits that were committed, each with its items.
+    pub waits: Vec<Vec<WaitItem>>,
+    /// Most effects of tools that were under way at the same time.
+    pub together: usize,
+    pub(super) under_way: usize,
 }
 
 impl World {
@@ -90,6 +132,10 @@ impl World {
             },
             deadline: None,
             cancel: CancellationToken::new(),
+            fork: None,
+            inherited: Vec::new(),
+            recording: Vec::new(),
+            depth: 0,
             clock: Time::default(),
             state: Mutex::default(),
         };
@@ -134,6 +180,24 @@ impl World {
 
     /// Claims it once and runs it until the worker lets go.
     pub(super) fn run(&self) -> Finished {
+        self.run_beside(std::future::pending())
+    }
+
+    /// As `run`, with something else that goes on meanwhile.
+    pub(super) fn run_beside(&self, other: impl Future<Output = ()>) -> Finished {
+        self.with_grant(|worker, grant| {
+            let run = run_invocation(grant, worker, self.cancel.clone());
+            self.clock.block_on(async {
+                tokio::select! {
+                    finished = run => finished,
+                    () = other => panic!("the other ends first"),
+                }
+            })
+        })
+    }
+
+    /// Claims it.
+    pub(super) fn with_grant<T>(&self, work: impl FnOnce(&Hands<'_>, Grant) -> T) -> T {
         self.state().epoch += 1;
         self.commit(Fact::Claimed(Claimed {
             holder: "w".into(),
@@ -148,31 +212,76 @@ impl World {
             spec: self.spec.clone(),
             input: self.input.clone(),
             epoch,
+            inherited: self.inherited.clone(),
+            recording: self.recording.clone(),
+            fork: self.fork.clone(),
             journal: self.journal(),
             deadline: self.deadline,
             attempt: epoch,
+            depth: self.depth,
         };
-        let worker = Hands {
-            world: self,
-            epoch,
-            is_lost: Mutex::new(false),
-        };
-        self.clock.block_on(run_invocation(grant, &worker, self.cancel.clone()))
+        work(&Hands::new(self, epoch), grant)
     }
 
-    /// Claims it as often as workers are lost.
+    /// Claims it as often as workers are lost, let go or wait; what it waits for happens.
     pub(super) fn run_to_its_end(&self) -> Outcome {
-        for _ in 0..100 {
+        for _ in 0..200 {
             match self.run() {
                 Finished::Ended(outcome) => return outcome,
-                Finished::Stale => {}
+                Finished::Waiting => self.let_it_happen(),
+                Finished::Stale | Finished::Stopped => {}
                 other => panic!("{other:?}"),
             }
         }
         panic!("it never ends");
     }
 
-    fn commit(&self, fact: Fact) {
+    /// The first thing that it waits for.
+    pub(super) fn let_it_happen(&self) {
+        let item = self.state().waits.last().expect("it waits")[0].clone();
+        let step = item.step;
+        match item.on {
+            WaitOn::Timer { until } => self.clock.pass(until.since(self.clock.now())),
+            WaitOn::Signal { until: Some(until), .. } => self.clock.pass(until.since(self.clock.now())),
+            WaitOn::Signal { name, until: None } => {
+                self.tell(About::Signal { name, value: json!(7) });
+            }
+            WaitOn::Approval { .. } => {
+                let approved = self.state().orders.approvals.pop_front().unwrap_or(true);
+                self.tell(About::Approval { step, approved });
+            }
+            WaitOn::Child { invocation } => self.tell(About::Child {
+                step,
+                invocation,
+                outcome: Outcome::Completed,
+                output: Some(json!({"text": "done by the child"})),
+                error: None,
+                usage: Usage {
+                    input_tokens: 1_000,
+                    output_tokens: 1_000,
+                    cost_usd: 9.0,
+                },
+            }),
+            WaitOn::Ambiguous { .. } => {
+                let how = self.state().orders.resolutions.pop_front();
+                let how = how.unwrap_or(Resolution::RunAgain);
+                self.tell(About::Resolved { step, how });
+            }
+        }
+    }
+
+    /// Its owner writes that.
+    pub(super) fn tell(&self, about: About) {
+        let key = format!("key-{}", self.state().journal.len());
+        self.commit(Fact::Signalled(Box::new(Signalled {
+            key,
+            about,
+            actor: "ann".into(),
+            note: Some("because".into()),
+        })));
+    }
+
+    pub(super) fn commit(&self, fact: Fact) {
         let at = self.clock.now();
         let mut state = self.state();
         assert!(state.ends.is_empty(), "{fact:?} after the end");
@@ -187,181 +296,5 @@ impl World {
             fact,
         };
         state.journal.push(serde_json::to_string(&record).unwrap());
-    }
-}
-
-/// A worker's hands: of one claim, until it is lost.
-pub(super) struct Hands<'a> {
-    world: &'a World,
-    epoch: u32,
-    is_lost: Mutex<bool>,
-}
-
-impl Hands<'_> {
-    /// Before an effect: the worker is not lost, the step is not recorded, and `begun` is if it must be.
-    fn touch(&self, kind: StepKind) {
-        assert!(!*self.is_lost.lock().unwrap(), "an effect of a lost worker: {kind:?}");
-        let journal = self.world.journal();
-        let done = |fact: &Fact| matches!(fact, Fact::Done(done) if done.kind == kind);
-        assert!(
-            !journal.iter().any(|record| done(&record.fact)),
-            "{kind:?} is recorded and runs again"
-        );
-        let begun = |fact: &Fact| matches!(fact, Fact::Begun(begun) if begun.kind == kind);
-        let is_pure = matches!(kind, StepKind::ContextMessages | StepKind::ContextMemories);
-        assert!(
-            is_pure || journal.iter().any(|record| begun(&record.fact)),
-            "{kind:?} runs before its begun"
-        );
-        self.world.state().ran.push(kind);
-    }
-
-    async fn obey(&self, kind: StepKind, orders: impl FnOnce(&mut Orders) -> Option<Order>) -> Result<(), Problem> {
-        self.touch(kind);
-        let order = orders(&mut self.world.state().orders);
-        match order.unwrap_or(Order::Answer) {
-            Order::Answer => Ok(()),
-            Order::Fail(code) => Err(Problem::new(code, "as ordered")),
-            Order::Hang => std::future::pending().await,
-        }
-    }
-}
-
-impl Journal for Hands<'_> {
-    async fn append(&self, facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
-        assert!(!*self.is_lost.lock().unwrap(), "an append of a lost worker");
-        let number = self.world.appends();
-        self.world.state().appends += 1;
-        let ordered = self.world.state().orders.append.pop_front();
-        if let Some(error) = ordered {
-            if let AppendError::Conflict { committed } = &error {
-                let json = |record| serde_json::to_string(record).unwrap();
-                self.world.state().journal = committed.iter().map(json).collect();
-            }
-            return Err(error);
-        }
-        let loss = self
-            .world
-            .state()
-            .orders
-            .losses
-            .iter()
-            .find(|loss| loss.append == number)
-            .copied();
-        *self.is_lost.lock().unwrap() = loss.is_some() || self.world.state().epoch != self.epoch;
-        if loss.is_none_or(|loss| loss.when == When::AfterCommit) {
-            facts.into_iter().for_each(|fact| self.world.commit(fact));
-            if let Then::End(ended) = then {
-                self.world.commit(Fact::Ended(ended));
-            }
-        }
-        // With its end committed nobody claims it again, and whoever asks reads it.
-        let has_ended = !self.world.state().ends.is_empty();
-        if loss.is_some() && !has_ended {
-            return Err(AppendError::Stale);
-        }
-        Ok(Appended {
-            seq: u32::try_from(self.world.journal().len()).unwrap(),
-        })
-    }
-}
-
-impl Channels for Hands<'_> {
-    async fn history(&self, _: &ChannelId, limit: u32) -> Result<Vec<Message>, Problem> {
-        self.obey(StepKind::ContextMessages, |orders| orders.history.pop_front())
-            .await?;
-        let channel = self.world.state().channel.clone();
-        Ok(channel[channel.len().saturating_sub(limit as usize)..].to_vec())
-    }
-
-    async fn post(&self, request: PostRequest) -> Result<Message, Problem> {
-        self.obey(StepKind::MessagePost, |orders| orders.post.pop_front())
-            .await?;
-        let id = request.id.unwrap();
-        let mut state = self.world.state();
-        if let Some(known) = state.channel.iter().find(|message| message.id == id) {
-            assert_eq!(known.text, request.text, "a repeat says something else");
-            return Ok(known.clone());
-        }
-        let mut posted = message(
-            id.as_str(),
-            request.author.kind,
-            &request.author.id,
-            &request.text,
-            START,
-        );
-        posted.metadata = request.metadata;
-        state.channel.push(posted.clone());
-        Ok(posted)
-    }
-}
-
-impl Memories for Hands<'_> {
-    async fn query(&self, request: QueryRequest) -> Result<QueryReply, Problem> {
-        self.obey(StepKind::ContextMemories, |orders| orders.query.pop_front())
-            .await?;
-        let hit = |number: u32| remembered(&format!("fact {number} about {}", request.query), number);
-        Ok(QueryReply {
-            items: (1..=request.k.min(2)).map(hit).collect(),
-        })
-    }
-
-    async fn store(&self, request: StoreRequest) -> Result<Memory, Problem> {
-        self.obey(StepKind::MemoryStore, |orders| orders.store.pop_front())
-            .await?;
-        let mut memory = remembered(&request.content, 0).memory;
-        memory.id = request.id.unwrap();
-        let mut state = self.world.state();
-        if !state.memories.iter().any(|known| known.id == memory.id) {
-            state.memories.push(memory.clone());
-        }
-        Ok(memory)
-    }
-}
-
-impl Model for Hands<'_> {
-    async fn complete(
-        &self,
-        request: CompleteRequest,
-        mut on_chunk: impl FnMut(Chunk) + Send,
-    ) -> Result<Completion, Problem> {
-        self.world.state().asked.push(request.clone());
-        on_chunk(Chunk::Attempt(1));
-        self.obey(StepKind::Model, |orders| orders.model.pop_front()).await?;
-        let last = request.messages.last().map(|message| message.content.plain_text());
-        let text = format!("echo of {}", last.unwrap_or_default());
-        on_chunk(Chunk::Text(text.clone()));
-        Ok(Completion {
-            text,
-            model: "mock".into(),
-            provider: "mock".into(),
-            // A number that a careless parser reads back as another one.
-            usage: Usage {
-                input_tokens: 7,
-                output_tokens: 3,
-                cost_usd: 1.234_567_890_123_456_7e-5,
-            },
-            usage_estimated: false,
-            failed: Vec::new(),
-            tool_calls: Vec::new(),
-            finish_reason: "stop".into(),
-            attempt: 1,
-        })
-    }
-}
-
-impl Tokens for Hands<'_> {
-    fn chunk(&self, chunk: TokenChunk) {
-        self.world.state().tokens.push(chunk);
-    }
-}
-
-impl Effects for Hands<'_> {
-    fn clock(&self) -> &dyn Clock {
-        &self.world.clock
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        self.world.clock.sleep(duration).await;
     }
 }

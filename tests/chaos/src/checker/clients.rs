@@ -40,7 +40,10 @@ pub(super) fn one_invocation_a_key(evidence: &Evidence, found: &mut Vec<Violatio
         } else if let Some(id) = ids.into_iter().next()
             && stored != Some(id)
         {
-            found.push(violation(&asked.key, format!("was answered with {id}, and is {stored:?}")));
+            found.push(violation(
+                &asked.key,
+                format!("was answered with {id}, and is {stored:?}"),
+            ));
         }
     }
 }
@@ -48,7 +51,10 @@ pub(super) fn one_invocation_a_key(evidence: &Evidence, found: &mut Vec<Violatio
 pub(super) fn nothing_refused(evidence: &Evidence, found: &mut Vec<Violation>) {
     for asked in &evidence.asked {
         if let Some(answer) = &asked.refused {
-            found.push(violation(&asked.key, format!("a good request was answered with {answer}")));
+            found.push(violation(
+                &asked.key,
+                format!("a good request was answered with {answer}"),
+            ));
         }
     }
 }
@@ -64,7 +70,11 @@ pub(super) fn replied_once(evidence: &Evidence, found: &mut Vec<Violation>) {
 }
 
 pub(super) fn result_sent(evidence: &Evidence, found: &mut Vec<Violation>) {
-    for asked in evidence.asked.iter().filter(|asked| asked.accepted && asked.wants_reply) {
+    for asked in evidence
+        .asked
+        .iter()
+        .filter(|asked| asked.accepted && asked.wants_reply)
+    {
         let id = evidence.journal.keys.get(&asked.key);
         let Some(invocation) = id.and_then(|id| evidence.journal.invocations.get(id)) else {
             continue;
@@ -80,7 +90,10 @@ pub(super) fn result_sent(evidence: &Evidence, found: &mut Vec<Violation>) {
         let outcome = invocation.ended.as_ref().map(|row| row.outcome.as_str());
         for result in results {
             if result.get("state").and_then(Value::as_str) != outcome {
-                found.push(violation(&asked.key, format!("ended {outcome:?}, the result says {result}")));
+                found.push(violation(
+                    &asked.key,
+                    format!("ended {outcome:?}, the result says {result}"),
+                ));
             }
         }
     }
@@ -102,9 +115,7 @@ pub(super) fn poison_buried(evidence: &Evidence, found: &mut Vec<Violation>) {
 
 pub(super) fn saw_the_journal(evidence: &Evidence, found: &mut Vec<Violation>) {
     for followed in &evidence.followed {
-        let records = followed
-            .invocation
-            .and_then(|id| evidence.journal.invocations.get(&id));
+        let records = followed.invocation.and_then(|id| evidence.journal.invocations.get(&id));
         let (Some(invocation), Some(id)) = (records, followed.invocation) else {
             continue;
         };
@@ -141,16 +152,26 @@ fn must_be_told(entry: &Entry) -> bool {
 fn compare(entry: &Entry, told: &Told, mut differs: impl FnMut(String)) {
     let mut field = |name: &str, held: &Value| {
         let shown = told.data.get(name).unwrap_or(&Value::Null);
-        // As text: byte for byte.
-        if shown.to_string() != held.to_string() {
-            differs(format!("record {}: a reader was told {name} = {shown}, it is {held}", entry.seq));
+        // The bytes, too: as they came over the wire.
+        if shown != held || !told.raw.contains(&format!("\"{name}\":{held}")) {
+            differs(format!(
+                "record {}: a reader was told {name} = {shown}, it is {held}",
+                entry.seq
+            ));
         }
     };
     field("epoch", &Value::from(entry.epoch));
     field("at", &Value::from(entry.at.to_string()));
     match &entry.fact {
         Some(Fact::Done(done)) => {
-            let Done { step, output, error, usage, attempt, .. } = done.as_ref();
+            let Done {
+                step,
+                output,
+                error,
+                usage,
+                attempt,
+                ..
+            } = done.as_ref();
             field("number", &Value::from(*step));
             field("output", output.as_ref().unwrap_or(&Value::Null));
             field("error", &serde_json::json!(error));

@@ -34,7 +34,10 @@ pub(super) fn begun_before_effect(evidence: &Evidence, found: &mut Vec<Violation
     for call in evidence.ledger.iter().filter(|call| call.class == AT_MOST_ONCE) {
         let begun = parse_key(&call.key).and_then(|(id, step)| begun_at(evidence, id, step));
         match begun {
-            None => found.push(violation(&call.key, "an effect of a step that no record says was begun")),
+            None => found.push(violation(
+                &call.key,
+                "an effect of a step that no record says was begun",
+            )),
             Some(at) if at > call.at.plus(CLOCK_SLACK) => {
                 found.push(violation(&call.key, "the effect came before its `begun` was written"));
             }
@@ -46,7 +49,9 @@ pub(super) fn begun_before_effect(evidence: &Evidence, found: &mut Vec<Violation
         for entry in &invocation.records {
             match &entry.fact {
                 Some(Fact::Begun(fact)) => {
-                    begun.entry(fact.step).or_insert(entry.places.first().map(|place| place.0));
+                    begun
+                        .entry(fact.step)
+                        .or_insert(entry.places.first().map(|place| place.0));
                 }
                 Some(Fact::Done(fact)) if fact.effect == Effect::AtMostOnce && fact.kind == StepKind::Tool => {
                     let batch = entry.places.first().map(|place| place.0);
@@ -96,7 +101,10 @@ pub(super) fn effect_happened(evidence: &Evidence, found: &mut Vec<Violation>) {
         let is_ledger = fact.kind == StepKind::Tool && fact.name.starts_with(LEDGER_TOOL);
         let key = format!("{id}/{}", fact.step);
         if is_ledger && fact.error.is_none() && !done.contains(key.as_str()) {
-            found.push(violation(&key, "is recorded as done, and the ledger knows nothing of it"));
+            found.push(violation(
+                &key,
+                "is recorded as done, and the ledger knows nothing of it",
+            ));
         }
     }
 }
@@ -105,24 +113,28 @@ pub(super) fn effect_happened(evidence: &Evidence, found: &mut Vec<Violation>) {
 /// way when something was frozen, cut off or killed, if the result was recorded after that: the frozen worker, the
 /// frozen message and the orphan of a dead worker do not know of it. What was recorded *before* never runs again.
 pub(super) fn recorded_not_repeated(evidence: &Evidence, found: &mut Vec<Violation>) {
-    let done: BTreeMap<(InvocationId, u32), Timestamp> = dones(evidence)
-        .map(|(id, at, fact)| ((id, fact.step), at))
-        .collect();
+    let done: BTreeMap<(InvocationId, u32), Timestamp> =
+        dones(evidence).map(|(id, at, fact)| ((id, fact.step), at)).collect();
     let calls = evidence.ledger.iter().map(|call| (&call.key, call.at));
     for (key, at) in calls.chain(evidence.model.iter().map(|call| (&call.key, call.at))) {
         let recorded = parse_key(key).and_then(|step| done.get(&step));
         let Some(recorded) = recorded.filter(|recorded| at > recorded.plus(CLOCK_SLACK)) else {
             continue;
         };
-        let spans = |(from, to): &(Timestamp, Timestamp)| {
-            from <= recorded && *recorded <= to.plus(THAW) && at <= to.plus(THAW)
-        };
+        let spans =
+            |(from, to): &(Timestamp, Timestamp)| from <= recorded && *recorded <= to.plus(THAW) && at <= to.plus(THAW);
         let faults = &evidence.faults;
         let kills: Vec<_> = faults.kills.iter().map(|(_, at)| (*at, *at)).collect();
-        let is_late = [&faults.freezes, &faults.nats_away, &kills].into_iter().flatten().any(spans);
+        let is_late = [&faults.freezes, &faults.nats_away, &kills]
+            .into_iter()
+            .flatten()
+            .any(spans);
         if !is_late {
             let after = at.since(*recorded).as_millis();
-            found.push(violation(key, format!("ran again {after} ms after its result was recorded")));
+            found.push(violation(
+                key,
+                format!("ran again {after} ms after its result was recorded"),
+            ));
         }
     }
 }
@@ -138,8 +150,14 @@ pub(super) fn usage_as_answered(evidence: &Evidence, found: &mut Vec<Violation>)
         }
         let key = format!("{id}/{}", fact.step);
         let recorded = (fact.usage.input_tokens, fact.usage.output_tokens);
-        if !answers.get(key.as_str()).is_some_and(|answers| answers.contains(&recorded)) {
-            let detail = format!("recorded {recorded:?}, the model answered {:?}", answers.get(key.as_str()));
+        if !answers
+            .get(key.as_str())
+            .is_some_and(|answers| answers.contains(&recorded))
+        {
+            let detail = format!(
+                "recorded {recorded:?}, the model answered {:?}",
+                answers.get(key.as_str())
+            );
             found.push(violation(&key, detail));
         }
     }
@@ -147,7 +165,10 @@ pub(super) fn usage_as_answered(evidence: &Evidence, found: &mut Vec<Violation>)
         let Some(row) = &invocation.ended else { continue };
         let sum = used(invocation);
         if (sum.input_tokens, sum.output_tokens) != (row.usage.input_tokens, row.usage.output_tokens) {
-            let detail = format!("its steps used {sum:?}, its end says {:?}", row.usage);
+            let detail = format!(
+                "ended {}; its steps used {sum:?}, its end says {:?}",
+                row.outcome, row.usage
+            );
             found.push(violation(id, detail));
         }
     }

@@ -6,7 +6,7 @@ use mesh_api::journal::Fact;
 use mesh_types::Timestamp;
 use serde::Serialize;
 
-use crate::evidence::{Evidence, Invocation};
+use crate::evidence::{Evidence, Faults, Invocation};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
@@ -25,16 +25,22 @@ pub struct Figures {
     /// Claims beyond the first of an invocation.
     pub taken_over: usize,
     /// From the death of an execution process to the next committed record of what it held.
-    pub resumes: usize,
-    pub resume_p50_ms: Option<u64>,
-    pub resume_p99_ms: Option<u64>,
-    pub resume_max_ms: Option<u64>,
+    pub resume: Resume,
+    /// Those of them in which nothing else was down, frozen or killed meanwhile.
+    pub resume_undisturbed: Resume,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Resume {
+    pub count: usize,
+    pub p50_ms: Option<u64>,
+    pub p99_ms: Option<u64>,
+    pub max_ms: Option<u64>,
 }
 
 pub fn figures(evidence: &Evidence) -> Figures {
     let invocations = &evidence.journal.invocations;
-    let mut resumes = resumes(evidence);
-    resumes.sort_unstable();
+    let resumes = resumes(evidence);
     let (model_repeats, repeated_tokens) = repeats(evidence);
     let claims = invocations.values().map(|one| one.of_kind("claimed").count());
     Figures {
@@ -49,10 +55,8 @@ pub fn figures(evidence: &Evidence) -> Figures {
         model_repeats,
         repeated_tokens,
         taken_over: claims.map(|count| count.saturating_sub(1)).sum(),
-        resumes: resumes.len(),
-        resume_p50_ms: at_share(&resumes, 50),
-        resume_p99_ms: at_share(&resumes, 99),
-        resume_max_ms: resumes.last().copied(),
+        resume: Resume::of(resumes.iter().map(|(ms, _)| *ms)),
+        resume_undisturbed: Resume::of(resumes.iter().filter(|(_, alone)| *alone).map(|(ms, _)| *ms)),
     }
 }
 
@@ -71,18 +75,44 @@ fn repeats(evidence: &Evidence) -> (usize, u64) {
     })
 }
 
-/// Milliseconds from each death to the next record of each invocation that the dead process held.
-fn resumes(evidence: &Evidence) -> Vec<u64> {
+impl Resume {
+    fn of(samples: impl Iterator<Item = u64>) -> Self {
+        let mut sorted: Vec<u64> = samples.collect();
+        sorted.sort_unstable();
+        Self {
+            count: sorted.len(),
+            p50_ms: at_share(&sorted, 50),
+            p99_ms: at_share(&sorted, 99),
+            max_ms: sorted.last().copied(),
+        }
+    }
+}
+
+/// Milliseconds from each death to the next record of each invocation that the dead process held, and whether it was
+/// the only fault meanwhile.
+fn resumes(evidence: &Evidence) -> Vec<(u64, bool)> {
     let mut samples = Vec::new();
     for (instance, at) in &evidence.faults.kills {
         for invocation in evidence.journal.invocations.values() {
-            if is_held(invocation, instance, *at) {
-                let next = invocation.records.iter().find(|entry| entry.at > *at);
-                samples.extend(next.map(|entry| whole_ms(entry.at.since(*at))));
+            if is_held(invocation, instance, *at)
+                && let Some(next) = invocation.records.iter().find(|entry| entry.at > *at)
+            {
+                samples.push((whole_ms(next.at.since(*at)), is_alone(&evidence.faults, *at, next.at)));
             }
         }
     }
     samples
+}
+
+/// Whether nothing but the one death falls into that time.
+fn is_alone(faults: &Faults, from: Timestamp, to: Timestamp) -> bool {
+    let spans = [&faults.freezes, &faults.nats_away, &faults.postgres_away];
+    let overlaps = spans
+        .into_iter()
+        .flatten()
+        .any(|(begin, end)| *begin <= to && from <= *end);
+    let deaths = faults.kills.iter().filter(|(_, at)| from <= *at && *at <= to);
+    !overlaps && deaths.count() == 1
 }
 
 fn is_held(invocation: &Invocation, instance: &str, at: Timestamp) -> bool {
@@ -99,7 +129,9 @@ fn is_held(invocation: &Invocation, instance: &str, at: Timestamp) -> bool {
 }
 
 fn at_share(sorted: &[u64], percent: usize) -> Option<u64> {
-    sorted.get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?)).copied()
+    sorted
+        .get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?))
+        .copied()
 }
 
 fn whole_ms(time: std::time::Duration) -> u64 {

@@ -2,6 +2,7 @@
 //! feed and the lists tell all of it, nothing is left behind.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mesh_api::journal::Fact;
 
@@ -59,7 +60,10 @@ pub(super) fn journal_whole(evidence: &Evidence, found: &mut Vec<Violation>) {
     for (id, invocation) in &evidence.journal.invocations {
         for (place, entry) in invocation.records.iter().enumerate() {
             if usize::try_from(entry.seq).ok() != Some(place + 1) {
-                found.push(violation(id, format!("record {} stands at place {}", entry.seq, place + 1)));
+                found.push(violation(
+                    id,
+                    format!("record {} stands at place {}", entry.seq, place + 1),
+                ));
                 break;
             }
         }
@@ -98,9 +102,10 @@ fn is_late_result(invocation: &Invocation, seq: u32) -> bool {
     let Some((epoch, Some(Fact::Done(done)))) = entry.map(|entry| (entry.epoch, entry.fact.as_ref())) else {
         return false;
     };
-    invocation.records.iter().any(|begun| {
-        begun.epoch == epoch && matches!(&begun.fact, Some(Fact::Begun(fact)) if fact.step == done.step)
-    })
+    invocation
+        .records
+        .iter()
+        .any(|begun| begun.epoch == epoch && matches!(&begun.fact, Some(Fact::Begun(fact)) if fact.step == done.step))
 }
 
 pub(super) fn steps_done_once(evidence: &Evidence, found: &mut Vec<Violation>) {
@@ -127,7 +132,10 @@ pub(super) fn steps_done_once(evidence: &Evidence, found: &mut Vec<Violation>) {
         }
         let is_completed = invocation.ended.as_ref().is_some_and(|row| row.outcome == "completed");
         if let Some(step) = begun.difference(&done).next().filter(|_| is_completed) {
-            found.push(violation(id, format!("completed, but step {step} was begun and never settled")));
+            found.push(violation(
+                id,
+                format!("completed, but step {step} was begun and never settled"),
+            ));
         }
         // Steps are numbered from 1 without a hole.
         let highest = done.iter().max().copied().unwrap_or_default();
@@ -138,9 +146,32 @@ pub(super) fn steps_done_once(evidence: &Evidence, found: &mut Vec<Violation>) {
     }
 }
 
+pub(super) fn delay_kept(evidence: &Evidence, found: &mut Vec<Violation>) {
+    for asked in evidence.asked.iter().filter(|asked| asked.delay_ms > 0) {
+        let id = evidence.journal.keys.get(&asked.key);
+        let invocation = id.and_then(|id| evidence.journal.invocations.get(id));
+        let Some(created_at) = invocation.and_then(|invocation| invocation.created_at) else {
+            continue;
+        };
+        let first = invocation.and_then(|invocation| invocation.of_kind("claimed").next());
+        let due = created_at.plus(Duration::from_millis(asked.delay_ms));
+        if let Some(claim) = first.filter(|claim| claim.at < due) {
+            let early = due.since(claim.at).as_millis();
+            found.push(violation(
+                &asked.key,
+                format!("was claimed {early} ms before its delay was over"),
+            ));
+        }
+    }
+}
+
 pub(super) fn feed_whole(evidence: &Evidence, found: &mut Vec<Violation>) {
     for shard in &evidence.journal.shards {
-        let gap = shard.fed.iter().zip(1_i64..).find(|(batch, expected)| *batch != expected);
+        let gap = shard
+            .fed
+            .iter()
+            .zip(1_i64..)
+            .find(|(batch, expected)| *batch != expected);
         let highest = shard.fed.last().copied().unwrap_or_default();
         if let Some((batch, expected)) = gap {
             let detail = format!("batch {batch} stands where {expected} should");
@@ -163,7 +194,10 @@ pub(super) fn feed_whole(evidence: &Evidence, found: &mut Vec<Violation>) {
                 continue;
             };
             if *place <= before && before != (0, 0) {
-                found.push(violation(id, format!("record {} was committed before its predecessor", entry.seq)));
+                found.push(violation(
+                    id,
+                    format!("record {} was committed before its predecessor", entry.seq),
+                ));
             }
             before = *place;
         }

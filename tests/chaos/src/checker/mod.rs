@@ -13,7 +13,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub(crate) use effects::LEDGER_TOOL;
-pub use figures::{Figures, figures};
+pub use figures::{Figures, Resume, figures};
 
 use crate::evidence::Evidence;
 
@@ -41,6 +41,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("journal_whole", journal::journal_whole),
     ("epochs_rise", journal::epochs_rise),
     ("steps_done_once", journal::steps_done_once),
+    ("delay_kept", journal::delay_kept),
     ("feed_whole", journal::feed_whole),
     ("summary_tells_the_end", journal::summary_tells_the_end),
     ("one_invocation_a_key", clients::one_invocation_a_key),

@@ -29,7 +29,11 @@ pub(super) async fn write(
     Json(arguments): Json<Value>,
 ) -> Response {
     let key = key_of(&headers);
-    let op = arguments.get("op").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let op = arguments
+        .get("op")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let (result, before) = {
         let mut seen = kept.seen();
         let before = seen.ledger.iter().filter(|call| call.key == key).count();

@@ -45,7 +45,12 @@ pub(super) async fn complete(State(kept): State<Shared>, headers: HeaderMap, Jso
     };
     let answer = Answer::to(&body["messages"]);
     let mut draw = kept.draw(&key, before);
-    let moods = [(76, Mood::Answers), (9, Mood::Fails), (7, Mood::Stalls), (8, Mood::Breaks)];
+    let moods = [
+        (76, Mood::Answers),
+        (9, Mood::Fails),
+        (7, Mood::Stalls),
+        (8, Mood::Breaks),
+    ];
     let mood = draw.weighted(&moods).filter(|_| before == 0).unwrap_or(Mood::Answers);
     match mood {
         Mood::Answers => tokio::time::sleep(Duration::from_millis(draw.between(2, 60))).await,
@@ -88,16 +93,17 @@ impl Answer {
     fn to(messages: &Value) -> Self {
         let empty = Vec::new();
         let messages = messages.as_array().unwrap_or(&empty);
-        let last = messages.iter().rposition(|message| message["role"] == "user").unwrap_or(0);
+        let last = messages
+            .iter()
+            .rposition(|message| message["role"] == "user")
+            .unwrap_or(0);
         let said = messages.get(last).map(text_of).unwrap_or_default();
         let is_answered = messages.iter().skip(last).any(|message| message["role"] == "tool");
         let mut draw = Draw::of(messages.len() as u64, &Value::from(messages.clone()).to_string());
         let mut words = said.split_whitespace();
         let key = words.next().unwrap_or_default().to_owned();
         let tools = match words.next() {
-            Some("use") if !is_answered => words
-                .map(|tool| (tool.to_owned(), arguments(tool, &key)))
-                .collect(),
+            Some("use") if !is_answered => words.map(|tool| (tool.to_owned(), arguments(tool, &key))).collect(),
             _ => Vec::new(),
         };
         let count = draw.between(3, 25);
@@ -176,7 +182,10 @@ mod tests {
     fn tools_are_called_once_and_their_results_answered_with_text() {
         let asked = user("k1 use ledger_pure helper");
         let first = Answer::to(&json!([asked]));
-        assert_eq!(first.tools[0], ("ledger_pure".to_owned(), json!({"op": "k1:ledger_pure"})));
+        assert_eq!(
+            first.tools[0],
+            ("ledger_pure".to_owned(), json!({"op": "k1:ledger_pure"}))
+        );
         assert_eq!(first.tools[1].1, json!({"text": "k1-helper say"}));
         let second = Answer::to(&json!([asked, {"role": "assistant"}, {"role": "tool", "content": "1"}]));
         assert!(second.tools.is_empty() && !second.text.is_empty());

@@ -56,7 +56,10 @@ impl Plan {
 
     fn serve(&self, services: &[&str]) -> Command {
         let mut command = self.command();
-        command.arg("serve").args(services).env("MESH_FAILPOINT_HITS", &self.hits);
+        command
+            .arg("serve")
+            .args(services)
+            .env("MESH_FAILPOINT_HITS", &self.hits);
         if let Some(planted) = &self.planted {
             command.env("MESH_PLANTED_BUG", planted);
         }

@@ -88,6 +88,7 @@ impl Managed {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_running(&self) -> bool {
         let state = self.state();
         state.child.is_some() && state.frozen.is_none()
@@ -115,7 +116,11 @@ impl Managed {
                     until: Instant::now() + state.running.stop,
                 });
             }
-            if state.frozen.as_ref().is_some_and(|frozen| frozen.until <= Instant::now()) {
+            if state
+                .frozen
+                .as_ref()
+                .is_some_and(|frozen| frozen.until <= Instant::now())
+            {
                 signal(pid, Signal::SIGCONT);
                 changes.extend(state.thawed(clock));
             }
@@ -135,7 +140,11 @@ impl Managed {
         if !state.running.spec.is_empty() {
             command.env("MESH_FAILPOINTS", &state.running.spec);
         }
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
         state.child = Some(child);
         state.start_at = None;
         Ok(())
@@ -184,7 +193,8 @@ pub(super) fn signal(pid: u32, signal: Signal) {
 /// State T of /proc.
 fn is_stopped(pid: u32) -> bool {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    text.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    text.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
 
 /// The process and all below it.
@@ -195,7 +205,9 @@ pub(super) fn family(root: u32) -> Vec<u32> {
             continue;
         };
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        let parent = text
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
         parents.extend(parent.map(|parent| (pid, parent)));
     }
     let mut family = vec![root];
@@ -245,7 +257,7 @@ mod tests {
         managed.kill(Duration::ZERO, None);
         let died = until(&managed, |change| matches!(change, Change::Died { .. }));
         assert!(matches!(died, Change::Died { by_us: true, .. }), "{died:?}");
-        until(&managed, |_| managed.is_running());
+        assert!(managed.is_running(), "started in the same look");
     }
 
     #[test]
@@ -259,6 +271,9 @@ mod tests {
         until(&managed, |change| *change == Change::Started);
         until(&managed, |change| matches!(change, Change::Thawed { .. }));
         let died = until(&managed, |change| matches!(change, Change::Died { .. }));
-        assert!(matches!(&died, Change::Died { by_us: false, how } if how.contains('3')), "{died:?}");
+        assert!(
+            matches!(&died, Change::Died { by_us: false, how } if how.contains('3')),
+            "{died:?}"
+        );
     }
 }

@@ -137,8 +137,10 @@ impl Ground {
             }
         };
         tokio::task::spawn_blocking(work).await??;
-        if server == Server::Nats {
-            self.faults().nats_away.push((from, self.clock.now()));
+        let away = (from, self.clock.now());
+        match server {
+            Server::Nats => self.faults().nats_away.push(away),
+            Server::Postgres => self.faults().postgres_away.push(away),
         }
         Ok(())
     }
@@ -176,12 +178,12 @@ impl Ground {
         for process in &self.processes {
             for change in process.tend(&self.clock, down())? {
                 match &change {
-                    Change::Died { .. } if EXECUTIONS.contains(&process.name.as_str()) => {
+                    Change::Died { .. } => {
                         let now = self.clock.now();
                         self.faults().kills.push((process.name.clone(), now));
                     }
                     Change::Thawed { from, to } => self.faults().freezes.push((*from, *to)),
-                    Change::Died { .. } | Change::Started => {}
+                    Change::Started => {}
                 }
                 all.push((process.name.clone(), change));
             }

@@ -14,6 +14,7 @@ mod events;
 mod keys;
 mod lifecycle;
 mod massacre;
+mod nodes;
 mod outlives;
 mod pages;
 mod readme;

@@ -23,16 +23,19 @@ async fn an_invocation_goes_through_and_ends_once() {
     owner.assert_memory_is_committed_state(3).await;
     let first = owner.append(invocation.id, 1, 2, vec![done(1, json!(1))]).await;
     owner.turn().await;
-    assert_eq!(first.await.unwrap(), Ok(3));
+    assert_eq!(first.await.unwrap().map(|done| done.seq), Ok(3));
     owner.assert_memory_is_committed_state(3).await;
     let again = owner.append(invocation.id, 1, 2, vec![done(1, json!(1))]).await;
     let other = owner.append(invocation.id, 1, 2, vec![done(1, json!(2))]).await;
     owner.turn().await;
-    assert_eq!(again.await.unwrap(), Ok(3), "the same bytes again are fine");
-    assert_eq!(other.await.unwrap(), Err(AppendAnswer::Stale), "other bytes are not");
+    assert_eq!(again.await.unwrap().map(|done| done.seq), Ok(3), "the same bytes again are fine");
+    let Err(AppendAnswer::Conflict(committed)) = other.await.unwrap() else {
+        panic!("other bytes for a done step are a conflict")
+    };
+    assert_eq!(committed.len(), 3, "the worker goes on from the record");
     let end = owner.append(invocation.id, 1, 3, vec![completed()]).await;
     owner.turn().await;
-    assert_eq!(end.await.unwrap(), Ok(4));
+    assert_eq!(end.await.unwrap().map(|done| done.seq), Ok(4));
     owner.assert_memory_is_committed_state(3).await;
     let late = owner.append(invocation.id, 1, 4, vec![completed()]).await;
     owner.turn().await;
@@ -60,7 +63,7 @@ async fn a_stale_owner_writes_nothing_after_a_takeover() {
     let taken_append = old.append(taken.id, 1, 2, vec![done(1, json!("lost"))]).await;
     old.turn().await;
 
-    assert_eq!(kept_append.await.unwrap(), Ok(3), "a lost shard fails only itself");
+    assert_eq!(kept_append.await.unwrap().map(|done| done.seq), Ok(3), "a lost shard fails only itself");
     assert_eq!(taken_append.await.unwrap(), Err(AppendAnswer::Stale));
     assert_eq!(old.records().await, before + 1);
     assert_eq!(*old.lost.lock().unwrap(), [2]);
@@ -72,7 +75,7 @@ async fn a_stale_owner_writes_nothing_after_a_takeover() {
     new.turn().await;
     assert_eq!(stale.await.unwrap(), Err(AppendAnswer::Stale));
     new.turn().await;
-    assert_eq!(fresh.await.unwrap(), Ok(4));
+    assert_eq!(fresh.await.unwrap().map(|done| done.seq), Ok(4));
     new.assert_memory_is_committed_state(2).await;
 }
 
@@ -228,7 +231,7 @@ async fn a_large_body_lies_in_parts_and_comes_back_whole() {
     let large = json!({"text": "ї".repeat(600_000)});
     let appended = owner.append(invocation.id, 1, 2, vec![done(1, large.clone())]).await;
     owner.turn().await;
-    assert_eq!(appended.await.unwrap(), Ok(3));
+    assert_eq!(appended.await.unwrap().map(|done| done.seq), Ok(3));
     assert!(owner.count("SELECT count(*) FROM execution.body").await >= 2);
     let mut connection = owner.pool.acquire().await.unwrap();
     let journal = crate::store::load::journal(&mut connection, invocation.id, 2, 10)

@@ -1,12 +1,13 @@
 //! A lane without services around it: commands in, committed rows and started workers out.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use mesh_api::execution::Invocation;
 use mesh_api::journal::{Done, Effect, Ended, Fact, Outcome, StepKind, Usage};
 use mesh_store::{Role, StoreOptions};
 use mesh_testkit::TestDatabase;
-use mesh_types::agent::AgentSpec;
+use mesh_types::agent::{AgentSpec, SessionPolicy};
 use mesh_types::{Id, InvocationId, Problem, SystemClock, Tenant, Timestamp};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -14,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Holder, Meta, StoredInput};
 use crate::hosted::Slots;
-use crate::lane::command::{Accept, Accepted, Append, AppendAnswer, Command, LaneHandle, Start, Waiter};
+use crate::core::append::AppendThen;
+use crate::lane::command::{Accept, Accepted, Append, Action, AppendAnswer, Appended, Steer, Command, LaneHandle, Start, Waiter};
 use crate::lane::{Lane, LaneContext};
 use crate::relay::{Committed, Marks, Outbox};
 use crate::shards::ShardId;
+use crate::store::ledger::PgLedger;
 use crate::store::shards;
 
 pub(super) struct Harness {
-    pub(super) lane: Lane,
+    pub(super) lane: Lane<PgLedger>,
     pub(super) pool: PgPool,
     /// Held, so that the lane has somebody to tell.
     _relay: mpsc::Receiver<Committed>,
@@ -45,7 +48,6 @@ impl Harness {
         let lost: Arc<Mutex<Vec<ShardId>>> = Arc::default();
         let (starts, losses) = (Arc::clone(&started), Arc::clone(&lost));
         let context = LaneContext {
-            pool: pool.clone(),
             clock: Arc::new(SystemClock::default()),
             holder: Holder {
                 node: owner.into(),
@@ -55,12 +57,14 @@ impl Harness {
             start: Box::new(move |start| starts.lock().unwrap().push(start)),
             relay: outbox,
             lost: Box::new(move |shard, _epoch| losses.lock().unwrap().push(shard)),
+            posted: Box::new(|_| {}),
+            pauses: Arc::default(),
             relayed: Arc::new(Marks::default()),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             abort_after_seq: 0,
         };
-        let lane = Lane::new(context, handle, receiver);
+        let lane = Lane::new(context, PgLedger::new(pool.clone()), handle, receiver);
         let mut harness = Self {
             lane,
             pool,
@@ -93,10 +97,21 @@ impl Harness {
     pub(super) async fn turn(&mut self) {
         let planned = self.lane.plan().await;
         self.lane.commit(planned).await;
+        self.lane.answer_claims();
     }
 
     pub(super) async fn accept(&mut self, meta: Meta) -> oneshot::Receiver<Result<Accepted, Problem>> {
         self.accept_with(meta, None).await
+    }
+
+    pub(super) async fn accept_of(
+        &mut self,
+        meta: Meta,
+        policy: SessionPolicy,
+    ) -> oneshot::Receiver<Result<Accepted, Problem>> {
+        let mut spec = AgentSpec::default();
+        spec.session.policy = policy;
+        self.accept_spec(meta, Arc::new(spec), None).await
     }
 
     pub(super) async fn accept_with(
@@ -104,8 +119,16 @@ impl Harness {
         meta: Meta,
         waiter: Option<Waiter>,
     ) -> oneshot::Receiver<Result<Accepted, Problem>> {
+        self.accept_spec(meta, Arc::new(AgentSpec::default()), waiter).await
+    }
+
+    async fn accept_spec(
+        &mut self,
+        meta: Meta,
+        spec: Arc<AgentSpec>,
+        waiter: Option<Waiter>,
+    ) -> oneshot::Receiver<Result<Accepted, Problem>> {
         let (answer, answered) = oneshot::channel();
-        let spec = Arc::new(AgentSpec::default());
         let accept = Accept {
             meta,
             spec,
@@ -113,6 +136,7 @@ impl Harness {
             answer,
             waiter,
             place: None,
+            letter: None,
         };
         self.lane.take(Command::Accept(Box::new(accept))).await;
         answered
@@ -123,19 +147,86 @@ impl Harness {
         id: InvocationId,
         epoch: u32,
         after_seq: u32,
-        facts: Vec<Fact>,
-    ) -> oneshot::Receiver<Result<u32, AppendAnswer>> {
+        mut facts: Vec<Fact>,
+    ) -> oneshot::Receiver<Result<Appended, AppendAnswer>> {
+        let then = match facts.pop() {
+            Some(Fact::Ended(ended)) => AppendThen::End(ended),
+            other => {
+                facts.extend(other);
+                AppendThen::GoOn
+            }
+        };
         let (answer, answered) = oneshot::channel();
         self.lane
             .take(Command::Append(Append {
                 id,
                 epoch,
                 after_seq,
+                holder: None,
                 facts,
+                then,
                 answer,
             }))
             .await;
         answered
+    }
+
+    /// As a worker that holds `epoch` and knows all up to `after_seq`.
+    pub(super) async fn append_then(
+        &mut self,
+        (id, epoch, after_seq): (InvocationId, u32, u32),
+        facts: Vec<Fact>,
+        then: AppendThen,
+    ) -> Result<Appended, AppendAnswer> {
+        self.append_as(None, (id, epoch, after_seq), facts, then).await
+    }
+
+    pub(super) async fn append_as(
+        &mut self,
+        holder: Option<Holder>,
+        (id, epoch, after_seq): (InvocationId, u32, u32),
+        facts: Vec<Fact>,
+        then: AppendThen,
+    ) -> Result<Appended, AppendAnswer> {
+        let (answer, answered) = oneshot::channel();
+        let append = Append {
+            id,
+            epoch,
+            after_seq,
+            holder,
+            facts,
+            then,
+            answer,
+        };
+        self.lane.take(Command::Append(append)).await;
+        self.turn().await;
+        answered.await.unwrap()
+    }
+
+    pub(super) async fn steer(
+        &mut self,
+        id: InvocationId,
+        shard: ShardId,
+        action: Action,
+    ) -> Result<Option<Invocation>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let steer = Steer {
+            id,
+            shard,
+            tenant: Tenant::default(),
+            actor: "ann".into(),
+            action,
+            letter: None,
+            answer,
+        };
+        self.lane.take(Command::Steer(Box::new(steer))).await;
+        self.turn().await;
+        answered.await.unwrap()
+    }
+
+    /// Ids of the workers that were started, in order.
+    pub(super) fn started(&self) -> Vec<InvocationId> {
+        self.started.lock().unwrap().iter().map(|start| start.meta.id).collect()
     }
 
     /// Accepts (and claims, as slots are free), and answers the invocation.
@@ -154,7 +245,9 @@ impl Harness {
         let loaded = crate::store::load::open(&mut self.pool.acquire().await.unwrap(), shard.cast_signed())
             .await
             .unwrap();
-        let loaded: Vec<_> = loaded.into_iter().map(|(meta, row)| (meta.id, row)).collect();
+        let loaded: Vec<_> = loaded.rows.into_iter().map(|row| (row.meta.id, row.row)).collect();
+        let loaded: BTreeMap<_, _> = BTreeMap::from_iter(loaded);
+        let memory: BTreeMap<_, _> = BTreeMap::from_iter(memory);
         assert_eq!(memory, loaded);
         let row = shards::some(&self.pool, &[shard.cast_signed()])
             .await
@@ -193,6 +286,7 @@ pub(super) fn meta(n: u128, shard: ShardId) -> Meta {
         reply_to: None,
         actor: "test".into(),
         input: StoredInput::default(),
+        links: None,
     }
 }
 

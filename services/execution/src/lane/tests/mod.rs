@@ -7,3 +7,5 @@ mod harness;
 mod outcome;
 mod proxy;
 mod timers;
+mod sessions;
+mod waits;

@@ -66,7 +66,10 @@ async fn llm_proxy(
         .map(str::parse::<Tenant>)
         .transpose();
     let caller = who.of_tenant(tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?);
-    let messages = body.messages.into_iter().map(|message| PromptMessage::new(message.role, message.content));
+    let messages = body
+        .messages
+        .into_iter()
+        .map(|message| PromptMessage::new(message.role, message.content));
     let request = CompleteRequest {
         model: body.model,
         fallbacks: Vec::new(),

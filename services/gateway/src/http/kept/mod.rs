@@ -180,8 +180,9 @@ async fn post_to_channel(
     Ok((StatusCode::CREATED, Json(kept_message(message))))
 }
 
-const ROUTER_FIELDS: [&str; 12] = [
+const ROUTER_FIELDS: [&str; 13] = [
     "agent_id",
+    "intermediate_steps",
     "payload",
     "entrypoint",
     "invocation_id",

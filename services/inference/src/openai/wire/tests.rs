@@ -80,8 +80,10 @@ fn tool_calls_are_put_together_by_index() {
 /// As recorded from servers of the same wire that keep less to it.
 #[test]
 fn calls_without_index_id_or_reason_are_whole_in_the_end() {
-    let calls = |calls: Value, reason: Value| json!({"choices": [{"index": 0,
-        "delta": {"role": "assistant", "content": "", "tool_calls": calls}, "finish_reason": reason}]});
+    let calls = |calls: Value, reason: Value| {
+        json!({"choices": [{"index": 0,
+        "delta": {"role": "assistant", "content": "", "tool_calls": calls}, "finish_reason": reason}]})
+    };
     let whole = json!([{"id": "a", "type": "function", "function": {"name": "one", "arguments": "{\"x\":1}"}},
                        {"id": "b", "type": "function", "function": {"name": "two", "arguments": {"y": 2}}}]);
     let (answer, heard) = assemble(&[calls(whole, json!("stop"))]).unwrap();
@@ -101,7 +103,10 @@ fn calls_without_index_id_or_reason_are_whole_in_the_end() {
     ])
     .unwrap();
     let now = json!({"id": "call_0", "type": "function", "function": {"name": "now", "arguments": "{}"}});
-    assert_eq!((answer.tool_calls, answer.finish_reason.as_str()), (vec![now], "tool_calls"));
+    assert_eq!(
+        (answer.tool_calls, answer.finish_reason.as_str()),
+        (vec![now], "tool_calls")
+    );
 }
 
 /// As recorded from a server that does not stream.
@@ -125,7 +130,10 @@ fn a_document_is_an_answer_too() {
     assert_eq!(answer.tokens, Some(Tokens { input: 9, output: 3 }));
     let says = json!({"role": "assistant", "content": "Hello", "refusal": null});
     let (answer, added) = read(&document(says, "length")).unwrap();
-    assert_eq!((answer.text.as_str(), answer.finish_reason.as_str()), ("Hello", "length"));
+    assert_eq!(
+        (answer.text.as_str(), answer.finish_reason.as_str()),
+        ("Hello", "length")
+    );
     assert_eq!(added.as_deref(), Some("Hello"));
     for text in ["{}", "[DONE]", "\"hi\"", r#"{"choices":[]}"#] {
         assert!(matches!(read(text).unwrap_err(), TryError::Protocol(_)), "{text}");

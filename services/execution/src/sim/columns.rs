@@ -1,0 +1,79 @@
+//! The row of `open` in the model of Postgres, as the narrow and the wide statement write it.
+
+use std::sync::Arc;
+
+use mesh_types::Timestamp;
+
+use crate::core::{Holder, Meta, OpenRow, RunState, Waits};
+
+/// The columns of `open`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct OpenColumns {
+    pub(super) state: &'static str,
+    pub(super) epoch: u32,
+    pub(super) holder: Option<Holder>,
+    pub(super) waits_for: Option<Arc<Waits>>,
+    pub(super) wake_at: Option<Timestamp>,
+    pub(super) session_order: i64,
+    pub(super) paused: bool,
+    pub(super) cancelling: bool,
+    pub(super) losses: u32,
+    pub(super) started_at: Option<Timestamp>,
+}
+
+impl OpenColumns {
+    /// As `store::read` parses it.
+    pub(super) fn row(&self, seq: u32) -> OpenRow {
+        let state = match (self.state, &self.holder, &self.waits_for) {
+            ("running", Some(holder), _) => RunState::Running(holder.clone()),
+            ("waiting", _, Some(waits)) => RunState::Waiting(Arc::clone(waits)),
+            _ => RunState::Queued,
+        };
+        OpenRow {
+            state,
+            epoch: self.epoch,
+            seq,
+            started_at: self.started_at,
+            paused: self.paused,
+            cancelling: self.cancelling,
+            losses: self.losses,
+            session_order: self.session_order,
+        }
+    }
+}
+
+/// As `store::columns` folds it.
+pub(super) fn plain(meta: &Meta, row: &OpenRow) -> OpenColumns {
+    OpenColumns {
+        state: row.state.state().as_str(),
+        epoch: row.epoch,
+        holder: match &row.state {
+            RunState::Running(holder) => Some(holder.clone()),
+            RunState::Queued | RunState::Waiting(_) => None,
+        },
+        waits_for: None,
+        wake_at: meta.wake_at,
+        session_order: 0,
+        paused: false,
+        cancelling: false,
+        losses: 0,
+        started_at: row.started_at,
+    }
+}
+
+/// As `store::wide` folds it.
+pub(super) fn wide(meta: &Meta, row: &OpenRow) -> OpenColumns {
+    let waits = match &row.state {
+        RunState::Waiting(waits) => Some(Arc::clone(waits)),
+        RunState::Queued | RunState::Running(_) => None,
+    };
+    OpenColumns {
+        wake_at: waits.as_ref().map_or(meta.wake_at, |waits| waits.wake_at()),
+        waits_for: waits,
+        session_order: row.session_order,
+        paused: row.paused,
+        cancelling: row.cancelling,
+        losses: row.losses,
+        ..plain(meta, row)
+    }
+}

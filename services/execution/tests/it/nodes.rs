@@ -1,0 +1,350 @@
+//! Nodes, as a stranger speaks to `execution`: what a node may ask, lost grants, repeats, bodies that go ahead.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mesh_api::execution::{CancelRequest, Invocation, InvocationCancel, State};
+use mesh_api::journal::{Done, Effect, Ended, Fact, Outcome, StepKind, Usage};
+use mesh_api::node::{
+    AliveReply, AliveRequest, AppendRequest, Bell, ClaimReply, ClaimRequest, HeldWork, NextWord, NodeAlive, NodeAppend,
+    NodeClaim, NodePut, NodeWork, OneAnswer, OneAppend, PART_BYTES_MAX, Put, PutRequest, Sent, Ticket, WireGrant,
+    WireThen, WireWork, WorkRequest,
+};
+use mesh_api::{Caller, Endpoint};
+use mesh_bus::Bus;
+use mesh_testkit::wait_until;
+use mesh_types::subject::Filter;
+use mesh_types::{Code, Problem, Subject, Tenant, Timestamp};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::mesh::{Mesh, SOON, request};
+use crate::process::Process;
+
+struct FakeNode<'a> {
+    bus: &'a Bus,
+    name: &'static str,
+    incarnation: u64,
+}
+
+impl<'a> FakeNode<'a> {
+    fn new(mesh: &'a Mesh, name: &'static str) -> Self {
+        Self {
+            bus: &mesh.bus,
+            name,
+            incarnation: 1,
+        }
+    }
+
+    async fn ask<E: Endpoint>(&self, request: &E::Request) -> Result<E::Reply, Problem> {
+        let subject = Subject::NodeService {
+            node: self.name.parse().unwrap(),
+            service: "execution".parse().unwrap(),
+            endpoint: E::NAME.parse().unwrap(),
+        };
+        let caller = Caller::service("nobody-looks", Tenant::default());
+        self.bus.call_at::<E>(&subject, &caller, request, E::DEADLINE).await
+    }
+
+    async fn claim(&self, request_id: &str, free_slots: u32) -> ClaimReply {
+        let request = ClaimRequest {
+            owner: None,
+            incarnation: self.incarnation,
+            request_id: request_id.into(),
+            free_slots,
+            running: Vec::new(),
+        };
+        self.ask::<NodeClaim>(&request).await.unwrap()
+    }
+
+    /// Claims until there is something.
+    async fn one(&self, request_id: &str) -> WireGrant {
+        let found = std::sync::Mutex::new(None);
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        wait_until(SOON, || async {
+            let n = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let grants = self.claim(&format!("{request_id}-{n}"), 1).await.grants;
+            *found.lock().unwrap() = grants.into_iter().next();
+            found.lock().unwrap().is_some()
+        })
+        .await;
+        found.into_inner().unwrap().unwrap()
+    }
+
+    async fn alive(&self, held: &[&Ticket]) -> AliveReply {
+        let held = held.iter().map(|ticket| HeldWork {
+            invocation: ticket.invocation,
+            shard: ticket.shard,
+            epoch: ticket.epoch,
+        });
+        let request = AliveRequest {
+            incarnation: self.incarnation,
+            held: held.collect(),
+        };
+        self.ask::<NodeAlive>(&request).await.unwrap()
+    }
+
+    async fn append(&self, ticket: &Ticket, after_seq: u32, facts: Vec<Sent<Fact>>, then: WireThen) -> OneAnswer {
+        let append = OneAppend {
+            ticket: ticket.clone(),
+            after_seq,
+            facts,
+            then,
+        };
+        let request = AppendRequest {
+            incarnation: self.incarnation,
+            appends: vec![append],
+        };
+        self.ask::<NodeAppend>(&request).await.unwrap().answers.remove(0)
+    }
+
+    async fn end(&self, ticket: &Ticket, after_seq: u32) {
+        let ended = WireThen::End(Sent::Here(Box::new(ended())));
+        let answer = self.append(ticket, after_seq, Vec::new(), ended).await;
+        assert!(matches!(answer, OneAnswer::Ok { .. }), "{answer:?}");
+    }
+}
+
+fn ended() -> Ended {
+    Ended {
+        outcome: Outcome::Completed,
+        reason: None,
+        output: Some(json!({"text": "ok"})),
+        error: None,
+        usage: Usage::default(),
+        provider: None,
+    }
+}
+
+fn done(step: u32, output: Value) -> Fact {
+    Fact::Done(Box::new(Done {
+        step,
+        kind: StepKind::Noop,
+        name: "noop".into(),
+        effect: Effect::Pure,
+        input: None,
+        output: Some(output),
+        error: None,
+        usage: Usage::default(),
+        attempt: 1,
+        started_at: Timestamp::EPOCH,
+        ended_at: Timestamp::EPOCH,
+    }))
+}
+
+async fn start() -> (Mesh, Process) {
+    let (mesh, process) = Mesh::start().await;
+    let placed = json!({"runtime": "noop", "placement": {"replicas": 1}, "limits": {"concurrency": 3}});
+    mesh.world.publish("default", "placed", &placed);
+    (mesh, process)
+}
+
+async fn accept(mesh: &Mesh) -> Invocation {
+    let accepted = mesh.accept("placed", request(json!({})), Duration::ZERO).await.unwrap();
+    assert_eq!(accepted.state, State::Queued);
+    accepted
+}
+
+#[tokio::test]
+async fn a_claim_gives_what_is_needed_once_and_a_repeat_gives_the_same() {
+    let (mesh, _process) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    assert!(node.claim("announced", 4).await.grants.is_empty());
+    let all = futures::future::join_all((0..5).map(|_| accept(&mesh))).await;
+    let first = node.claim("first", 8).await;
+    assert_eq!(first.grants.len(), 3, "the agent's concurrency");
+    assert!(all.iter().all(|invocation| invocation.attempt == 0));
+    let again = node.claim("first", 8).await;
+    assert_eq!(again.grants, first.grants, "the same request id");
+    let grant = &first.grants[0];
+    let work = grant.work.as_ref().unwrap();
+    assert_eq!(work.journal.len(), 2, "accepted, claimed");
+    assert_eq!(work.spec.limits.concurrency, 3);
+    node.end(&grant.ticket, 2).await;
+    mesh.ended(grant.ticket.invocation).await;
+    assert!(FakeNode::new(&mesh, "other").claim("other", 1).await.grants.len() == 1);
+}
+
+#[tokio::test]
+async fn a_node_is_rung_when_there_is_work_and_when_something_is_to_stop() {
+    let (mesh, _process) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    let subject = Subject::Bell {
+        node: "one".parse().unwrap(),
+    };
+    let mut bells = mesh.bus.subscribe(&Filter::Only(subject)).await.unwrap();
+    node.claim("announced", 4).await;
+    let invocation = accept(&mesh).await;
+    let rung = tokio::time::timeout(SOON, bells.next()).await.unwrap().unwrap();
+    let bell: Bell = serde_json::from_slice(&rung.payload).unwrap();
+    assert_eq!((bell.owner.as_str(), bell.stops), ("one", false));
+    let grant = node.one("first").await;
+    let cancel = CancelRequest {
+        id: invocation.id,
+        reason: None,
+    };
+    mesh.ask::<InvocationCancel>(cancel).await.unwrap();
+    let stops = async {
+        while let Some(rung) = bells.next().await {
+            if serde_json::from_slice::<Bell>(&rung.payload).unwrap().stops {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, stops).await.expect("it is told to stop");
+    assert_eq!(node.alive(&[&grant.ticket]).await.stop, [invocation.id]);
+    let released = node.append(&grant.ticket, 2, Vec::new(), WireThen::Release).await;
+    assert!(matches!(released, OneAnswer::Ok { next: NextWord::Stop, .. }), "{released:?}");
+    let ended = mesh.ended(invocation.id).await;
+    assert_eq!(ended.state, State::Cancelled, "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_lost_grant_is_runnable_again_after_two_alives() {
+    let (mesh, _process) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    accept(&mesh).await;
+    let lost = node.one("lost").await;
+    assert!(node.alive(&[]).await.stop.is_empty());
+    assert!(node.claim("too early", 1).await.grants.is_empty());
+    node.alive(&[]).await;
+    let again = node.one("again").await;
+    assert_eq!((again.ticket.invocation, again.ticket.epoch), (lost.ticket.invocation, 2));
+    let stale = node.append(&lost.ticket, 2, vec![Sent::Here(done(1, json!(1)))], WireThen::GoOn).await;
+    assert_eq!(stale, OneAnswer::Stale);
+    assert_eq!(node.alive(&[&lost.ticket]).await.stop, [lost.ticket.invocation]);
+    // What is named stays.
+    for _ in 0..3 {
+        assert!(node.alive(&[&again.ticket]).await.stop.is_empty());
+    }
+    node.end(&again.ticket, 3).await;
+    mesh.ended(again.ticket.invocation).await;
+}
+
+#[tokio::test]
+async fn a_ticket_is_good_for_its_node_and_epoch_alone() {
+    let (mesh, _process) = start().await;
+    let (node, thief) = (FakeNode::new(&mesh, "one"), FakeNode::new(&mesh, "thief"));
+    accept(&mesh).await;
+    let grant = node.one("first").await;
+    let raised = Ticket {
+        epoch: 2,
+        ..grant.ticket.clone()
+    };
+    for (who, ticket) in [(&thief, &grant.ticket), (&node, &raised)] {
+        let refused = who.append(ticket, 2, Vec::new(), WireThen::Release).await;
+        let OneAnswer::Refused(problem) = refused else { panic!("{refused:?}") };
+        assert!(problem.is(Code::Forbidden), "{problem}");
+        let work = WorkRequest {
+            ticket: ticket.clone(),
+            offset: 0,
+        };
+        assert!(who.ask::<NodeWork>(&work).await.unwrap_err().is(Code::Forbidden));
+    }
+    let work = WorkRequest {
+        ticket: grant.ticket.clone(),
+        offset: 0,
+    };
+    let page = node.ask::<NodeWork>(&work).await.unwrap();
+    let whole: WireWork = serde_json::from_slice(&BASE64.decode(page.bytes).unwrap()).unwrap();
+    assert_eq!(whole, **grant.work.as_ref().unwrap());
+    node.end(&grant.ticket, 2).await;
+}
+
+#[tokio::test]
+async fn a_later_start_of_a_node_takes_over_from_an_earlier_one_at_once() {
+    let (mesh, _process) = start().await;
+    let mut node = FakeNode::new(&mesh, "one");
+    accept(&mesh).await;
+    let first = node.one("first").await;
+    node.incarnation = 2;
+    let second = node.one("second").await;
+    assert_eq!((second.ticket.invocation, second.ticket.epoch), (first.ticket.invocation, 2));
+    node.incarnation = 1;
+    assert_eq!(node.alive(&[&first.ticket]).await.stop, [first.ticket.invocation]);
+    accept(&mesh).await;
+    assert!(node.claim("from the dead", 4).await.grants.is_empty());
+}
+
+#[tokio::test]
+async fn a_large_body_goes_ahead_and_is_found_in_its_record() {
+    let (mesh, _process) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    accept(&mesh).await;
+    let grant = node.one("first").await;
+    let text = "0123456789abcdef".repeat(60_000);
+    let fact = done(1, json!({"text": text}));
+    let body = serde_json::to_vec(&fact).unwrap();
+    let put = hex::encode(Sha256::digest(&body));
+    let named = vec![Sent::Ahead(Put { put: put.clone() })];
+    let missing = node.append(&grant.ticket, 2, named.clone(), WireThen::GoOn).await;
+    assert!(matches!(missing, OneAnswer::Refused(_)), "{missing:?}");
+    for (part, bytes) in (0..).zip(body.chunks(PART_BYTES_MAX)) {
+        let request = PutRequest {
+            ticket: grant.ticket.clone(),
+            hash: put.clone(),
+            part,
+            bytes: BASE64.encode(bytes),
+        };
+        node.ask::<NodePut>(&request).await.unwrap();
+    }
+    let appended = node.append(&grant.ticket, 2, named, WireThen::GoOn).await;
+    assert!(matches!(appended, OneAnswer::Ok { seq: 3, .. }), "{appended:?}");
+    // By the next claim it is too large for the grant itself.
+    node.append(&grant.ticket, 3, Vec::new(), WireThen::Release).await;
+    let again = node.one("again").await;
+    assert!(again.work.is_none());
+    let mut whole = Vec::new();
+    loop {
+        let work = WorkRequest {
+            ticket: again.ticket.clone(),
+            offset: whole.len() as u64,
+        };
+        let page = node.ask::<NodeWork>(&work).await.unwrap();
+        whole.extend(BASE64.decode(page.bytes).unwrap());
+        if whole.len() as u64 == page.total {
+            assert_eq!(hex::encode(Sha256::digest(&whole)), page.hash);
+            break;
+        }
+    }
+    let work: WireWork = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(work.journal[2].fact, fact);
+    assert_eq!(mesh.count("SELECT count(DISTINCT hash) FROM execution.body").await, 1, "nothing is left over");
+    node.end(&again.ticket, work.journal.last().unwrap().seq).await;
+    mesh.ended(again.ticket.invocation).await;
+}
+
+#[tokio::test]
+async fn an_append_finds_the_owner_wherever_its_shard_is_now() {
+    let (mesh, one) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    futures::future::join_all((0..3).map(|_| accept(&mesh))).await;
+    let grants = node.claim("first", 3).await.grants;
+    assert_eq!(grants.len(), 3);
+    let two = mesh.process("two").await;
+    mesh.owned_by(&[("one", 8), ("two", 8)]).await;
+    one.kill();
+    // Sent again until it is known, as nodes do.
+    for grant in &grants {
+        wait_until(SOON, || async {
+            let request = AppendRequest {
+                incarnation: 1,
+                appends: vec![OneAppend {
+                    ticket: grant.ticket.clone(),
+                    after_seq: 2,
+                    facts: vec![Sent::Here(done(1, json!(1)))],
+                    then: WireThen::GoOn,
+                }],
+            };
+            let answer = node.ask::<NodeAppend>(&request).await.map(|mut reply| reply.answers.remove(0));
+            assert!(!matches!(answer, Ok(OneAnswer::Stale)), "it is held");
+            matches!(answer, Ok(OneAnswer::Ok { seq: 3, .. }))
+        })
+        .await;
+        node.end(&grant.ticket, 3).await;
+        let ended = mesh.ended(grant.ticket.invocation).await;
+        assert_eq!(ended.attempt, 1, "one claim");
+    }
+    two.stop().await;
+}
