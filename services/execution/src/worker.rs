@@ -133,7 +133,9 @@ impl Hosted {
         loop {
             let read = async {
                 let mut connection = self.pool.acquire().await?;
-                let journal = load::journal(&mut connection, meta.id, 0, JOURNAL_MAX).await?;
+                let mut journal = load::journal(&mut connection, meta.id, 0, JOURNAL_MAX).await?;
+                // As of its claim: what came since is told by the answer to its first append.
+                journal.retain(|record| record.seq <= start.seq);
                 let source = source::of(&mut connection, meta).await?;
                 Ok((journal, source))
             };

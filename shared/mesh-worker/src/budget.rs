@@ -133,6 +133,13 @@ mod tests {
                 incarnation: 1,
             })
         };
+        // Its owner writes under the epoch of the last claim.
+        let told = || {
+            Fact::CancelRequested(CancelRequested {
+                actor: "a".into(),
+                reason: "b".into(),
+            })
+        };
         let on = WaitOn::Timer {
             until: Timestamp::EPOCH,
         };
@@ -143,9 +150,11 @@ mod tests {
         let journal = [
             record(1, 1, 10, claimed()),
             record(2, 1, 12, Fact::Waiting(Waiting { items })),
-            record(3, 2, 9_000, claimed()),
-            record(4, 2, 9_001, Fact::Released(paused)),
-            record(5, 3, 20_000, claimed()),
+            record(3, 1, 8_000, told()),
+            record(4, 2, 9_000, claimed()),
+            record(5, 2, 9_001, Fact::Released(paused)),
+            record(6, 2, 9_500, told()),
+            record(7, 3, 20_000, claimed()),
         ];
         assert_eq!(spent(&journal), Duration::from_secs(3));
     }

@@ -232,7 +232,7 @@ impl<'a> Plan<'a> {
                     plan.todo = settle(settled);
                 }
             }
-            (Todo::Effect, Some(epoch)) if plan.effect == Effect::AtMostOnce && epoch < self.epoch && false => {
+            (Todo::Effect, Some(epoch)) if plan.effect == Effect::AtMostOnce && epoch < self.epoch => {
                 self.ambiguous(&mut plan);
             }
             _ => {}

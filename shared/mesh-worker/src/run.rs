@@ -96,6 +96,10 @@ impl<E: Effects> Worker<'_, E> {
             spec: self.bench.spec,
             ..grant.task()
         };
+        if journal.last().is_some_and(|record| record.epoch > grant.epoch) {
+            // Claimed by somebody else before it was read: what has begun since is theirs to run.
+            return Ok(Finished::Stale);
+        }
         let mut plan = Plan::new(task, Forked::of(grant));
         let from_step = grant.fork.as_ref().map_or(0, |fork| fork.from_step);
         let read = plan.inherit(&grant.inherited, from_step);

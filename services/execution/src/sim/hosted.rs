@@ -67,7 +67,8 @@ async fn prepare(sim: &Sim, process: &Process, start: &Start) -> (Vec<Record>, S
     }
     loop {
         if sim.reach_database(process).await.is_ok() && !sim.chance(sim.odds().cut) {
-            let journal = sim.database().journal(start.meta.id, 0);
+            let mut journal = sim.database().journal(start.meta.id, 0);
+            journal.retain(|record| record.seq <= start.seq);
             return (journal, source(sim, &start.meta));
         }
         sim.pause(200, 1_000).await;

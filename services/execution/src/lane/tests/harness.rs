@@ -200,6 +200,7 @@ impl Harness {
         };
         self.lane.take(Command::Append(append)).await;
         self.turn().await;
+        self.turn().await;
         answered.await.unwrap()
     }
 
@@ -220,6 +221,8 @@ impl Harness {
             answer,
         };
         self.lane.take(Command::Steer(Box::new(steer))).await;
+        // A claim of the same invocation may go first.
+        self.turn().await;
         self.turn().await;
         answered.await.unwrap()
     }
