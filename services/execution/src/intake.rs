@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use mesh_runtime::fail_point;
+use mesh_runtime::planted::is_planted;
 use mesh_api::Caller;
 use mesh_api::execution::{InvokeRequest, RouterRequest};
 use mesh_bus::{BusError, Delivery, Headers, Puller, Settled};
@@ -76,6 +78,12 @@ impl Intake {
 
     /// Prepared first, so that lanes get all of them in stream order; then all are waited for; then acked.
     async fn take(&self, batch: Vec<Delivery>) {
+        fail_point!(async "execution.intake.pulled");
+        if is_planted("ack_before_commit") {
+            for delivery in &batch {
+                let _ = delivery.settle(Settled::Ack).await;
+            }
+        }
         let parsed: Vec<_> = batch.iter().map(parse).collect();
         // All at once: one agent that must be asked for holds up nobody behind it for long.
         let prepared = join_all(batch.iter().zip(&parsed).map(|(delivery, parsed)| async move {
@@ -118,6 +126,7 @@ impl Intake {
             }
             Err(problem) => self.bury(&delivery, &parsed, problem).await,
         };
+        fail_point!(async "execution.intake.ack.before");
         if let Err(error) = delivery.settle(settled).await {
             // Redelivered; its id or key finds the first.
             tracing::warn!(%error, "a message is not settled; it will come again");
@@ -146,6 +155,7 @@ impl Intake {
             tracing::warn!(%error, "a dead letter is not written; trying again");
             return Settled::RetryIn(RETRY_IN);
         }
+        fail_point!(async "execution.intake.bury.after");
         if let Ok(parsed) = parsed
             && let Some(reply_to) = &parsed.request.reply_to
             && let Ok(subject) = mesh_types::subject::parse_reply_to(reply_to, tenant)

@@ -15,6 +15,7 @@ mod intake;
 mod lane;
 mod nodes;
 mod parts;
+mod planted;
 mod post;
 mod relay;
 mod request;

@@ -65,7 +65,13 @@ impl Nodes {
     /// Another process told of it.
     pub(crate) fn heard_of(&self, node: &NodeId, now: Duration) {
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.insert(node.clone(), Seen { at: now, told: Some(now) });
+        let known = all.insert(
+            node.clone(),
+            Seen {
+                at: now,
+                told: Some(now),
+            },
+        );
         drop(all);
         if known.is_none() {
             self.came.ring();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use mesh_runtime::fail_point;
 use mesh_api::endpoint::Access;
 use mesh_api::journal::{About, Outcome, Usage};
 use mesh_api::{Caller, Endpoint};
@@ -182,6 +183,7 @@ impl Postman {
     }
 
     async fn serve_one(&self, letter: Mail) -> Result<(), Problem> {
+        fail_point!(async "execution.mail.taken");
         let actor = format!("invocation:{}", letter.sender);
         let read = letter.read();
         let action = match letter.body.clone() {

@@ -98,14 +98,21 @@ mod tests {
     #[test]
     fn a_signature_is_of_all_that_the_ticket_says() {
         let node: NodeId = "n1".parse().unwrap();
-        let of = |key: &[u8], node: &NodeId, ticket: &Ticket| hex::encode(mac(key, node, ticket).finalize().into_bytes());
+        let of =
+            |key: &[u8], node: &NodeId, ticket: &Ticket| hex::encode(mac(key, node, ticket).finalize().into_bytes());
         let first = of(b"key", &node, &ticket());
         assert_eq!(first, of(b"key", &node, &ticket()));
         assert_ne!(first, of(b"yek", &node, &ticket()));
         assert_ne!(first, of(b"key", &"n2".parse().unwrap(), &ticket()));
         let others = [
-            Ticket { tenant: "t".parse().unwrap(), ..ticket() },
-            Ticket { invocation: InvocationId::from_u128(8), ..ticket() },
+            Ticket {
+                tenant: "t".parse().unwrap(),
+                ..ticket()
+            },
+            Ticket {
+                invocation: InvocationId::from_u128(8),
+                ..ticket()
+            },
             Ticket { shard: 4, ..ticket() },
             Ticket { epoch: 2, ..ticket() },
         ];

@@ -10,7 +10,7 @@ use mesh_api::journal::{Ended, Fact, Outcome, Record, TokenChunk, Usage};
 use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_bus::Bus;
-use mesh_runtime::Context;
+use mesh_runtime::{Context, fail_point};
 use mesh_types::agent::AgentSpec;
 use mesh_types::{ChannelId, Clock, Code, Problem, Subject};
 use mesh_worker::{
@@ -20,6 +20,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agents::Agents;
+use crate::planted;
 use crate::core::Meta;
 use crate::core::append::AppendThen;
 use crate::lane::command::{Append, AppendAnswer, Command, LaneHandle, Next, Start};
@@ -59,6 +60,7 @@ impl Hosted {
             epoch: start.epoch,
             is_ended: false,
         };
+        fail_point!(async "worker.grant.after");
         let cancel = start.cancel.clone();
         let meta = &start.meta;
         let effects = HostedEffects {
@@ -140,7 +142,7 @@ impl Hosted {
                 Ok((journal, source))
             };
             match read.await {
-                Ok((journal, source)) => return Ok((spec, journal, source)),
+                Ok((journal, source)) => return Ok((spec, planted::journal(journal), source)),
                 Err(error @ sqlx::Error::Decode(_)) => {
                     return Err(Problem::new(Code::Internal, error.to_string()));
                 }
@@ -222,7 +224,10 @@ fn without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {
 
 impl Journal for HostedEffects {
     async fn append(&self, facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
+        fail_point!(async "worker.append.before");
+        let facts = planted::facts(facts);
         let (answer, answered) = oneshot::channel();
+        let (facts_len, is_going_on) = (facts.len(), matches!(then, Then::GoOn));
         let append = Append {
             id: self.meta.id,
             epoch: self.epoch,
@@ -239,7 +244,12 @@ impl Journal for HostedEffects {
         self.lane
             .send(Command::Append(append))
             .map_err(|_| AppendError::Stale)?;
-        match answered.await {
+        if let Some(early) = planted::pipelined(&self.seq, facts_len, is_going_on) {
+            return Ok(early);
+        }
+        let answered = answered.await;
+        fail_point!(async "worker.append.after");
+        match answered {
             Ok(Ok(appended)) => {
                 self.seq.store(appended.seq, Ordering::Relaxed);
                 Ok(Appended {
@@ -270,7 +280,10 @@ impl Channels for HostedEffects {
     }
 
     async fn post(&self, request: PostRequest) -> Result<Message, Problem> {
-        self.bus().call::<MessagePost>(&self.caller, &request).await
+        fail_point!(async "worker.post.before");
+        let posted = self.bus().call::<MessagePost>(&self.caller, &request).await;
+        fail_point!(async "worker.post.after");
+        posted
     }
 }
 
@@ -280,29 +293,41 @@ impl Memories for HostedEffects {
     }
 
     async fn store(&self, request: StoreRequest) -> Result<Memory, Problem> {
-        self.bus().call::<MemoryStore>(&self.caller, &request).await
+        fail_point!(async "worker.store.before");
+        let stored = self.bus().call::<MemoryStore>(&self.caller, &request).await;
+        fail_point!(async "worker.store.after");
+        stored
     }
 }
 
 impl Model for HostedEffects {
     async fn complete(
         &self,
-        request: CompleteRequest,
+        mut request: CompleteRequest,
         on_chunk: impl FnMut(Chunk) + Send,
     ) -> Result<Completion, Problem> {
-        self.bus()
+        fail_point!(async "worker.model.before");
+        request.idempotency_key = request.idempotency_key.map(|key| planted::key(key, self.epoch));
+        let answer = self
+            .bus()
             .call_stream::<Complete>(&self.caller, &request, on_chunk)
-            .await
+            .await;
+        fail_point!(async "worker.model.after");
+        answer
     }
 }
 
 impl mesh_worker::Outside for HostedEffects {
     async fn call(
         &self,
-        call: mesh_types::tool::ToolCall,
+        mut call: mesh_types::tool::ToolCall,
         on_text: impl FnMut(String) + Send,
     ) -> Result<mesh_types::tool::ToolReply, Problem> {
-        self.hosted.toolbox.call(call, on_text).await
+        fail_point!(async "worker.tool.before");
+        call.idempotency_key = planted::key(call.idempotency_key, self.epoch);
+        let reply = self.hosted.toolbox.call(call, on_text).await;
+        fail_point!(async "worker.tool.after");
+        reply
     }
 }
 
@@ -317,11 +342,13 @@ impl mesh_worker::Invocations for HostedEffects {
             request,
             wait_ms: 0,
         };
+        fail_point!(async "worker.create.before");
         let bus = self.bus();
-        Ok(bus
+        let created = bus
             .call::<mesh_api::execution::InvocationAccept>(&self.caller, &request)
-            .await?
-            .id)
+            .await;
+        fail_point!(async "worker.create.after");
+        Ok(created?.id)
     }
 }
 

@@ -97,8 +97,15 @@ impl Configs {
         Ok(configs)
     }
 
-    /// The demo's: what is named for the first time is created, unless somebody said otherwise.
-    pub(crate) fn allow_creation(&mut self, loader: &Loader) {
+    /// The demo's: what is named for the first time is created, and tools may reach this machine, unless somebody said
+    /// otherwise.
+    pub(crate) fn use_demo_defaults(&mut self, loader: &Loader) {
+        if is_default(
+            &loader.describe("execution", &self.execution),
+            "execution.tools.private_networks",
+        ) {
+            self.execution.tools.private_networks = vec!["loopback".to_owned()];
+        }
         if is_default(
             &loader.describe("registry", &self.registry),
             "registry.auto_create_tenants",

@@ -111,7 +111,11 @@ impl Sender {
     }
 
     fn enqueue(&mut self, pending: Pending) {
-        let owner = self.owners.get(&pending.append.ticket.shard).cloned().unwrap_or_default();
+        let owner = self
+            .owners
+            .get(&pending.append.ticket.shard)
+            .cloned()
+            .unwrap_or_default();
         self.waiting.entry(owner).or_default().push_back(pending);
     }
 
@@ -124,15 +128,26 @@ impl Sender {
         let failures = self.failures.entry(owner).or_default();
         *failures = if again.is_empty() { 0 } else { *failures + 1 };
         for pending in again.into_iter().rev() {
-            let owner = self.owners.get(&pending.append.ticket.shard).cloned().unwrap_or_default();
+            let owner = self
+                .owners
+                .get(&pending.append.ticket.shard)
+                .cloned()
+                .unwrap_or_default();
             self.waiting.entry(owner).or_default().push_front(pending);
         }
     }
 
     fn launch(&mut self) {
-        let ready: Vec<Owner> = self.waiting.keys().filter(|owner| !self.busy.contains(*owner)).cloned().collect();
+        let ready: Vec<Owner> = self
+            .waiting
+            .keys()
+            .filter(|owner| !self.busy.contains(*owner))
+            .cloned()
+            .collect();
         for owner in ready {
-            let Some(queue) = self.waiting.get_mut(&owner) else { continue };
+            let Some(queue) = self.waiting.get_mut(&owner) else {
+                continue;
+            };
             let batch = take(queue, APPEND_BYTES_MAX);
             if queue.is_empty() {
                 self.waiting.remove(&owner);
@@ -259,7 +274,11 @@ mod tests {
         let sizes = |batch: Vec<Pending>| batch.iter().map(|pending| pending.bytes).collect::<Vec<_>>();
         assert_eq!(sizes(take(&mut queue, 100)), [40, 50]);
         kept.remove(3);
-        assert_eq!(sizes(take(&mut queue, 100)), [20], "nobody waits for the other one any more");
+        assert_eq!(
+            sizes(take(&mut queue, 100)),
+            [20],
+            "nobody waits for the other one any more"
+        );
         assert_eq!(sizes(take(&mut queue, 100)), [200], "one always goes");
         assert!(queue.is_empty());
     }

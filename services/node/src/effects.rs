@@ -108,7 +108,11 @@ impl Invocations for NodeEffects {
             request,
             wait_ms: 0,
         };
-        let accepted = self.bus().await.call::<InvocationAccept>(&self.caller, &request).await?;
+        let accepted = self
+            .bus()
+            .await
+            .call::<InvocationAccept>(&self.caller, &request)
+            .await?;
         Ok(accepted.id)
     }
 }

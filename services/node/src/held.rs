@@ -67,7 +67,10 @@ impl Holdings {
     pub(crate) fn remove(&self, held: &Held) {
         let mut all = self.all();
         let id = held.ticket.invocation;
-        if all.get(&id).is_some_and(|known| known.ticket.epoch == held.ticket.epoch) {
+        if all
+            .get(&id)
+            .is_some_and(|known| known.ticket.epoch == held.ticket.epoch)
+        {
             all.remove(&id);
         }
         self.count.send_replace(all.len());
@@ -91,9 +94,14 @@ impl Holdings {
     pub(crate) fn running(&self) -> Vec<(Tenant, AgentName, u32)> {
         let mut counts: HashMap<(Tenant, AgentName), u32> = HashMap::new();
         for held in self.all().values() {
-            *counts.entry((held.ticket.tenant.clone(), held.agent.clone())).or_default() += 1;
+            *counts
+                .entry((held.ticket.tenant.clone(), held.agent.clone()))
+                .or_default() += 1;
         }
-        counts.into_iter().map(|((tenant, agent), count)| (tenant, agent, count)).collect()
+        counts
+            .into_iter()
+            .map(|((tenant, agent), count)| (tenant, agent, count))
+            .collect()
     }
 
     /// The owners have answered a request that named these and was sent then.
@@ -166,6 +174,8 @@ mod tests {
         holdings.stop(&named, &[first.ticket.invocation]);
         assert!(second.cancel.is_cancelled());
         holdings.remove(&second);
-        tokio::time::timeout(Duration::from_secs(5), holdings.none()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), holdings.none())
+            .await
+            .unwrap();
     }
 }

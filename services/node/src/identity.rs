@@ -64,7 +64,10 @@ impl Identity {
         let known = match std::fs::read(&file) {
             Ok(bytes) => {
                 let stored = serde_json::from_slice::<Stored>(&bytes);
-                Some(stored.map_err(|source| IdentityError::Unreadable { file: file.clone(), source })?)
+                Some(stored.map_err(|source| IdentityError::Unreadable {
+                    file: file.clone(),
+                    source,
+                })?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
@@ -104,7 +107,12 @@ impl Identity {
 
 fn lock(folder: &Path, failed: impl Fn(std::io::Error) -> IdentityError) -> Result<File, IdentityError> {
     let path = folder.join("lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(&failed)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(&failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(IdentityError::InUse {

@@ -127,7 +127,11 @@ fn is_at_most_once(fact: &Fact) -> bool {
 
 /// Steps that would begin with this append do not: whoever has it next begins them.
 fn forget_begun(facts: &mut Vec<Fact>) {
-    let is_done = |facts: &[Fact], step| facts.iter().any(|fact| matches!(fact, Fact::Done(done) if done.step == step));
+    let is_done = |facts: &[Fact], step| {
+        facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::Done(done) if done.step == step))
+    };
     let mut index = facts.len();
     while index > 0 {
         index -= 1;

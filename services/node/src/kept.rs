@@ -58,7 +58,11 @@ impl Kept {
 }
 
 fn read_all(folder: &Path) -> Vec<(PathBuf, KeptResult)> {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let mut all = Vec::new();
     for path in files.filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let read = std::fs::read(&path).map_err(|error| error.to_string());
@@ -90,7 +94,9 @@ mod tests {
                 signature: "ab".into(),
             },
             after_seq: 9,
-            fact: Fact::Released(Released { reason: "paused".into() }),
+            fact: Fact::Released(Released {
+                reason: "paused".into(),
+            }),
         };
         let place = kept.keep(result.clone()).await.unwrap();
         std::fs::write(folder.path().join("torn.json"), "{").unwrap();

@@ -272,7 +272,9 @@ mod tests {
         let json = serde_json::to_string(&put).unwrap();
         assert_eq!(json, r#"{"put":"ab"}"#);
         assert_eq!(serde_json::from_str::<Sent<Fact>>(&json).unwrap(), put);
-        let fact = Fact::Released(crate::journal::Released { reason: "paused".into() });
+        let fact = Fact::Released(crate::journal::Released {
+            reason: "paused".into(),
+        });
         let here = Sent::Here(fact);
         let json = serde_json::to_string(&here).unwrap();
         assert_eq!(serde_json::from_str::<Sent<Fact>>(&json).unwrap(), here);

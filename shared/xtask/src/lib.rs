@@ -8,6 +8,7 @@ mod compile;
 mod counts;
 mod programs;
 mod report;
+mod simulate;
 mod tidy;
 mod trial;
 mod ui;
@@ -49,6 +50,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs the owner's core in a seeded simulation: crashes, delays, partitions, unknown commits, in virtual time.
+    #[command(after_help = "Examples:\n  cargo xtask simulate --seeds 5000\n  cargo xtask simulate --invocations 1000000 --json\n  cargo xtask simulate --seed 364")]
+    Simulate(simulate::Arguments),
     /// Checks headers and lengths of source files.
     Tidy,
     /// Checks that no banned crate is in the build (deny.toml).
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
             _ => ExitCode::FAILURE,
         }),
         Task::Chaos { arguments } => chaos::run(&checkout, &arguments),
+        Task::Simulate(arguments) => simulate::run(&checkout, &arguments),
         Task::Tidy => tidy::run(&checkout).map(|()| ExitCode::SUCCESS),
         Task::Deny => bans::run(&checkout).map(|()| ExitCode::SUCCESS),
     });

@@ -59,7 +59,7 @@ pub(crate) const PLANTED: &[(&str, &[&str])] = &[
         &["ended_once", "nothing_open", "journal_whole", "feed_whole"],
     ),
     // A resume does not know the last result.
-    ("forgets_done", &["recorded_not_repeated"]),
+    ("forgets_done", &["recorded_not_repeated", "steps_done_once"]),
     // A reader who comes back is told the last record again.
     ("repeats_after_reconnect", &["saw_the_journal"]),
     // Tokens of repeats are counted into the usage.

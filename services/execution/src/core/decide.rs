@@ -102,6 +102,11 @@ fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow
     let epoch = row.epoch + 1;
     #[cfg(test)]
     let epoch = if crate::sim::bugs::is_planted(crate::sim::bugs::Bug::NoEpochRaise) { row.epoch.max(1) } else { epoch };
+    let epoch = if mesh_runtime::planted::is_planted("no_claim_epoch") {
+        row.epoch.max(1)
+    } else {
+        epoch
+    };
     let claimed = Claimed {
         holder: holder.node.to_string(),
         incarnation: holder.incarnation,

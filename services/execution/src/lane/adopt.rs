@@ -1,5 +1,7 @@
 //! Loads a shard that was taken over: everything open, and who is runnable again.
 
+use mesh_runtime::fail_point;
+
 use super::Lane;
 use super::command::NODE_LEASE;
 use super::memory::{Held, Lease, Open, Owned};
@@ -69,6 +71,7 @@ impl<L: Ledger> Lane<L> {
         let ids: Vec<_> = self.memory.open.iter().filter(|(_, open)| open.meta.shard == shard).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.memory.enqueue(id, now));
         (self.context.posted)(shard);
+        fail_point!(async "execution.adopt.after");
         tracing::info!(
             shard,
             epoch = row.epoch,

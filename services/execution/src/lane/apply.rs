@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh_api::execution::Invocation;
 use mesh_api::journal::{About, Fact, Record, StepKind};
+use mesh_runtime::fail_point;
 use mesh_types::{Code, Problem, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 impl<L: Ledger> Lane<L> {
     /// The group is committed but for the shards in `lost`, of which nothing was written.
     pub(super) fn apply(&mut self, group: Vec<Planned>, lost: &[ShardId]) {
+        fail_point!("execution.answer.before");
         let mut committed: Vec<Committed> = Vec::new();
         for planned in group {
             let shard = planned.decision.meta.shard;
@@ -57,6 +59,7 @@ impl<L: Ledger> Lane<L> {
             tracing::warn!(shard, "the shard belongs to another process now");
             self.forget(*shard);
         }
+        fail_point!("execution.answer.after");
         for batch in committed {
             // Full: the relay finds the gap and reads the feed.
             self.context.relay.offer(batch);
@@ -235,6 +238,7 @@ impl<L: Ledger> Lane<L> {
             take_news(open, &decision.records);
         }
         if is_cancelling {
+            fail_point!("execution.cancel.after");
             let reason = decision.records.iter().find_map(|record| match &record.fact {
                 Fact::CancelRequested(asked) => Some(asked.reason.clone()),
                 _ => None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::journal::Record;
+use mesh_runtime::fail_point;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{InvocationId, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -191,6 +192,7 @@ impl Memory {
                 tracing::warn!(invocation = %id, "its node let the lease run out");
                 open.held = Held::No;
             }
+            fail_point!("execution.timer.fired");
             self.enqueue(id, now);
         }
         due

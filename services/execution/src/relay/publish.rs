@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_runtime::fail_point;
 use mesh_api::journal::{Fact, JournalPage, Outcome};
 use mesh_bus::Headers;
 use mesh_types::{Subject, Token};
@@ -33,6 +34,7 @@ impl Relay {
             }
             tracing::warn!("NATS is away; committed records wait for it");
         }
+        fail_point!(async "execution.relay.before");
         for told in told {
             self.publish_one(told).await;
         }
@@ -51,6 +53,7 @@ impl Relay {
             }
             tracing::warn!("the connection broke while results were sent; sending them again");
         }
+        fail_point!(async "execution.relay.after");
         true
     }
 

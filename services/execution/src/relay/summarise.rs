@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_runtime::fail_point;
 use mesh_types::InvocationId;
 use tokio::time::Instant;
 
@@ -128,6 +129,7 @@ impl Relay {
         if rows.is_empty() {
             return true;
         }
+        fail_point!(async "execution.summary.before");
         while let Err(error) = upsert(&self.pool, rows).await {
             if !mesh_store::is_transient(&error) {
                 // A row that Postgres refuses would stop all lists: leave it out and say so.

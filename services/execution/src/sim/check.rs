@@ -1,11 +1,12 @@
 //! The rules, as far as they show at the end or between two batches. Those of single commits are in `database`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh_api::journal::Fact;
+use mesh_api::journal::{Fact, Outcome, StepKind, Usage};
 use mesh_types::InvocationId;
 
+use super::database::Database;
 use super::world::Sim;
 use crate::core::OpenRow;
 use crate::lane::command::{Command, Look};
@@ -111,6 +112,7 @@ fn ends(sim: &Sim) {
             broken.push(format!("{id}: open and ended"));
         }
         broken.extend(steps(*id, journal));
+        broken.extend(usage(&database, *id));
     }
     let mut keys: BTreeMap<&str, InvocationId> = BTreeMap::new();
     for meta in database.invocations.values() {
@@ -129,14 +131,35 @@ fn ends(sim: &Sim) {
     broken.into_iter().for_each(|text| sim.violation(text));
 }
 
-/// No step is recorded twice.
+/// No step is recorded twice, and no signal is used twice.
 fn steps(id: InvocationId, journal: &[mesh_api::journal::Record]) -> Option<String> {
-    let mut done = std::collections::BTreeSet::new();
-    let twice = journal.iter().find_map(|record| match &record.fact {
-        Fact::Done(fact) if !done.insert(fact.step) => Some(fact.step),
+    let (mut done, mut used) = (BTreeSet::new(), BTreeSet::new());
+    for record in journal {
+        let Fact::Done(fact) = &record.fact else { continue };
+        if !done.insert(fact.step) {
+            return Some(format!("{id}: step {} is recorded twice", fact.step));
+        }
+        let key = fact.output.as_ref().and_then(|output| output["key"].as_str());
+        if let Some(key) = key.filter(|_| fact.kind == StepKind::Signal)
+            && !used.insert(key)
+        {
+            return Some(format!("{id}: the signal {key} is used twice"));
+        }
+    }
+    None
+}
+
+/// What was paid is what the recorded steps cost.
+fn usage(database: &Database, id: InvocationId) -> Option<String> {
+    let ended = database.ended.get(&id).filter(|ended| ended.outcome == Outcome::Completed)?;
+    let meta = database.invocations.get(&id).filter(|meta| meta.fork().is_none())?;
+    let done = database.records.get(&id)?.iter().filter_map(|record| match &record.fact {
+        Fact::Done(done) => Some(done.usage),
         _ => None,
     });
-    twice.map(|step| format!("{id}: step {step} is recorded twice"))
+    let paid = done.fold(Usage::default(), Usage::plus);
+    let is_same = (paid.input_tokens, paid.output_tokens) == (ended.usage.input_tokens, ended.usage.output_tokens);
+    (!is_same).then(|| format!("{}: its steps cost {paid:?}, its end says {:?}", meta.id, ended.usage))
 }
 
 /// The feed names every record once.
@@ -175,7 +198,7 @@ fn intake(sim: &Sim) {
 /// Promises of one run: ids that clients were answered.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
-    pub(super) ids: std::collections::BTreeSet<InvocationId>,
+    pub(super) ids: BTreeSet<InvocationId>,
     pub(super) by_key: BTreeMap<String, InvocationId>,
 }
 

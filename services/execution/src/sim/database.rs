@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use mesh_api::journal::{Fact, Record};
+use mesh_api::journal::{About, Fact, Record};
 use mesh_types::InvocationId;
 use uuid::Uuid;
 
@@ -390,6 +390,13 @@ fn session(meta: &Meta) -> Option<Session> {
 }
 
 fn is_poison(fact: &Fact) -> bool {
-    let Fact::Done(done) = fact else { return false };
-    done.output.as_ref().is_some_and(|output| output.get(POISON).is_some())
+    let value = match fact {
+        Fact::Done(done) => done.output.as_ref(),
+        Fact::Signalled(signalled) => match &signalled.about {
+            About::Signal { value, .. } => Some(value),
+            _ => None,
+        },
+        _ => None,
+    };
+    value.is_some_and(|value| value.get(POISON).is_some())
 }

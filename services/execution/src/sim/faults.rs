@@ -16,7 +16,7 @@ pub(super) const NODES: [&str; 2] = ["node-a", "node-b"];
 pub(super) async fn run(sim: Arc<Sim>) {
     let most = 300 + sim.below(5_000);
     // Some kinds, not others.
-    let kinds: Vec<u64> = (0..8).filter(|_| sim.chance(550)).collect();
+    let kinds: Vec<u64> = (0..9).filter(|_| sim.chance(550)).collect();
     loop {
         sim.pause(most / 4, most).await;
         if sim.is_calm() {
@@ -33,6 +33,7 @@ pub(super) async fn run(sim: Arc<Sim>) {
             4 => jump(&sim, &process),
             5 => rob(&sim, &process),
             6 => kill_node(&sim),
+            7 => outage(&sim),
             _ => freeze_node(&sim),
         }
     }
@@ -76,6 +77,12 @@ fn cut_off(sim: &Arc<Sim>, process: &Arc<Process>) {
         tokio::time::sleep(length).await;
         process.is_cut_off.store(false, Ordering::Relaxed);
     });
+}
+
+/// The database is away for all of them.
+fn outage(sim: &Arc<Sim>) {
+    let all: Vec<_> = sim.processes().values().cloned().collect();
+    all.iter().for_each(|process| cut_off(sim, process));
 }
 
 /// As at a SIGTERM: nothing new is claimed, then all shards are given back, then the process ends.

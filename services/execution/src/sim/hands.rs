@@ -64,7 +64,9 @@ impl Hands {
         if self.sim.chance(odds.frozen_at_effect) {
             self.group().freeze();
             let (sim, group) = (Arc::clone(&self.sim), Arc::clone(self.group()));
-            let length = sim.millis(100, 8_000);
+            // A node's lease is longer than the silence of an owner.
+            let most = if matches!(self.place, Place::Node(_)) { 24_000 } else { 8_000 };
+            let length = sim.millis(100, most);
             self.sim.event("freeze", u128::from(self.epoch), || format!("{when} {length:?}"));
             self.sim.outside.spawn(async move {
                 tokio::time::sleep(length).await;

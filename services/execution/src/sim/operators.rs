@@ -9,6 +9,7 @@ use mesh_api::steering::{Decision, Edit};
 use mesh_types::{InvocationId, Problem};
 use serde_json::json;
 
+use super::database::POISON;
 use super::world::Sim;
 use crate::core::{Fork, Links};
 use crate::lane::command::Action;
@@ -78,13 +79,29 @@ fn targets(sim: &Sim) -> Vec<Target> {
 async fn act(sim: &Sim, target: &Target, action: Action) {
     let Some(process) = sim.some_process() else { return };
     sim.event("steer", u128::from(target.shard), || format!("{} {action:?}", target.id));
+    let key = match &action {
+        Action::Signal { key, .. } => key.clone(),
+        _ => None,
+    };
     let answered = process.steer(sim, target.id, target.shard, action).await;
+    if let (Some(key), Ok(Some(_))) = (&key, &answered)
+        && !is_signalled(sim, target.id, key)
+    {
+        sim.violation(format!("{}: the signal {key} is answered and not committed", target.id));
+    }
     if let Ok(Some(view)) = &answered
         && view.state.is_ended()
         && !sim.database().ended.contains_key(&target.id)
     {
         sim.violation(format!("{}: an end is answered and not committed", target.id));
     }
+}
+
+fn is_signalled(sim: &Sim, id: InvocationId, key: &str) -> bool {
+    let database = sim.database();
+    let journal = database.records.get(&id).map_or(&[][..], Vec::as_slice);
+    let is_it = |fact: &Fact| matches!(fact, Fact::Signalled(signalled) if signalled.key == key);
+    journal.iter().any(|record| is_it(&record.fact))
 }
 
 async fn settle(sim: &Sim, target: &Target) {
@@ -127,7 +144,7 @@ async fn signal(sim: &Sim, target: &Target) {
     let key = sim.chance(500).then(|| format!("signal/{}", sim.below(3)));
     let about = About::Signal {
         name: "go".into(),
-        value: json!(1),
+        value: if sim.chance(50) && !sim.is_calm() { json!({POISON: true}) } else { json!(1) },
     };
     act(sim, target, Action::Signal { key, about }).await;
 }

@@ -117,16 +117,21 @@ impl Process {
         shard: ShardId,
         action: Action,
     ) -> Result<Option<Invocation>, Problem> {
-        match self.directory.owner(shard) {
-            Owner::Here => self.steer_here(id, shard, action).await,
+        let answered = match self.directory.owner(shard) {
+            Owner::Here => self.steer_here(id, shard, action).await?,
             Owner::There(name) => match sim.process(&name) {
                 Some(other) if sim.hop().await && other.directory.owner(shard) == Owner::Here => {
-                    other.steer_here(id, shard, action).await
+                    other.steer_here(id, shard, action).await?
                 }
-                _ => Err(moved()),
+                _ => return Err(moved()),
             },
-            Owner::Nobody => Err(moved()),
+            Owner::Nobody => return Err(moved()),
+        };
+        // Open, and not known there: that process owns the shard no more.
+        if answered.is_none() && !sim.database().ended.contains_key(&id) {
+            return Err(moved());
         }
+        Ok(answered)
     }
 
     async fn steer_here(&self, id: InvocationId, shard: ShardId, action: Action) -> Result<Option<Invocation>, Problem> {

@@ -137,23 +137,43 @@ pub(super) struct Campaign {
     pub(super) broken: Vec<Outcome>,
 }
 
-/// Seeds `first` and those after it, `count` of them, on so many threads. Stops at the tenth that breaks a rule.
-pub(super) fn campaign(first: u64, count: u64, invocations: u64, threads: usize) -> Campaign {
-    let next = AtomicU64::new(first);
-    let broken = AtomicU64::new(0);
+/// How much is to be done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) first: u64,
+    pub(super) seeds: u64,
+    /// Over all runs: none starts any more when so many are simulated.
+    pub(super) total: u64,
+    /// Requests of each run.
+    pub(super) each: u64,
+    pub(super) threads: usize,
+}
+
+/// Runs that break a rule, after which no more are started.
+const BROKEN_MAX: u64 = 10;
+
+/// One seed after the other on each thread. `tell` hears of each run.
+pub(super) fn campaign(plan: Plan, tell: impl Fn(&Outcome) + Sync) -> Campaign {
+    let next = AtomicU64::new(plan.first);
+    let (broken, simulated) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         let mut done = Campaign::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count || broken.load(Ordering::Relaxed) >= 10 {
+            let is_enough = seed >= plan.first.saturating_add(plan.seeds)
+                || simulated.load(Ordering::Relaxed) >= plan.total
+                || broken.load(Ordering::Relaxed) >= BROKEN_MAX;
+            if is_enough {
                 return done;
             }
             let outcome = run(Options {
                 seed,
-                invocations,
+                invocations: plan.each,
                 bug: None,
                 trace: false,
             });
+            tell(&outcome);
+            simulated.fetch_add(outcome.invocations, Ordering::Relaxed);
             done.runs += 1;
             done.invocations += outcome.invocations;
             done.commits += outcome.commits;
@@ -166,7 +186,7 @@ pub(super) fn campaign(first: u64, count: u64, invocations: u64, threads: usize)
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..plan.threads).map(|_| scope.spawn(work)).collect();
         let mut all = Campaign::default();
         for thread in threads {
             let done = thread.join().expect("a run does not panic");

@@ -1,35 +1,42 @@
 //! A short set of seeds, the proof that planted bugs are found, and the long campaign of `cargo xtask simulate`.
 
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::bugs::Bug;
-use super::run::{campaign, run};
+use super::run::{Campaign, Outcome, Plan, campaign, run};
 use super::world::Options;
+
+/// Requests of one run; children, forks and tasks come on top.
+const EACH: u64 = 30;
 
 fn options(seed: u64) -> Options {
     Options {
         seed,
-        invocations: 30,
+        invocations: EACH,
         bug: None,
         trace: false,
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn a_few_seeds_break_no_rule() {
-    let done = campaign(1, 24, 30, 2);
+    let plan = Plan {
+        first: 1,
+        seeds: 24,
+        total: u64::MAX,
+        each: EACH,
+        threads: 2,
+    };
+    let done = campaign(plan, |_| {});
     for outcome in &done.broken {
         println!("seed {}: {:#?}", outcome.seed, outcome.violations);
     }
     assert!(done.broken.is_empty());
-    assert!(done.invocations > 24 * 15, "{} invocations", done.invocations);
-    assert!(done.effects > 100, "{} effects", done.effects);
+    assert!(done.invocations > 24 * EACH, "{} invocations", done.invocations);
+    assert!(done.effects > 24 * 10, "{} effects", done.effects);
 }
 
 #[test]
@@ -42,61 +49,89 @@ fn a_seed_does_the_same_again() {
 }
 
 /// Seeds that a planted bug may take to be found.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 
-fn is_found(bug: Bug) -> Option<u64> {
-    (1..=SEEDS).find(|seed| {
+fn is_found(bug: Bug) -> bool {
+    let found = (1..=SEEDS).find_map(|seed| {
         let outcome = run(Options {
             bug: Some(bug),
-            ..options(*seed)
+            ..options(seed)
         });
-        if let Some(first) = outcome.violations.first() {
-            println!("{bug:?}: seed {seed}: {first}");
-        }
-        !outcome.violations.is_empty()
-    })
+        let first = outcome.violations.into_iter().next()?;
+        Some(format!("seed {seed}: {first:.160}"))
+    });
+    println!("{bug:?}: {found:?}");
+    found.is_some()
 }
 
 #[test]
 fn every_planted_bug_is_found() {
-    let missed: Vec<Bug> = Bug::ALL.into_iter().filter(|bug| is_found(*bug).is_none()).collect();
+    let missed: Vec<Bug> = Bug::ALL.into_iter().filter(|bug| !is_found(*bug)).collect();
     assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
 }
 
-/// `cargo xtask simulate` runs this one: MESH_SIM_SEEDS seeds from MESH_SIM_SEED on; a single seed prints its events.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// `cargo xtask simulate` runs this one, and says how much: from seed MESH_SIM_SEED on, MESH_SIM_SEEDS of them or as
+/// many as it takes to simulate MESH_SIM_INVOCATIONS. A single seed tells its events on stderr. The report goes to the
+/// file MESH_SIM_REPORT.
 #[test]
 #[ignore = "long: run by `cargo xtask simulate`"]
 fn simulate() {
-    let (first, count) = (number("MESH_SIM_SEED", 1), number("MESH_SIM_SEEDS", 1_000));
-    let invocations = number("MESH_SIM_INVOCATIONS", 30);
-    let bug = std::env::var("MESH_SIM_BUG").ok().and_then(|name| Bug::named(&name));
-    if count == 1 {
+    let total = number("MESH_SIM_INVOCATIONS");
+    let plan = Plan {
+        first: number("MESH_SIM_SEED").unwrap_or(1),
+        seeds: number("MESH_SIM_SEEDS").unwrap_or(if total.is_some() { u64::MAX } else { 1_000 }),
+        total: total.unwrap_or(u64::MAX),
+        each: number("MESH_SIM_EACH").unwrap_or(EACH),
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+    };
+    if plan.seeds == 1 {
         let outcome = run(Options {
-            seed: first,
-            invocations,
-            bug,
+            seed: plan.first,
+            invocations: plan.each,
+            bug: std::env::var("MESH_SIM_BUG").ok().and_then(|name| Bug::named(&name)),
             trace: true,
         });
         outcome.trace.iter().for_each(|line| eprintln!("{line}"));
     }
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let started = Instant::now();
-    let done = campaign(first, count, invocations, threads);
-    let seconds = started.elapsed().as_secs_f64();
-    let broken: Vec<_> = done
-        .broken
-        .iter()
-        .map(|outcome| json!({"seed": outcome.seed, "violations": outcome.violations}))
-        .collect();
-    let report = json!({
+    let progress = Mutex::new((0_u64, 0_u64, started));
+    let done = campaign(plan, |outcome| tell(&mut progress.lock().unwrap(), outcome));
+    let report = report(&done, started.elapsed());
+    match std::env::var("MESH_SIM_REPORT") {
+        Ok(path) => std::fs::write(path, report.to_string()).unwrap(),
+        Err(_) => println!("SIMULATION {report}"),
+    }
+    assert!(done.broken.is_empty(), "{} runs broke a rule", done.broken.len());
+}
+
+/// A line on stderr now and then, and one for each run that breaks a rule.
+fn tell((runs, invocations, told): &mut (u64, u64, Instant), outcome: &Outcome) {
+    *runs += 1;
+    *invocations += outcome.invocations;
+    for violation in &outcome.violations {
+        eprintln!("seed {}: {violation}", outcome.seed);
+    }
+    if told.elapsed() > Duration::from_secs(10) {
+        *told = Instant::now();
+        eprintln!("{runs} runs, {invocations} invocations");
+    }
+}
+
+fn report(done: &Campaign, took: Duration) -> serde_json::Value {
+    let broken = done.broken.iter();
+    let broken = broken.map(|outcome| json!({"seed": outcome.seed, "violations": outcome.violations}));
+    json!({
         "runs": done.runs,
         "invocations": done.invocations,
         "commits": done.commits,
         "effects": done.effects,
         "virtual_seconds": done.virtual_seconds,
-        "seconds": seconds,
-        "runs_per_minute": done.runs as f64 / seconds * 60.0,
-        "violations": broken,
-    });
-    println!("SIMULATION {report}");
+        "seconds": took.as_secs_f64(),
+        "runs_per_minute": (done.runs as f64 / took.as_secs_f64() * 60.0).round(),
+        "violations": broken.collect::<Vec<_>>(),
+    })
 }

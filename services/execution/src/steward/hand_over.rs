@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
+use mesh_runtime::fail_point;
 use mesh_types::Subject;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -101,7 +102,10 @@ impl Steward {
             );
             return false;
         };
-        match shards::hand_over(&self.pool, &ids, &epochs, &relayed, to).await {
+        fail_point!(async "execution.hand_over.before");
+        let handed = shards::hand_over(&self.pool, &ids, &epochs, &relayed, to).await;
+        fail_point!(async "execution.hand_over.after");
+        match handed {
             Ok(done) => done.len() == ids.len(),
             Err(error) => {
                 tracing::warn!(%error, ?ids, "shards are not handed over; they will be taken over");

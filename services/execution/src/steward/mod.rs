@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mesh_runtime::fail_point;
 use mesh_runtime::Context;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -136,6 +137,7 @@ impl Steward {
         let ids: Vec<i16> = held.keys().map(|shard| shard.cast_signed()).collect();
         let epochs: Vec<i64> = held.values().copied().collect();
         let relayed: Vec<i64> = held.keys().map(|shard| self.marks.get(*shard)).collect();
+        fail_point!(async "execution.beat.before");
         let ours = shards::beat(&self.pool, &self.instance, &ids, &epochs, &relayed).await?;
         let is_lost = |shard: &ShardId| !ours.contains(&shard.cast_signed());
         let lost: Vec<_> = held
@@ -188,6 +190,7 @@ impl Steward {
         self.directory.refuse(None);
         for row in wanted {
             // Misses if anything of the row changed since, also while it waited for a batch in flight.
+            fail_point!(async "execution.takeover.before");
             if let Some(taken) = shards::take(&self.pool, &row, &self.instance).await? {
                 self.adopt(taken, &feed_id);
             }
@@ -207,6 +210,7 @@ impl Steward {
             feed_id: Arc::clone(feed_id),
         };
         let _ = self.adopted.send(adopted);
+        fail_point!("execution.takeover.after");
         let _ = self.lane(shard).send(Command::Adopt(row));
     }
 

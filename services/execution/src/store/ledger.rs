@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesh_api::journal::Record;
+use mesh_runtime::fail_point;
 use mesh_types::{InvocationId, Timestamp};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -102,7 +103,10 @@ impl Ledger for PgLedger {
             columns.push(decision);
         }
         let connection = self.connection().await?;
-        in_time(write(connection, fences, &columns, at.to_chrono())).await
+        fail_point!(async "execution.commit.before", LedgerError::Aborted("failpoint".into()));
+        let standing = in_time(write(connection, fences, &columns, at.to_chrono())).await?;
+        fail_point!(async "execution.commit.after", LedgerError::Unknown("failpoint".into()));
+        Ok(standing)
     }
 
     async fn shards(&mut self, ids: &[i16]) -> Result<Vec<ShardRow>, LedgerError> {

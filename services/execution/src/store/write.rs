@@ -29,6 +29,8 @@ pub(crate) async fn write(
 ) -> Result<Vec<i16>, sqlx::Error> {
     let is_wide = !columns.wide.is_empty();
     let statement: &'static str = if is_wide { &WIDE } else { STATEMENT };
+    #[cfg(feature = "planted-bugs")]
+    let statement = planted(statement);
     let query = sqlx::query(statement)
         .bind(fences.iter().map(|fence| fence.shard).collect::<Vec<_>>())
         .bind(fences.iter().map(|fence| fence.epoch).collect::<Vec<_>>())
@@ -40,6 +42,23 @@ pub(crate) async fn write(
     let query = if is_wide { wide::bind(query, &columns.wide) } else { query };
     let rows = query.fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// The statement with the bug that this process shows.
+#[cfg(feature = "planted-bugs")]
+fn planted(statement: &'static str) -> &'static str {
+    use mesh_runtime::planted::is_planted;
+    let changed = if is_planted("unlocked_fence") {
+        statement.replace(" AND s.epoch = g.epoch AND s.batch = g.batch", "")
+    } else if is_planted("end_keeps_open") {
+        statement.replace("WHERE o.invocation = r.id\n), record AS", "WHERE o.invocation = r.id AND false\n), record AS")
+    } else if is_planted("no_dedupe_by_key") {
+        statement.replace("ORDER BY r.tenant, r.key\n", "ORDER BY r.tenant, r.key\n    ON CONFLICT DO NOTHING\n")
+    } else {
+        return statement;
+    };
+    // A planted process is short-lived.
+    changed.leak()
 }
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;

@@ -14,6 +14,7 @@ mod poison;
 mod process;
 mod reads;
 mod repeats;
+mod scratch;
 mod sharing;
 mod steering;
 mod world;

@@ -195,7 +195,16 @@ async fn a_node_is_rung_when_there_is_work_and_when_something_is_to_stop() {
     tokio::time::timeout(SOON, stops).await.expect("it is told to stop");
     assert_eq!(node.alive(&[&grant.ticket]).await.stop, [invocation.id]);
     let released = node.append(&grant.ticket, 2, Vec::new(), WireThen::Release).await;
-    assert!(matches!(released, OneAnswer::Ok { next: NextWord::Stop, .. }), "{released:?}");
+    assert!(
+        matches!(
+            released,
+            OneAnswer::Ok {
+                next: NextWord::Stop,
+                ..
+            }
+        ),
+        "{released:?}"
+    );
     let ended = mesh.ended(invocation.id).await;
     assert_eq!(ended.state, State::Cancelled, "{ended:?}");
 }
@@ -210,8 +219,13 @@ async fn a_lost_grant_is_runnable_again_after_two_alives() {
     assert!(node.claim("too early", 1).await.grants.is_empty());
     node.alive(&[]).await;
     let again = node.one("again").await;
-    assert_eq!((again.ticket.invocation, again.ticket.epoch), (lost.ticket.invocation, 2));
-    let stale = node.append(&lost.ticket, 2, vec![Sent::Here(done(1, json!(1)))], WireThen::GoOn).await;
+    assert_eq!(
+        (again.ticket.invocation, again.ticket.epoch),
+        (lost.ticket.invocation, 2)
+    );
+    let stale = node
+        .append(&lost.ticket, 2, vec![Sent::Here(done(1, json!(1)))], WireThen::GoOn)
+        .await;
     assert_eq!(stale, OneAnswer::Stale);
     assert_eq!(node.alive(&[&lost.ticket]).await.stop, [lost.ticket.invocation]);
     // What is named stays.
@@ -234,7 +248,9 @@ async fn a_ticket_is_good_for_its_node_and_epoch_alone() {
     };
     for (who, ticket) in [(&thief, &grant.ticket), (&node, &raised)] {
         let refused = who.append(ticket, 2, Vec::new(), WireThen::Release).await;
-        let OneAnswer::Refused(problem) = refused else { panic!("{refused:?}") };
+        let OneAnswer::Refused(problem) = refused else {
+            panic!("{refused:?}")
+        };
         assert!(problem.is(Code::Forbidden), "{problem}");
         let work = WorkRequest {
             ticket: ticket.clone(),
@@ -260,7 +276,10 @@ async fn a_later_start_of_a_node_takes_over_from_an_earlier_one_at_once() {
     let first = node.one("first").await;
     node.incarnation = 2;
     let second = node.one("second").await;
-    assert_eq!((second.ticket.invocation, second.ticket.epoch), (first.ticket.invocation, 2));
+    assert_eq!(
+        (second.ticket.invocation, second.ticket.epoch),
+        (first.ticket.invocation, 2)
+    );
     node.incarnation = 1;
     assert_eq!(node.alive(&[&first.ticket]).await.stop, [first.ticket.invocation]);
     accept(&mesh).await;
@@ -310,7 +329,11 @@ async fn a_large_body_goes_ahead_and_is_found_in_its_record() {
     }
     let work: WireWork = serde_json::from_slice(&whole).unwrap();
     assert_eq!(work.journal[2].fact, fact);
-    assert_eq!(mesh.count("SELECT count(DISTINCT hash) FROM execution.body").await, 1, "nothing is left over");
+    assert_eq!(
+        mesh.count("SELECT count(DISTINCT hash) FROM execution.body").await,
+        1,
+        "nothing is left over"
+    );
     node.end(&again.ticket, work.journal.last().unwrap().seq).await;
     mesh.ended(again.ticket.invocation).await;
 }
@@ -337,7 +360,10 @@ async fn an_append_finds_the_owner_wherever_its_shard_is_now() {
                     then: WireThen::GoOn,
                 }],
             };
-            let answer = node.ask::<NodeAppend>(&request).await.map(|mut reply| reply.answers.remove(0));
+            let answer = node
+                .ask::<NodeAppend>(&request)
+                .await
+                .map(|mut reply| reply.answers.remove(0));
             assert!(!matches!(answer, Ok(OneAnswer::Stale)), "it is held");
             matches!(answer, Ok(OneAnswer::Ok { seq: 3, .. }))
         })

@@ -72,7 +72,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(40);
 pub(crate) async fn run(args: UpArgs, session: &Session) -> anyhow::Result<()> {
     let loader = session.loader()?;
     let mut configs = Configs::load(&loader).map_err(crate::cli::misconfigured)?;
-    configs.allow_creation(&loader);
+    configs.use_demo_defaults(&loader);
     if args.detach {
         return detach::start(args.no_demo, session).await;
     }

@@ -84,7 +84,10 @@ impl<'a> Agent<'a> {
 
     /// It adds a line to `ledger`, at most once, and takes so many seconds after it.
     async fn writer(mesh: &'a Mesh, ledger: &std::path::Path, seconds: u32) -> Self {
-        let line = format!("echo ran >> {}; sleep {seconds}; echo '{{\"ok\":true}}'", ledger.display());
+        let line = format!(
+            "echo ran >> {}; sleep {seconds}; echo '{{\"ok\":true}}'",
+            ledger.display()
+        );
         let script = json!({"command": ["sh", "-c", line], "effect": "at_most_once", "timeout": "60s"});
         Self::publish(mesh, json!({"runtime": "script", "script": script})).await
     }
@@ -105,7 +108,10 @@ impl<'a> Agent<'a> {
     /// Who claimed it, in order.
     async fn holders(&self, id: &str) -> Vec<String> {
         let claims = self.records(id, "claimed").await;
-        claims.iter().map(|claim| claim["holder"].as_str().unwrap().to_owned()).collect()
+        claims
+            .iter()
+            .map(|claim| claim["holder"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     async fn records(&self, id: &str, kind: &str) -> Vec<Value> {
@@ -119,12 +125,19 @@ impl<'a> Agent<'a> {
         .fetch_all(&self.pool)
         .await
         .unwrap();
-        bodies.iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
+        bodies
+            .iter()
+            .map(|body| serde_json::from_slice(body).unwrap())
+            .collect()
     }
 
     async fn held_by(&self, id: &str, seconds: u64, name: &str) {
         until(seconds, &format!("{name} claims it"), || async {
-            self.holders(id).await.last().is_some_and(|last| last == name).then_some(())
+            self.holders(id)
+                .await
+                .last()
+                .is_some_and(|last| last == name)
+                .then_some(())
         })
         .await;
     }
@@ -162,7 +175,10 @@ async fn asked(mesh: &Mesh, of: &str, times: usize) {
 /// At most twice: an answer that came while nobody heard it is kept by `inference` for who asks again.
 fn assert_asked_under_one_key(mesh: &Mesh, of: &str) {
     let calls = mesh.model.calls(of);
-    assert!(calls.len() <= 2 && calls.iter().all(|call| call.key == calls[0].key), "{calls:?}");
+    assert!(
+        calls.len() <= 2 && calls.iter().all(|call| call.key == calls[0].key),
+        "{calls:?}"
+    );
 }
 
 fn lines(ledger: &PathBuf) -> usize {
@@ -186,7 +202,11 @@ async fn an_agent_with_a_placement_waits_for_a_node_and_runs_there() {
     let began = Instant::now();
     let second = agent.invoke(&unique("said")).await;
     agent.ended(&second).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "the bell rang: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "the bell rang: {:?}",
+        began.elapsed()
+    );
     let all: Vec<String> = futures::future::join_all((0..40).map(|_| agent.invoke(&marker))).await;
     for id in &all {
         agent.ended(id).await;
@@ -275,7 +295,9 @@ async fn a_result_outlives_the_node_that_could_not_tell_it() {
     let results = folder.path().join("nodes/kitchen/results");
     until(20, "the result is kept", || async {
         let kept = std::fs::read_dir(&results).unwrap().flatten();
-        kept.into_iter().any(|file| file.path().extension().is_some_and(|end| end == "json")).then_some(())
+        kept.into_iter()
+            .any(|file| file.path().extension().is_some_and(|end| end == "json"))
+            .then_some(())
     })
     .await;
     node.kill_9();

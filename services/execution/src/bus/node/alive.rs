@@ -76,7 +76,10 @@ async fn all(state: &State, node: &NodeId, incarnation: u64, held: Vec<HeldWork>
         let lane = usize::from(one.shard) % state.lanes.len();
         by_lane[lane].insert(one.invocation, one.epoch);
     }
-    let asked = by_lane.into_iter().enumerate().map(|(lane, held)| self::lane(state, holder, lane, held));
+    let asked = by_lane
+        .into_iter()
+        .enumerate()
+        .map(|(lane, held)| self::lane(state, holder, lane, held));
     let mut reply = empty();
     for part in join_all(asked).await {
         reply.stop.extend(part.stop);

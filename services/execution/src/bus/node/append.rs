@@ -25,7 +25,9 @@ pub(super) async fn append(state: &Arc<State>, node: NodeId, request: AppendRequ
     let owners = owners(state, &request.appends);
     let incarnation = request.incarnation;
     // With their places in the request, which the answers keep.
-    let split = split(state, request.appends.into_iter().enumerate(), |(_, one)| one.ticket.shard);
+    let split = split(state, request.appends.into_iter().enumerate(), |(_, one)| {
+        one.ticket.shard
+    });
     let mine = async {
         let (places, appends) = split.here.into_iter().unzip::<_, _, Vec<usize>, Vec<_>>();
         (places, all(state, &node, incarnation, appends).await)

@@ -34,7 +34,11 @@ pub(super) async fn claim(state: &Arc<State>, node: NodeId, request: ClaimReques
 pub(super) async fn here(state: &Arc<State>, node: NodeId, request: ClaimRequest) -> Result<ClaimReply, Problem> {
     let holder = holder(&node, request.incarnation);
     let granted = granted(state, &holder, &request).await?;
-    let waiting: usize = state.lanes.iter().map(|lane| lane.gauges.placed.load(Ordering::Relaxed)).sum();
+    let waiting: usize = state
+        .lanes
+        .iter()
+        .map(|lane| lane.gauges.placed.load(Ordering::Relaxed))
+        .sum();
     let more = waiting > granted.len();
     let wired = granted.into_iter().map(|granted| wire(state, &node, &holder, granted));
     let grants = futures::future::join_all(wired).await.into_iter().flatten().collect();
@@ -66,7 +70,9 @@ async fn granted(state: &State, holder: &Holder, request: &ClaimRequest) -> Resu
         }))?;
         let given = tokio::time::timeout(LANE_DEADLINE, answered).await;
         for given in given.map_err(|_| silent())?.map_err(|_| silent())? {
-            *running.entry((given.meta.tenant.clone(), given.meta.agent.clone())).or_default() += 1;
+            *running
+                .entry((given.meta.tenant.clone(), given.meta.agent.clone()))
+                .or_default() += 1;
             granted.push(given);
         }
     }

@@ -100,7 +100,13 @@ fn saw(state: &Arc<State>, node: &NodeId) {
 }
 
 /// Asks the owner itself.
-async fn pass_on<E, T>(state: &State, owner: &str, node: &NodeId, request: T, deadline: Duration) -> Result<E::Reply, Problem>
+async fn pass_on<E, T>(
+    state: &State,
+    owner: &str,
+    node: &NodeId,
+    request: T,
+    deadline: Duration,
+) -> Result<E::Reply, Problem>
 where
     E: Endpoint<Request = Passed<T>>,
     T: Send + Sync + 'static,
@@ -114,7 +120,11 @@ where
         node: node.clone(),
         request,
     };
-    let answered = state.context.bus.call_at::<E>(&subject, &caller, &passed, deadline).await;
+    let answered = state
+        .context
+        .bus
+        .call_at::<E>(&subject, &caller, &passed, deadline)
+        .await;
     if answered.is_err() {
         state.directory.ring();
     }

@@ -20,7 +20,10 @@ pub(super) async fn put(state: &Arc<State>, node: NodeId, request: PutRequest) -
     let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail);
     let bytes = BASE64.decode(&request.bytes).map_err(|_| invalid("bytes: no base64"))?;
     if bytes.len() > PART_BYTES_MAX || request.part >= PARTS_MAX {
-        return Err(Problem::new(Code::BodyTooLarge, "a body is at most 24 MiB, in parts of 384 KiB"));
+        return Err(Problem::new(
+            Code::BodyTooLarge,
+            "a body is at most 24 MiB, in parts of 384 KiB",
+        ));
     }
     let hash = hex::decode(&request.hash).map_err(|_| invalid("hash: no hexadecimal digits"))?;
     let staged = staged(&request.ticket, &hash);

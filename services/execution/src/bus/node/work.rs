@@ -100,7 +100,10 @@ pub(super) async fn page(state: &Arc<State>, node: NodeId, request: WorkRequest)
     let id = request.ticket.invocation;
     let unreadable = |error| mesh_store::to_problem(error, "read an invocation");
     let mut connection = state.pool.acquire().await.map_err(unreadable)?;
-    let found = read::invocations(&mut *connection, &[id]).await.map_err(unreadable)?.pop();
+    let found = read::invocations(&mut *connection, &[id])
+        .await
+        .map_err(unreadable)?
+        .pop();
     drop(connection);
     let (meta, _) = found.ok_or_else(|| Problem::new(Code::InvocationNotFound, format!("{id} is pruned")))?;
     let work = of(state, &meta).await.map_err(Unreadable::into_problem)?;
