@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::decide::{Decision, end_row, result_mail};
 use super::mail::{ChildRequest, Letter, Mail};
-use super::open::{After, Meta, OpenRow, RunState, Waits};
+use super::open::{After, Meta, OpenRow, RunState, Waits, usage_after};
 use crate::shards::{ShardId, shard_of};
 
 /// What a worker asks for besides its records.
@@ -86,18 +86,18 @@ pub(crate) fn append(
         }
         AppendThen::Wait(items) if !around.has_news => {
             writer.push(Fact::Waiting(Waiting { items: items.clone() }));
-            changed(row, writer.seq, RunState::Waiting(Arc::new(Waits { items })))
+            writer.changed(row, RunState::Waiting(Arc::new(Waits { items })))
         }
         AppendThen::Release => {
             let reason = "handed_over".to_owned();
             writer.push(Fact::Released(Released { reason }));
-            changed(row, writer.seq, RunState::Queued)
+            writer.changed(row, RunState::Queued)
         }
         // With a stop it is asked for again by whoever claims it next; with news it is to look at them first.
         AppendThen::GoOn | AppendThen::Wait(_) => match around.stop {
             Some(reason) => {
                 writer.push(Fact::Released(Released { reason: reason.into() }));
-                changed(row, writer.seq, RunState::Queued)
+                writer.changed(row, RunState::Queued)
             }
             None => After::Grew { seq: writer.seq },
         },
@@ -125,15 +125,16 @@ impl Writer {
             fact,
         });
     }
-}
 
-fn changed(row: &OpenRow, seq: u32, state: RunState) -> After {
-    let row = OpenRow {
-        state,
-        seq,
-        ..row.clone()
-    };
-    After::Changed { row, wide: true }
+    fn changed(&self, row: &OpenRow, state: RunState) -> After {
+        let row = OpenRow {
+            state,
+            seq: self.seq,
+            usage: usage_after(row.usage, &self.records),
+            ..row.clone()
+        };
+        After::Changed { row, wide: true }
+    }
 }
 
 #[derive(Deserialize)]

@@ -170,7 +170,7 @@ pub(crate) fn cancel(meta: &Arc<Meta>, row: &OpenRow, actor: &str, reason: &str,
     end(
         meta,
         row,
-        ended_without_output(Outcome::Cancelled, reason, problem),
+        ended_without_output(row, Outcome::Cancelled, reason, problem),
         now,
     )
 }
@@ -186,7 +186,7 @@ pub(crate) fn expire(meta: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decisio
     end(
         meta,
         row,
-        ended_without_output(Outcome::Failed, "deadline_exceeded", problem),
+        ended_without_output(row, Outcome::Failed, "deadline_exceeded", problem),
         now,
     )
 }
@@ -204,18 +204,18 @@ fn give_up(meta: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
     end(
         meta,
         row,
-        ended_without_output(Outcome::Dead, "attempts_exhausted", problem),
+        ended_without_output(row, Outcome::Dead, "attempts_exhausted", problem),
         now,
     )
 }
 
-pub(super) fn ended_without_output(outcome: Outcome, reason: &str, error: Problem) -> Ended {
+pub(super) fn ended_without_output(row: &OpenRow, outcome: Outcome, reason: &str, error: Problem) -> Ended {
     Ended {
         outcome,
         reason: Some(reason.to_owned()),
         output: None,
         error: Some(error),
-        usage: Usage::default(),
+        usage: row.usage,
         provider: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mesh_api::execution::{ForkedFrom, Invocation, State};
-use mesh_api::journal::{Outcome, Usage, WaitItem};
+use mesh_api::journal::{Fact, Outcome, Record, Usage, WaitItem};
 use mesh_api::steering::Edit;
 use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,8 @@ pub(crate) struct OpenRow {
     pub(crate) losses: u32,
     /// Place in its session: order of acceptance.
     pub(crate) session_order: i64,
+    /// What its recorded steps used so far; summed from the records after a takeover.
+    pub(crate) usage: Usage,
 }
 
 impl OpenRow {
@@ -137,6 +139,11 @@ impl OpenRow {
             cancelling: false,
             losses: 0,
             session_order: 0,
+            usage: Usage {
+                input_tokens: 0,
+                output_tokens: 0,
+                cost_usd: 0.0,
+            },
         }
     }
 
@@ -201,6 +208,14 @@ impl RunState {
             Self::Queued | Self::Running(_) => None,
         }
     }
+}
+
+/// What was used, with the steps of those records: added in their order, so that a reload sums to the same.
+pub(crate) fn usage_after(used: Usage, records: &[Record]) -> Usage {
+    records.iter().fold(used, |sum, record| match &record.fact {
+        Fact::Done(done) => sum.plus(done.usage),
+        _ => sum,
+    })
 }
 
 /// The row of `ended`.

@@ -113,6 +113,8 @@ impl<L: Ledger> Lane<L> {
                 }
                 self.plan_fresh(batch, append, since, now);
             }
+            // Told to let go, it brings what was in flight.
+            Repeat::Fresh | Repeat::Other if !is_running => self.plan_late(batch, append, now).await,
             Repeat::Fresh => {
                 if after_seq > seq {
                     tracing::error!(invocation = %id, after_seq, ours = seq, "a worker's journal is ahead of ours; it is stopped");

@@ -15,6 +15,7 @@ use super::memory::{Held, Lease, Open, Worker};
 use super::plan::{AcceptRest, Planned, Then, view_after};
 use super::steer::cancel_due;
 use crate::core::append::child_of;
+use crate::core::open::usage_after;
 use crate::core::{After, Decision, OpenRow, RunState, Waits, steer, summary};
 use crate::hosted::Slot;
 use crate::relay::{Committed, CommittedInvocation};
@@ -198,6 +199,7 @@ impl<L: Ledger> Lane<L> {
             After::Grew { seq } => {
                 if let Some(open) = self.memory.open.get_mut(&id) {
                     open.row.seq = *seq;
+                    open.row.usage = usage_after(open.row.usage, &decision.records);
                     take_news(open, &decision.records);
                 }
                 self.memory.enqueue(id, now);

@@ -1,9 +1,11 @@
 //! The row of `open` in the model of Postgres, as the narrow and the wide statement write it.
 
+use mesh_api::journal::{Record, Usage};
 use std::sync::Arc;
 
 use mesh_types::Timestamp;
 
+use crate::core::open::usage_after;
 use crate::core::{Holder, Meta, OpenRow, RunState, Waits};
 
 /// The columns of `open`.
@@ -23,7 +25,7 @@ pub(super) struct OpenColumns {
 
 impl OpenColumns {
     /// As `store::read` parses it.
-    pub(super) fn row(&self, seq: u32) -> OpenRow {
+    pub(super) fn row(&self, journal: &[Record]) -> OpenRow {
         let state = match (self.state, &self.holder, &self.waits_for) {
             ("running", Some(holder), _) => RunState::Running(holder.clone()),
             ("waiting", _, Some(waits)) => RunState::Waiting(Arc::clone(waits)),
@@ -32,12 +34,13 @@ impl OpenColumns {
         OpenRow {
             state,
             epoch: self.epoch,
-            seq,
+            seq: u32::try_from(journal.len()).unwrap_or(u32::MAX),
             started_at: self.started_at,
             paused: self.paused,
             cancelling: self.cancelling,
             losses: self.losses,
             session_order: self.session_order,
+            usage: usage_after(Usage::default(), journal),
         }
     }
 }

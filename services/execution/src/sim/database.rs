@@ -282,7 +282,7 @@ impl Database {
         self.open.iter().filter_map(move |(id, columns)| {
             let meta = self.invocations.get(id).filter(|meta| meta.shard == shard)?;
             let journal = self.records.get(id)?;
-            let row = columns.row(u32::try_from(journal.len()).unwrap_or(u32::MAX));
+            let row = columns.row(journal);
             let is_settled = journal
                 .last()
                 .is_some_and(|record| matches!(record.fact, Fact::Waiting(_)));

@@ -1,6 +1,8 @@
 //! What an owner loads when it takes a shard: its open invocations, and later the journal of one.
 
-use mesh_api::journal::Record;
+use std::collections::HashMap;
+
+use mesh_api::journal::{Record, Usage};
 use mesh_store::IdExt;
 use mesh_types::{Id, InvocationId};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -51,10 +53,37 @@ pub(crate) async fn open(connection: &mut PgConnection, shard: i16) -> Result<Lo
             Err(error) => tracing::error!(%error, shard, "an open invocation cannot be run"),
         }
     }
+    let used = usage(connection, shard).await?;
+    for loaded in &mut open {
+        loaded.row.usage = used.get(&loaded.meta.id).copied().unwrap_or_default();
+    }
     Ok(Loaded {
         rows: open,
         children: children(connection, shard).await?,
     })
+}
+
+/// What the recorded steps of all that is open used.
+async fn usage(connection: &mut PgConnection, shard: i16) -> Result<HashMap<InvocationId, Usage>, sqlx::Error> {
+    let rows: Vec<(Uuid, i64, i64, f64)> = sqlx::query_as(
+        "SELECT o.invocation, sum(r.input_tokens)::int8, sum(r.output_tokens)::int8, sum(r.cost_usd ORDER BY r.seq)
+         FROM execution.open o
+         JOIN execution.record r ON r.invocation = o.invocation AND r.kind = 'done'
+         WHERE o.shard = $1
+         GROUP BY o.invocation",
+    )
+    .bind(shard)
+    .fetch_all(connection)
+    .await?;
+    let used = |(id, input, output, cost_usd): (Uuid, i64, i64, f64)| {
+        let usage = Usage {
+            input_tokens: input.cast_unsigned(),
+            output_tokens: output.cast_unsigned(),
+            cost_usd,
+        };
+        (InvocationId::from_uuid(id), usage)
+    };
+    Ok(rows.into_iter().map(used).collect())
 }
 
 /// Children that are open, or whose letter is still on its way.

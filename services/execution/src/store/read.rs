@@ -203,6 +203,7 @@ impl InvocationRow {
                 cancelling: self.cancel_requested.unwrap_or_default(),
                 losses: self.losses.unwrap_or_default().cast_unsigned(),
                 session_order: self.session_order.unwrap_or_default(),
+                usage: Usage::default(),
             }));
         };
         let outcome: Outcome = serde_json::from_value(outcome.clone().into()).map_err(|_| bad("outcome"))?;

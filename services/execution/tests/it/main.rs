@@ -14,7 +14,6 @@ mod poison;
 mod process;
 mod reads;
 mod repeats;
-mod scratch;
 mod sharing;
 mod steering;
 mod world;
