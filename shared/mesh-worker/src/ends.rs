@@ -17,6 +17,19 @@ pub(crate) fn failed(problem: Problem) -> Ended {
     }
 }
 
+/// A step has used up its tries: what might pass later is a dead letter, whose fork tries that step again; what never
+/// will is a failure.
+pub(crate) fn gave_up(problem: Problem) -> Ended {
+    if !problem.is_transient() || problem.is(Code::DeadlineExceeded) {
+        return failed(problem);
+    }
+    Ended {
+        outcome: Outcome::Dead,
+        reason: Some("retries_exhausted".to_owned()),
+        ..failed(problem)
+    }
+}
+
 /// An answer; who gave it and what it cost is for the flow to say.
 pub(crate) fn completed(output: Option<Value>) -> Ended {
     Ended {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::calls::Toolbox;
-use crate::ends::{completed, failed};
+use crate::ends::{completed, gave_up};
 use crate::forked::Forked;
 use crate::grant::Task;
 use crate::group::{StepPlan, Steps, Todo};
@@ -135,7 +135,7 @@ impl<'a> Llm<'a> {
 
     pub(crate) fn group(&mut self, step: u32) -> Result<Steps, Box<Ended>> {
         if let Some(problem) = &self.failed {
-            return Err(self.end(failed(problem.clone())));
+            return Err(self.end(gave_up(problem.clone())));
         }
         if let Some(turn) = &mut self.turn {
             if let Some(ended) = reached(&self.task.spec.limits, self.used, false) {

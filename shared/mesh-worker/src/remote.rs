@@ -8,7 +8,7 @@ use mesh_types::tool::Target;
 use mesh_types::{Code, Problem};
 use serde_json::{Map, Value, json};
 
-use crate::ends::{completed, failed};
+use crate::ends::{completed, failed, gave_up};
 use crate::forked::Forked;
 use crate::grant::Task;
 use crate::group::{StepPlan, Steps, Todo};
@@ -83,7 +83,7 @@ impl<'a> Remote<'a> {
         self.usage = self.usage.plus(done.usage);
         let output = done.output.as_ref().unwrap_or(&Value::Null);
         let ended = match (&done.error, done.kind) {
-            (Some(problem), _) => failed(problem.clone()),
+            (Some(problem), _) => gave_up(problem.clone()),
             (None, StepKind::Approval) if output["approved"] == Value::Bool(true) => {
                 self.is_approved = true;
                 return;

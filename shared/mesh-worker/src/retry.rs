@@ -56,7 +56,7 @@ impl<'a> Tries<'a> {
             self.attempt += 1;
             let asked = problem
                 .retry_after_seconds
-                .filter(|_| problem.status == 429)
+                .filter(|_| matches!(problem.status, 429 | 503))
                 .unwrap_or(0);
             delay(self.policy.backoff, self.tried, self.seed).max(Duration::from_secs(asked.into()))
         };

@@ -93,7 +93,8 @@ async fn outside<E: Effects>(
         arguments,
         idempotency_key: step_key(grant.invocation, step.step),
         timeout,
-        session: grant.input.session.clone(),
+        // A driver's conversation has an id of its own; the session of the mesh is none.
+        session: None,
     };
     let mut stream = Stream::new(effects, step.step, grant.epoch);
     loop {

@@ -30,6 +30,7 @@ pub(super) struct Asked {
 
 impl<L: Ledger> Lane<L> {
     pub(super) fn plan_claims(&mut self, batch: &mut Batch, now: Timestamp) {
+        self.memory.is_hungry = false;
         if self.memory.ready.is_empty() || self.context.draining.is_cancelled() {
             return;
         }

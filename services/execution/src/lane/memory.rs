@@ -84,6 +84,8 @@ pub(crate) struct Memory {
     /// Runnable on nodes.
     pub(crate) placed: Ready,
     pub(crate) sessions: Sessions,
+    /// Something became runnable here since the last claims.
+    pub(crate) is_hungry: bool,
     timers: BinaryHeap<Reverse<(Timestamp, InvocationId)>>,
 }
 
@@ -136,6 +138,7 @@ impl Memory {
         let queue = if open.meta.input.placed {
             &mut self.placed
         } else {
+            self.is_hungry = true;
             &mut self.ready
         };
         queue.push(open.meta.priority, &open.meta.tenant, &open.meta.agent, id);

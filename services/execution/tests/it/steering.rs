@@ -107,9 +107,15 @@ async fn among_those_that_wait_the_higher_priority_runs_first_then_the_older() {
     let (mesh, _process) = Mesh::start().await;
     mesh.world
         .publish("default", "single", &crate::mesh::talker(crate::world::SLOW, 1));
-    // One session is one shard, and so one queue.
-    let ask = |n: u32, priority: u8| {
-        let body = request(json!({"payload": {"n": n}, "session": "s", "priority": priority}));
+    // Of one shard, and so in one queue.
+    let shard = |key: &str| {
+        let (tenant, agent) = ("default".parse().unwrap(), "single".parse().unwrap());
+        execution::shard_of(&tenant, &agent, None, Some(key), mesh_types::Id::from_u128(0))
+    };
+    let keys = (0..).map(|n| format!("key-{n}")).filter(|key| shard(key) == 0);
+    let keys: Vec<String> = keys.take(5).collect();
+    let ask = |n: usize, priority: u8| {
+        let body = request(json!({"payload": {"n": n}, "idempotency_key": keys[n], "priority": priority}));
         async { mesh.accept("single", body, Duration::ZERO).await.unwrap().id }
     };
     let mut wanted = vec![ask(0, 5).await];

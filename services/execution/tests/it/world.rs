@@ -150,10 +150,10 @@ impl World {
             let _ = sink.send(chunk).await;
         }
         if request.model == SLOW {
-            self.held.fetch_add(1, Ordering::SeqCst);
+            // Given back also when the call is dropped with its caller.
+            let _held = Held::new(&self.held);
             let gate = self.gate.acquire().await.unwrap();
             gate.forget();
-            self.held.fetch_sub(1, Ordering::SeqCst);
         }
         self.running.fetch_sub(1, Ordering::SeqCst);
         Ok(Completion {
@@ -185,6 +185,22 @@ impl World {
             metadata: request.metadata,
             created_at: Timestamp::EPOCH,
         }
+    }
+}
+
+/// Counts a call that is held back.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

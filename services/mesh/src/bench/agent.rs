@@ -1,4 +1,4 @@
-//! The agent that is called: `noop`, in a tenant of its own, so that nobody's lists fill up.
+//! The agents that are called, in a tenant of their own, so that nobody's lists fill up.
 
 use std::time::Duration;
 
@@ -22,14 +22,24 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 pub(super) struct Target {
     pub(super) tenant: Tenant,
     pub(super) agent: AgentName,
+    /// Of a `noop` agent; else 0.
     pub(super) steps: u32,
     pub(super) caller: Caller,
 }
 
 /// Declares and publishes the agent of that many steps; the same one again is no change.
 pub(super) async fn publish(bus: &Bus, steps: u32) -> anyhow::Result<Target> {
+    let spec = noop(steps);
+    Ok(Target {
+        steps,
+        ..declare(bus, &format!("bench-noop-{steps}"), spec).await?
+    })
+}
+
+/// Declares and publishes an agent of that name; the same one again is no change.
+pub(super) async fn declare(bus: &Bus, name: &str, spec: AgentSpec) -> anyhow::Result<Target> {
     let tenant: Tenant = TENANT.parse().context("the tenant's name")?;
-    let agent: AgentName = format!("bench-noop-{steps}").parse().context("the agent's name")?;
+    let agent: AgentName = name.parse().context("the agent's name")?;
     let caller = Caller {
         tenant: tenant.clone(),
         actor: "bench".to_owned(),
@@ -40,7 +50,7 @@ pub(super) async fn publish(bus: &Bus, steps: u32) -> anyhow::Result<Target> {
         .await
         .with_context(|| format!("the tenant `{TENANT}` is needed for the measurement and was refused"))?;
     let update = AgentUpdateRequest {
-        agent: declared(&agent, &tenant, steps),
+        agent: declared(&agent, &tenant, spec),
         if_match: None,
         missing: Missing::Create,
     };
@@ -57,13 +67,25 @@ pub(super) async fn publish(bus: &Bus, steps: u32) -> anyhow::Result<Target> {
     Ok(Target {
         tenant,
         agent,
-        steps,
+        steps: 0,
         caller,
     })
 }
 
-fn declared(agent: &AgentName, tenant: &Tenant, steps: u32) -> Agent {
-    let concurrency = u32::try_from(CONCURRENCY_MAX).unwrap_or(u32::MAX);
+fn noop(steps: u32) -> AgentSpec {
+    AgentSpec {
+        runtime: Runtime::Noop,
+        noop: Some(Noop { steps }),
+        limits: Limits {
+            concurrency: u32::try_from(CONCURRENCY_MAX).unwrap_or(u32::MAX),
+            timeout: Span(TIMEOUT),
+            ..Limits::default()
+        },
+        ..AgentSpec::default()
+    }
+}
+
+fn declared(agent: &AgentName, tenant: &Tenant, spec: AgentSpec) -> Agent {
     Agent {
         api_version: "mesh/v1".to_owned(),
         kind: "Agent".to_owned(),
@@ -72,16 +94,7 @@ fn declared(agent: &AgentName, tenant: &Tenant, steps: u32) -> Agent {
             tenant: Some(tenant.clone()),
             labels: Default::default(),
         },
-        spec: AgentSpec {
-            runtime: Runtime::Noop,
-            noop: Some(Noop { steps }),
-            limits: Limits {
-                concurrency,
-                timeout: Span(TIMEOUT),
-                ..Limits::default()
-            },
-            ..AgentSpec::default()
-        },
+        spec,
     }
 }
 
@@ -91,8 +104,8 @@ mod tests {
 
     #[test]
     fn what_is_declared_can_be_published() {
-        for steps in [1, 100] {
-            let agent = declared(&"bench-noop-3".parse().unwrap(), &TENANT.parse().unwrap(), steps);
+        for steps in [1, 100, 1_000] {
+            let agent = declared(&"bench-noop-3".parse().unwrap(), &TENANT.parse().unwrap(), noop(steps));
             agent.validate().unwrap();
             agent.publishable().unwrap();
         }

@@ -92,6 +92,21 @@ impl Place {
                 state.monitor.clone()
             });
         let mesh_pid = running.as_ref().filter(|_| is_that_of_home).map(|(pid, _)| *pid);
+        Self::reach(home, mesh_pid, nats, monitor, database).await
+    }
+
+    /// The mesh of that home, which is up.
+    pub(super) async fn of_home(home: PathBuf, state: HomeState) -> anyhow::Result<Self> {
+        Self::reach(home, Some(state.pid), state.nats, state.monitor, state.database).await
+    }
+
+    async fn reach(
+        home: PathBuf,
+        mesh_pid: Option<u32>,
+        nats: String,
+        monitor: Option<String>,
+        database: String,
+    ) -> anyhow::Result<Self> {
         let bus = connect(&nats, monitor).await?;
         let pool = |role, connections_max| StoreOptions {
             url: database.clone(),

@@ -66,7 +66,7 @@ impl Processes {
     }
 
     /// Resident memory now. Postgres: what each process has alone, and what they share once.
-    fn memory_mb(&self) -> ByProcess {
+    pub(super) fn memory_mb(&self) -> ByProcess {
         let of = |(name, pid): &(&'static str, u32)| {
             let own = Resident::read(*pid)?;
             let children = if *name == "postgres" {

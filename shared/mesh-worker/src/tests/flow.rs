@@ -194,12 +194,17 @@ fn a_model_that_fails_for_a_while_is_tried_again_and_the_tries_are_counted() {
 }
 
 #[test]
-fn a_model_that_fails_for_good_fails_the_invocation_with_its_own_words() {
-    for (code, calls) in [(Code::ModelFailed, 3), (Code::ModelRefused, 1)] {
+fn a_model_that_fails_for_good_ends_the_invocation_with_its_own_words() {
+    let cases = [
+        (Code::ModelFailed, 3, Outcome::Dead, "retries_exhausted"),
+        (Code::ModelRefused, 1, Outcome::Failed, "model_refused"),
+    ];
+    for (code, calls, outcome, reason) in cases {
         let world = in_channel();
         world.state().orders.model = vec![Order::Fail(code); 9].into();
-        assert_eq!(world.run(), Finished::Ended(Outcome::Failed));
+        assert_eq!(world.run(), Finished::Ended(outcome));
         assert_eq!(world.state().asked.len(), calls);
+        assert_eq!(end(&world).reason.as_deref(), Some(reason));
         assert!(end(&world).error.unwrap().is(code));
         assert!(step(&world, StepKind::Model).error.unwrap().is(code));
         assert_eq!(world.state().channel.len(), 1);

@@ -230,7 +230,7 @@ fn bind_records<'q>(query: Bound<'q>, rows: &[(&'q Entry, &'q RecordRow)], at: D
         .bind(column(rows, |(_, row)| row.is_timed.then_some(at)))
 }
 
-/// `ended`, the row that leaves `open`, and `summary`: $45 to $65.
+/// `ended`, the row that leaves `open`, and `summary`: $45 to $70.
 fn bind_ended<'q>(query: Bound<'q>, template: &'q Template, rows: &[&'q Entry], at: DateTime<Utc>) -> Bound<'q> {
     let n = rows.len();
     let row = &template.invocation;
@@ -257,6 +257,11 @@ fn bind_ended<'q>(query: Bound<'q>, template: &'q Template, rows: &[&'q Entry], 
         .bind(vec![row.short_text.as_str(); n])
         .bind(vec![row.entrypoint.as_str(); n])
         .bind(vec![row.priority; n])
+        .bind(vec![None::<Uuid>; n])
+        .bind(vec![None::<Uuid>; n])
+        .bind(vec![None::<i32>; n])
+        .bind(vec![None::<&str>; n])
+        .bind(vec![false; n])
 }
 
 /// `execution::store::write` without what a `noop` invocation never writes, on a shard table of its own, and with the
@@ -320,15 +325,17 @@ WITH given AS (
     JOIN fence ON fence.id = r.shard
 ), summary AS (
     INSERT INTO execution.summary (invocation, tenant, agent, version, entrypoint, priority, root, state, attempt,
-        created_at, started_at, ended_at, input_tokens, output_tokens, cost_usd, short_text, shard, batch, ordinal)
+        created_at, started_at, ended_at, input_tokens, output_tokens, cost_usd, short_text, shard, batch, ordinal,
+        parent, fork_of, fork_step, waits_for, paused)
     SELECT r.id, r.tenant, r.agent, r.version, r.entrypoint, r.priority, r.id, r.state, r.attempt,
         r.started_at, r.started_at, r.ended_at, r.input_tokens, r.output_tokens, r.cost_usd, r.short_text, r.shard,
-        fence.batch, r.ordinal
+        fence.batch, r.ordinal, r.parent, r.fork_of, r.fork_step, r.waits_for, r.paused
     FROM unnest($45::int2[], $46::uuid[], $47::text[], $60::text[], $61::int4[], $64::text[], $65::int2[], $48::text[],
-        $62::int4[], $53::timestamptz[], $54::timestamptz[], $55::int8[], $56::int8[], $57::float8[], $63::text[])
+        $62::int4[], $53::timestamptz[], $54::timestamptz[], $55::int8[], $56::int8[], $57::float8[], $63::text[],
+        $66::uuid[], $67::uuid[], $68::int4[], $69::text[], $70::bool[])
         WITH ORDINALITY
         AS r(shard, id, tenant, agent, version, entrypoint, priority, state, attempt, started_at, ended_at,
-            input_tokens, output_tokens, cost_usd, short_text, ordinal)
+            input_tokens, output_tokens, cost_usd, short_text, parent, fork_of, fork_step, waits_for, paused, ordinal)
     JOIN fence ON fence.id = r.shard
 )
 SELECT id FROM fence";

@@ -17,5 +17,6 @@ mod streams;
 mod tools;
 mod waits;
 
-use field::{Field, llm};
+use agents::{llm, with};
+use field::{Field, of_kind, text};
 use outside::Entry;

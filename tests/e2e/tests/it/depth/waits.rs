@@ -1,0 +1,82 @@
+//! Waits without a slot: `sleep`, `wait_signal`, delays, priorities.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Field, llm, of_kind, text, with};
+use crate::harness::unique;
+
+#[tokio::test]
+async fn a_sleeping_invocation_holds_no_slot() {
+    let field = Field::shared().await;
+    let spec = with(llm("mock:script:tools", json!(["sleep"])), json!({"limits": {"concurrency": 1}}));
+    let agent = field.agent("sleeper", spec).await;
+    let began = Instant::now();
+    // One slot, so they can only sleep at the same time if sleeping needs none.
+    let sleepers = (0..4).map(|_| field.ask(&agent, r#"{"seconds": 2}"#));
+    let ended = futures::future::join_all(sleepers).await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_millis(7_500), "one after the other: {took:?}");
+    for one in &ended {
+        text(one);
+        let steps = field.http().steps(one["id"].as_str().unwrap()).await;
+        assert_eq!(of_kind(&steps, "timer").len(), 1, "{steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_is_waited_for_kept_when_early_and_taken_once() {
+    let field = Field::shared().await;
+    let agent = field.agent("listener", llm("mock:script:tools", json!(["wait_signal"]))).await;
+    let body = json!({"payload": {"text": r#"{"name": "paid"}"#}});
+    let id = field.start(&agent, &body).await;
+    let waiting = field.until_state(&id, "waiting").await;
+    assert_eq!(waiting["waits_for"][0]["name"], "paid", "{waiting}");
+    let path = format!("/api/v1/invocations/{id}/signal");
+    field.post(&path, &json!({"name": "other", "value": 1})).await;
+    assert_eq!(field.get(&id).await["state"], "waiting", "another signal wakes nobody");
+    field.cli(&["signal", &id, "paid", r#"{"amount": 12}"#]).await;
+    let ended = field.http().until_ended(&id).await;
+    assert!(text(&ended).contains(r#""amount":12"#), "{ended}");
+    let late = field.http().post(&path, &json!({"name": "paid"})).await;
+    assert_eq!(late.status, 409, "{}", late.text);
+    // Told before it waits.
+    let early = field.start(&agent, &json!({"delay_ms": 700, "payload": body["payload"]})).await;
+    let path = format!("/api/v1/invocations/{early}/signal");
+    field.post(&path, &json!({"name": "paid", "value": "early"})).await;
+    assert!(text(&field.http().until_ended(&early).await).contains("early"));
+    // Nobody tells it.
+    let ended = field.ask(&agent, r#"{"name": "never", "timeout_seconds": 0.5}"#).await;
+    let steps = field.http().steps(ended["id"].as_str().unwrap()).await;
+    assert_eq!(of_kind(&steps, "signal").len(), 1, "{ended}");
+    text(&ended);
+}
+
+#[tokio::test]
+async fn a_delay_is_waited_out_and_a_higher_priority_goes_first() {
+    let field = Field::shared().await;
+    let place = unique("ordered");
+    let spec = json!({"runtime": "http", "limits": {"concurrency": 1},
+        "http": {"url": field.outside.url(&format!("tool/{place}")), "effect": "idempotent"}});
+    let agent = field.agent("ordered", spec).await;
+    let message = |number: u64, delay: u64| json!({"number": number, "delay_ms": delay});
+    let began = Instant::now();
+    let delayed = field.start(&agent, &json!({"delay_ms": 1_500, "payload": message(9, 0)})).await;
+    assert_eq!(field.get(&delayed).await["state"], "queued");
+    let mut ids = vec![delayed];
+    // The first holds the only slot while the others come.
+    for (number, delay, priority) in [(0, 800, 5), (1, 0, 1), (2, 0, 5), (3, 0, 9)] {
+        let body = json!({"payload": message(number, delay), "priority": priority});
+        ids.push(field.start(&agent, &body).await);
+    }
+    for id in &ids {
+        assert_eq!(field.http().until_ended(id).await["state"], "completed");
+    }
+    let entries = field.outside.entries(&place);
+    let order: Vec<u64> = entries.iter().filter_map(|entry| entry.body["payload"]["number"].as_u64()).collect();
+    assert_eq!(order, [0, 3, 2, 1, 9]);
+    let last = entries.last().expect("five calls");
+    assert!(last.started - began >= Duration::from_millis(1_500), "it came too early");
+}
