@@ -226,6 +226,7 @@ impl Journal for HostedEffects {
     async fn append(&self, facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
         fail_point!(async "worker.append.before");
         let facts = planted::facts(facts);
+        let then = planted::then(then, self.epoch);
         let (answer, answered) = oneshot::channel();
         let (facts_len, is_going_on) = (facts.len(), matches!(then, Then::GoOn));
         let append = Append {

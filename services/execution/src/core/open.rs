@@ -102,6 +102,10 @@ pub(crate) struct StoredInput {
     /// Of a fork: what is different.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) edit: Option<Edit>,
+    /// Of a fork: highest record of its source when it was forked. A source that goes on must not change what the fork
+    /// is answered from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source_seq: Option<u32>,
     /// Sessions that its ancestors hold: it may not ask for one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) held_sessions: Vec<(AgentName, String)>,

@@ -41,6 +41,9 @@ impl Sessions {
 
     /// Whether nothing of its session stands before it.
     pub(crate) fn is_first(&self, meta: &Meta) -> bool {
+        if mesh_runtime::planted::is_planted("session_before_commit") {
+            return true;
+        }
         let Some(key) = key(meta) else { return true };
         #[cfg(test)]
         if crate::sim::bugs::is_planted(crate::sim::bugs::Bug::SessionAdvanced) {

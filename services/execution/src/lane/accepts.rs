@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use super::Lane;
 use super::command::{Accept, Accepted};
 use super::plan::{AcceptRest, BATCH_RECORDS_MAX, Batch, Then};
-use crate::core::{RunState, decide};
+use crate::core::open::view_open;
+use crate::core::{After, Decision, RunState, decide};
 use crate::store::ledger::{Ledger, LedgerError, Wanted};
 use crate::store::load::Known;
 
@@ -147,6 +148,7 @@ impl<L: Ledger> Lane<L> {
         let holder = slot.as_ref().map(|_| &self.context.holder);
         let mut decision = decide::accept(Arc::new(meta), holder, order, now);
         decision.letter = letter.map(|letter| letter.id);
+        let answer = early(answer, &decision);
         let rest = AcceptRest { spec, answer, waiter };
         batch.push(
             decision,
@@ -207,6 +209,8 @@ impl<L: Ledger> Lane<L> {
     }
 }
 
+type Answer = oneshot::Sender<Result<Accepted, Problem>>;
+
 /// Bits below the batch's number in the order of a session.
 const ORDER_BITS: u32 = 16;
 
@@ -227,6 +231,18 @@ fn session_busy(meta: &crate::core::Meta, first: InvocationId) -> Problem {
     )
     .field("session")
     .next("wait for its end, cancel it, or set spec.session.policy to queue")
+}
+
+/// With the planted bug `answer_before_commit`, the answer is out already.
+fn early(answer: Answer, decision: &Decision) -> Answer {
+    let After::Opened(row) = &decision.after else {
+        return answer;
+    };
+    if !is_planted("answer_before_commit") {
+        return answer;
+    }
+    let _ = answer.send(Ok(Accepted::New(Box::new(view_open(&decision.meta, row)))));
+    oneshot::channel().0
 }
 
 fn is_keyed(accept: &Accept) -> bool {

@@ -108,6 +108,9 @@ fn ends(sim: &Sim) {
         if !is_ended {
             broken.push(format!("{id}: accepted, and never ended"));
         }
+        if database.ended.get(id).is_some_and(|end| end.reason.as_deref() == Some("diverged")) {
+            broken.push(format!("{id}: diverged from its own journal"));
+        }
         if database.open.contains_key(id) && is_ended {
             broken.push(format!("{id}: open and ended"));
         }

@@ -64,7 +64,7 @@ fn request(sim: &Sim, number: u64) -> (AgentName, InvokeRequest) {
     if sim.chance(15) {
         payload[POISON] = Value::from("input");
     }
-    let has_session = !matches!(name, "noop" | "steps" | "worker" | "placed-noop") || sim.chance(150);
+    let has_session = !matches!(name, "noop" | "steps" | "worker" | "placed" | "placed-noop") || sim.chance(150);
     let request = InvokeRequest {
         payload,
         idempotency_key: sim.chance(500).then(|| format!("key-{number}")),

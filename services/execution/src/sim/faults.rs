@@ -149,4 +149,4 @@ pub(super) fn end(sim: &Sim) {
 }
 
 /// Longest time that anything of the active part takes.
-pub(super) const ACTIVE: Duration = Duration::from_secs(25);
+pub(super) const ACTIVE: Duration = Duration::from_secs(30);

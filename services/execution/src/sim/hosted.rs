@@ -81,7 +81,10 @@ pub(super) fn source(sim: &Sim, meta: &Meta) -> Source {
         return Source::default();
     };
     let all = sim.database().journal(fork.of, 0);
-    let steps = all.into_iter().filter(|record| step_of(&record.fact).is_some());
+    let seq_max = meta.input.source_seq.unwrap_or(u32::MAX);
+    let steps = all
+        .into_iter()
+        .filter(|record| record.seq <= seq_max && step_of(&record.fact).is_some());
     let (inherited, recording) =
         steps.partition(|record| step_of(&record.fact).is_some_and(|step| step < fork.from_step));
     Source { inherited, recording }

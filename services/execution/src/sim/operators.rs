@@ -206,9 +206,10 @@ async fn try_fork(sim: &Sim, of: InvocationId) -> Result<(), Problem> {
         // Steps below the fork are all done.
         let done: BTreeSet<u32> = done.collect();
         let last = (1..).take_while(|step| done.contains(step)).last();
-        database.invocations.get(&of).cloned().zip(last)
+        let seq = u32::try_from(journal.len()).unwrap_or(u32::MAX);
+        database.invocations.get(&of).cloned().zip(last).map(|(source, last)| (source, last, seq))
     };
-    let (Some((source, last)), Some(process)) = (source, sim.some_process()) else {
+    let (Some((source, last, seq)), Some(process)) = (source, sim.some_process()) else {
         return Ok(());
     };
     if source.links.is_some() || source.agent.as_str() != "worker" {
@@ -230,6 +231,7 @@ async fn try_fork(sim: &Sim, of: InvocationId) -> Result<(), Problem> {
         ..Links::default()
     }));
     prepared.meta.input.edit = Some(Edit::default());
+    prepared.meta.input.source_seq = Some(seq);
     let id = process.accept(sim, prepared, false).await?.id;
     sim.event("forked", 0, || format!("{id} of {of}"));
     sim.promise(None, id);

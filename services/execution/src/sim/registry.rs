@@ -15,7 +15,7 @@ pub(super) struct Registry {
 }
 
 /// Agents that clients call, each with what its requests look like.
-pub(super) const CALLED: [(&str, Kind); 12] = [
+pub(super) const CALLED: [(&str, Kind); 13] = [
     ("noop", Kind::Noop),
     ("steps", Kind::Noop),
     ("narrow", Kind::Noop),
@@ -26,6 +26,7 @@ pub(super) const CALLED: [(&str, Kind); 12] = [
     ("reject", Kind::Noop),
     ("interrupt", Kind::Script),
     ("merge", Kind::Script),
+    ("placed", Kind::Script),
     ("placed", Kind::Script),
     ("placed-noop", Kind::Noop),
 ];

@@ -27,23 +27,30 @@ pub(crate) async fn of(connection: &mut PgConnection, meta: &Meta) -> Result<Sou
     let Some(fork) = meta.fork() else {
         return Ok(Source::default());
     };
-    let all = steps(connection, fork.of).await?;
+    let all = steps(connection, fork.of, meta.input.source_seq).await?;
     let (inherited, recording) = all
         .into_iter()
         .partition(|record| step_of(&record.fact).is_some_and(|step| step < fork.from_step));
     Ok(Source { inherited, recording })
 }
 
-/// Step records of an invocation with those that it inherits, oldest first.
-pub(crate) async fn steps(connection: &mut PgConnection, id: InvocationId) -> Result<Vec<Record>, sqlx::Error> {
+/// Step records of an invocation up to `seq`, with those that it inherits, oldest first.
+pub(crate) async fn steps(
+    connection: &mut PgConnection,
+    id: InvocationId,
+    seq: Option<u32>,
+) -> Result<Vec<Record>, sqlx::Error> {
     let mut chain = Vec::new();
     let mut next = Some((id, u32::MAX));
+    // What a source itself inherits is done, and does not change.
+    let mut seq_max = seq.unwrap_or(u32::MAX);
     while let Some((id, below)) = next.filter(|_| chain.len() < CHAIN_MAX) {
         let own = load::journal(connection, id, 0, RECORDS_MAX).await?;
         let own = own
             .into_iter()
-            .filter(|record| step_of(&record.fact).is_some_and(|step| step < below));
+            .filter(|record| record.seq <= seq_max && step_of(&record.fact).is_some_and(|step| step < below));
         chain.push(own.collect::<Vec<_>>());
+        seq_max = u32::MAX;
         let found = read::invocations(&mut *connection, &[id]).await?.pop();
         next = found.and_then(|(meta, _)| meta.fork().map(|fork| (fork.of, fork.from_step.min(below))));
     }

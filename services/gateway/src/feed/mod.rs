@@ -66,7 +66,10 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn new(invocation: InvocationId, cursor: Cursor) -> Self {
-        let Cursor { seq, part, inside } = cursor;
+        let Cursor { mut seq, part, inside } = cursor;
+        if mesh_runtime::planted::is_planted("repeats_after_reconnect") {
+            seq = seq.saturating_sub(1);
+        }
         Self {
             invocation,
             agent: None,

@@ -4,6 +4,7 @@ mod agent;
 mod calls;
 mod ceiling;
 mod ceiling_lane;
+mod depth;
 mod intake;
 mod invoke;
 mod place;
@@ -34,7 +35,18 @@ enum What {
     /// into Postgres (the ceiling) and sends messages through the durable inbox (intake).
     #[command(after_help = EXAMPLES)]
     Invoke(InvokeArgs),
+    /// Measure what waits, forks, long histories and sessions cost, each against its bar
+    ///
+    /// Starts a mesh of its own in the folder for temporary files, on free ports, and removes it at the end. Exit code 1
+    /// if a bar is missed; the error names it.
+    #[command(after_help = DEPTH_EXAMPLES)]
+    Depth(DepthArgs),
 }
+
+const DEPTH_EXAMPLES: &str = "Examples:
+  mesh bench depth
+  mesh bench depth --waiting 10000 --json
+  mesh bench depth --waiting 0 --session 0      forks and history only";
 
 const EXAMPLES: &str = "Examples:
   mesh bench invoke
@@ -70,9 +82,25 @@ pub(crate) struct InvokeArgs {
     place: PlaceArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DepthArgs {
+    /// Invocations that wait at the same time, half for a timer, half for an approval; 0: leave it out
+    #[arg(long, default_value_t = 100_000, value_name = "COUNT",
+          value_parser = clap::value_parser!(u64).range(..=10_000_000))]
+    waiting: u64,
+    /// Steps of the invocations that are forked and whose history is weighed; 0: leave them out
+    #[arg(long, default_value_t = 1_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=1_000))]
+    steps: u32,
+    /// Messages into one session; 0: leave it out
+    #[arg(long, default_value_t = 1_000, value_name = "COUNT",
+          value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    session: u64,
+}
+
 /// Runs the measurement that was asked for and prints it.
 pub(crate) async fn run(args: BenchArgs, output: Output) -> anyhow::Result<()> {
     match args.what {
         What::Invoke(args) => invoke::run(args, output).await,
+        What::Depth(args) => depth::run(args, output).await,
     }
 }

@@ -10,6 +10,7 @@ mod bad_nats;
 mod boundaries;
 mod cli;
 mod degraded;
+mod depth;
 mod events;
 mod keys;
 mod lifecycle;

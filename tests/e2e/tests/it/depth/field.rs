@@ -27,6 +27,8 @@ impl Field {
         let mesh = Mesh::up_with(&[
             ("MESH_INFERENCE__MOCK_SCRIPTS", scripts().to_string()),
             ("OPENAI_BASE_URL", outside.url("v1")),
+            // 11 dollars for what script `counted` says in one turn.
+            ("MESH_INFERENCE__PRICES", r#"{"mock:script:counted": {"input": 100000, "output": 100000}}"#.to_owned()),
         ])
         .await;
         Self { mesh, outside }

@@ -1,0 +1,170 @@
+//! Sessions: one at a time, in order of acceptance, over all workers; and what becomes of a message that comes while
+//! another is worked on.
+
+use std::process::Child;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::outside::by_number;
+use super::{Field, llm, text, with};
+use crate::harness::{Http, items, unique, until};
+
+const MESSAGES: u64 = 1_000;
+const SENDERS: u64 = 10;
+const OWNERS: &str = "SELECT count(DISTINCT owner) FROM execution.shard WHERE owner <> ''";
+
+/// More execution processes beside that of `mesh up`; killed when dropped.
+struct Processes(Vec<Child>);
+
+impl Processes {
+    async fn start(field: &Field, count: usize) -> Self {
+        let state = field.mesh.state();
+        let folder = std::env::temp_dir();
+        let children = (0..count).map(|number| {
+            let instance = format!("execution-{number}");
+            let log = folder.join(format!("{}.log", unique(&instance)));
+            let environment = [
+                ("MESH_NATS_URL", state.nats.as_str()),
+                ("MESH_DATABASE_URL", &state.database),
+                ("MESH_EXECUTION__INSTANCE", &instance),
+                ("MESH_EXECUTION__TOOLS__PRIVATE_NETWORKS", r#"["loopback"]"#),
+            ];
+            let child = field.mesh.launch.spawn(&["serve", "execution"], &environment, &log);
+            std::fs::remove_file(&log).expect("its log is nobody's");
+            child
+        });
+        let processes = Self(children.collect());
+        let pool = field.mesh.database().await;
+        until(60, "each process has its share of the shards", || async {
+            let owners: i64 = sqlx::query_scalar(OWNERS).fetch_one(&pool).await.ok()?;
+            (owners > count as i64).then_some(())
+        })
+        .await;
+        processes
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// When a message was sent, and when its acceptance was known.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    number: u64,
+    from: Instant,
+    to: Instant,
+}
+
+async fn send(http: &Http, agent: &str, session: &str, sender: u64, sent: &Mutex<Vec<Sent>>) {
+    for number in (0..MESSAGES).filter(|number| number % SENDERS == sender) {
+        let body = json!({"session": session, "payload": {"number": number, "delay_ms": number % 3}});
+        let from = Instant::now();
+        http.invoke(agent, "", &body).await.expect(202);
+        let to = Instant::now();
+        sent.lock().unwrap().push(Sent { number, from, to });
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_1000_messages_from_10_senders_over_3_processes_runs_in_order_one_at_a_time() {
+    let field = Field::up().await;
+    let _processes = Processes::start(&field, 2).await;
+    let place = unique("ledger");
+    let spec = json!({"runtime": "http",
+        "http": {"url": field.outside.url(&format!("tool/{place}")), "effect": "idempotent"}});
+    let agent = field.agent("ledger", spec).await;
+    let (http, session, sent) = (field.http(), unique("session"), Mutex::new(Vec::new()));
+    let senders = (0..SENDERS).map(|sender| send(&http, &agent, &session, sender, &sent));
+    futures::future::join_all(senders).await;
+    until(90, "all have ended", || async {
+        let counts = http.get(&format!("/api/v1/invocations/counts?agent={agent}")).await;
+        (counts["completed"] == MESSAGES).then_some(())
+    })
+    .await;
+    let entries = field.outside.entries(&place);
+    assert_eq!(entries.len() as u64, MESSAGES);
+    assert_eq!(by_number(&entries).len() as u64, MESSAGES, "each of them once");
+    for pair in entries.windows(2) {
+        assert!(pair[0].ended <= Some(pair[1].started), "two at a time: {pair:?}");
+    }
+    let sent = sent.into_inner().unwrap();
+    let of = |number: u64| sent.iter().find(|sent| sent.number == number).expect("it was sent");
+    let order: Vec<&Sent> = entries.iter().map(|entry| of(entry.body["payload"]["number"].as_u64().unwrap())).collect();
+    // Whoever was accepted before another was even sent goes first.
+    let mut earliest_after: Option<Instant> = None;
+    for one in order.iter().rev() {
+        assert!(earliest_after.is_none_or(|to| one.from <= to), "out of order: {one:?}");
+        earliest_after = Some(earliest_after.map_or(one.to, |to| to.min(one.to)));
+    }
+}
+
+/// An agent of that policy whose first message hangs about for a while.
+async fn busy(field: &Field, policy: &str) -> (String, String) {
+    let place = unique(policy);
+    let tool = field.http_tool("work", &place, json!({"effect": "idempotent"}));
+    let spec = with(llm("mock:script:tools", json!([tool])), json!({"session": {"policy": policy}}));
+    (field.agent(policy, spec).await, place)
+}
+
+fn message(delay_ms: u64) -> Value {
+    json!({"session": "s", "payload": {"text": json!({"delay_ms": delay_ms}).to_string()}})
+}
+
+#[tokio::test]
+async fn a_message_for_a_busy_session_is_rejected_where_the_agent_says_so() {
+    let field = Field::shared().await;
+    let (agent, place) = busy(field, "reject").await;
+    let first = field.start(&agent, &message(900)).await;
+    let refused = field.http().invoke(&agent, "", &message(0)).await;
+    assert_eq!((refused.status, &refused.body["type"]), (409, &json!("execution/session-busy")), "{}", refused.text);
+    let other = with(message(0), json!({"session": "another"}));
+    field.http().invoke(&agent, "?wait=20", &other).await.expect(200);
+    text(&field.http().until_ended(&first).await);
+    field.http().invoke(&agent, "?wait=20", &message(0)).await.expect(200);
+    assert_eq!(field.outside.entries(&place).len(), 3);
+}
+
+#[tokio::test]
+async fn a_message_interrupts_its_session_where_the_agent_says_so() {
+    let field = Field::shared().await;
+    let (agent, place) = busy(field, "interrupt").await;
+    let first = field.start(&agent, &message(20_000)).await;
+    until(20, "the first runs", || async { field.outside.entries(&place).pop() }).await;
+    let began = Instant::now();
+    let second = field.http().invoke(&agent, "?wait=20", &message(0)).await.expect(200);
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for the first");
+    text(&second);
+    let interrupted = field.http().until_ended(&first).await;
+    assert_eq!(interrupted["state"], "cancelled", "{interrupted}");
+    assert!(interrupted["reason"].as_str().is_some_and(|reason| reason.contains("interrupt")), "{interrupted}");
+    assert!(field.outside.entries(&place)[0].dropped.is_some(), "its call was cut");
+}
+
+#[tokio::test]
+async fn messages_merge_into_one_that_has_not_begun_where_the_agent_says_so() {
+    let field = Field::shared().await;
+    let spec = with(llm("mock:script:words", json!([])), json!({"session": {"policy": "merge"}}));
+    let agent = field.agent("merging", spec).await;
+    let message = |text: &str| json!({"session": "s", "payload": {"text": text}});
+    let first = field.start(&agent, &message("first")).await;
+    let second = field.start(&agent, &message("second")).await;
+    let third = field.http().invoke(&agent, "?wait=20", &message("third")).await.expect(200);
+    assert_eq!((&third["state"], &third["reason"]), (&json!("completed"), &json!("merged")), "{third}");
+    assert_eq!(third["output"]["merged_into"], json!(second), "{third}");
+    for id in [&first, &second] {
+        text(&field.http().until_ended(id).await);
+    }
+    let steps = field.http().steps(&second).await;
+    let asked = steps[0]["input"].to_string();
+    assert!(asked.contains("second") && asked.contains("third") && !asked.contains("first"), "{asked}");
+    let of_session = field.http().get(&format!("/api/v1/invocations?agent={agent}&session=s")).await;
+    assert_eq!(items(&of_session).len(), 3);
+}
