@@ -23,6 +23,9 @@ pub struct Config {
     pub keys_kept_days: u32,
     /// Days that the feed can be read back.
     pub feed_kept_days: u32,
+    /// Days that an invocation is kept after its end; it goes with all its forks, once the last of them is so old.
+    /// 0: for ever.
+    pub history_kept_days: u32,
     /// What tools may reach.
     pub tools: mesh_tools::ToolsConfig,
     /// Test hook: the process aborts once a record of this seq is committed. 0: never.
@@ -43,6 +46,7 @@ impl Default for Config {
             accept_older_database: false,
             keys_kept_days: 7,
             feed_kept_days: 7,
+            history_kept_days: 90,
             tools: mesh_tools::ToolsConfig::default(),
             abort_after_seq: 0,
         }

@@ -1,4 +1,5 @@
-//! What is kept for a time only: keys for a week after the end, the feed for some days; partitions are made ahead.
+//! What is kept for a time only: keys for a week after the end, the feed for some days, invocations for some months;
+//! partitions are made ahead.
 
 use std::time::Duration;
 
@@ -7,11 +8,13 @@ use mesh_types::Timestamp;
 use sqlx::PgPool;
 
 use crate::shards::SHARDS;
-use crate::store::{housekeeping, shards};
+use crate::store::{housekeeping, prune, shards};
 
 const EVERY: Duration = Duration::from_secs(3_600);
 /// Rows of one statement: locks are held briefly, and the lanes' commits go on between two.
 const ROWS: i64 = 2_000;
+/// Fork trees of one transaction.
+const TREES: i64 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Statements of one pass and table; what is left waits for the next.
 const STATEMENTS_MAX: u32 = 5_000;
@@ -22,6 +25,8 @@ pub(crate) struct Keep {
     /// After the end of the invocation that used the key.
     pub(crate) keys: Duration,
     pub(crate) feed: Duration,
+    /// After the end of the last of a fork tree; `None`: for ever.
+    pub(crate) history: Option<Duration>,
 }
 
 /// One pass an hour until shutdown. Every process does it: the statements are idempotent, and skip what another
@@ -54,6 +59,10 @@ async fn pass(context: &Context, pool: &PgPool, keep: Keep) -> Result<usize, sql
             housekeeping::prune_feed(pool, shard.cast_signed(), feed_before, ROWS)
         })
         .await?;
+    }
+    if let Some(history) = keep.history {
+        let ended_before = before(history);
+        gone += repeat(context, || prune::trees(pool, ended_before, TREES)).await?;
     }
     Ok(usize::try_from(gone).unwrap_or(usize::MAX))
 }

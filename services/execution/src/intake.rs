@@ -193,27 +193,7 @@ struct Parsed {
 
 /// Subject and body to a request; an error keeps the tenant as far as it is known.
 fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
-    let subject: Subject = delivery
-        .subject
-        .parse()
-        .map_err(|error: mesh_types::subject::SubjectError| {
-            (Tenant::default(), Problem::new(Code::InvalidName, error.to_string()))
-        })?;
-    let (tenant, agent, mut request) = match subject {
-        Subject::Invoke { tenant, agent } => {
-            let request = parse_body(&delivery.payload).map_err(|problem| (tenant.clone(), problem))?;
-            (tenant, agent, request)
-        }
-        Subject::RouterInvoke => json::parse::<RouterRequest>(&delivery.payload)
-            .and_then(RouterRequest::split)
-            .map_err(|problem| (Tenant::default(), problem))?,
-        _ => {
-            return Err((
-                Tenant::default(),
-                Problem::new(Code::InvalidName, "not a subject of invocations"),
-            ));
-        }
-    };
+    let (tenant, agent, mut request) = parse_message(&delivery.subject, &delivery.payload)?;
     if request.idempotency_key.is_none() {
         request.idempotency_key = delivery.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
     }
@@ -227,6 +207,29 @@ fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
         agent,
         request,
     })
+}
+
+/// Without its headers; also of a dead letter that is taken up again.
+pub(crate) fn parse_message(
+    subject: &str,
+    payload: &[u8],
+) -> Result<(Tenant, AgentName, InvokeRequest), (Tenant, Problem)> {
+    let subject: Subject = subject.parse().map_err(|error: mesh_types::subject::SubjectError| {
+        (Tenant::default(), Problem::new(Code::InvalidName, error.to_string()))
+    })?;
+    match subject {
+        Subject::Invoke { tenant, agent } => {
+            let request = parse_body(payload).map_err(|problem| (tenant.clone(), problem))?;
+            Ok((tenant, agent, request))
+        }
+        Subject::RouterInvoke => json::parse::<RouterRequest>(payload)
+            .and_then(RouterRequest::split)
+            .map_err(|problem| (Tenant::default(), problem)),
+        _ => Err((
+            Tenant::default(),
+            Problem::new(Code::InvalidName, "not a subject of invocations"),
+        )),
+    }
 }
 
 /// An empty body is an empty request.

@@ -24,6 +24,7 @@ mod shards;
 #[cfg(test)]
 mod sim;
 mod state;
+mod steps;
 mod steward;
 mod store;
 mod tickets;

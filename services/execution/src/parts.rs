@@ -286,6 +286,7 @@ fn keep_house(context: &Context, state: &State) -> impl Future<Output = ()> + Se
     let keep = Keep {
         keys: DAY * state.config.keys_kept_days,
         feed: DAY * state.config.feed_kept_days,
+        history: (state.config.history_kept_days > 0).then(|| DAY * state.config.history_kept_days),
     };
     housekeeping::keep_house(context.clone(), state.pool.clone(), keep)
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use mesh_api::Caller;
 use mesh_api::execution::InvokeRequest;
+use mesh_api::steering::Edit;
 use mesh_types::agent::AgentSpec;
 use mesh_types::subject::parse_reply_to;
 use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::agents::Pinned;
 use crate::core::mail::{ChildRequest, Mail};
-use crate::core::{Links, Meta, Parent, StoredInput};
+use crate::core::{Fork, Links, Meta, Parent, StoredInput};
 use crate::shards::shard_of;
 
 const PRIORITY_DEFAULT: u8 = 5;
@@ -153,6 +154,83 @@ pub(crate) fn prepare_child(
         ..Links::default()
     }));
     Ok(prepared)
+}
+
+/// What a fork is to be, checked against its source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ForkOrder {
+    pub(crate) source: InvocationId,
+    pub(crate) from_step: u32,
+    pub(crate) edit: Edit,
+    /// As it is stored.
+    pub(crate) key: Option<String>,
+    pub(crate) id: InvocationId,
+    /// It was asked for before, without an answer: the id is looked up.
+    pub(crate) is_repeat: bool,
+}
+
+/// A fork: pinned to the version of its source, in its shard, outside of any session, with nobody who waits for it.
+/// `seq` is the source's highest record now.
+pub(crate) fn prepare_fork(
+    caller: &Caller,
+    source: Meta,
+    seq: u32,
+    order: ForkOrder,
+    spec: Arc<AgentSpec>,
+    now: Timestamp,
+) -> Prepared {
+    let request_hash = fork_hash(&source, &order);
+    // What holds for all of a fork holds for the forks of it; prompt and output are those of one step.
+    let of_source = source.input.edit.clone().unwrap_or_default();
+    let edit = Edit {
+        instructions: order.edit.instructions.or(of_source.instructions),
+        model: order.edit.model.or(of_source.model),
+        ..order.edit
+    };
+    let links = Links {
+        fork: Some(Fork {
+            of: source.id,
+            from_step: order.from_step,
+            edit: edit.clone(),
+        }),
+        root: Some(source.root()),
+        depth: source.depth(),
+        parent: None,
+    };
+    let meta = Meta {
+        id: order.id,
+        concurrency: spec.limits.concurrency,
+        session: None,
+        key: order.key,
+        created_at: now,
+        deadline_at: None,
+        wake_at: None,
+        request_hash,
+        reply_to: None,
+        actor: caller.actor.clone(),
+        links: Some(Box::new(links)),
+        input: StoredInput {
+            edit: Some(edit),
+            source_seq: Some(seq),
+            parent_shard: None,
+            held_sessions: Vec::new(),
+            ..source.input
+        },
+        ..source
+    };
+    Prepared {
+        meta,
+        spec,
+        id_is_given: order.is_repeat,
+        request: InvokeRequest::default(),
+    }
+}
+
+fn fork_hash(source: &Meta, order: &ForkOrder) -> [u8; 32] {
+    let hashed = serde_json::json!({
+        "tenant": source.tenant, "fork_of": order.source, "from_step": order.from_step, "edit": order.edit,
+    });
+    Sha256::digest(hashed.to_string()).into()
 }
 
 /// Of the parsed request: spaces and the order of keys do not matter, nor where the answer goes, nor its key or id.

@@ -88,13 +88,17 @@ async fn outside<E: Effects>(
 ) -> Result<Performed, Problem> {
     let Bench { effects, grant, .. } = bench;
     let is_runtime = !matches!(target, Target::Tool(_));
+    // A driver's conversation has an id of its own, which that of the mesh is not; a remote agent keeps to ours.
+    let session = match &target {
+        Target::Http(_) => grant.input.session.clone(),
+        _ => None,
+    };
     let call = ToolCall {
         target,
         arguments,
         idempotency_key: step_key(grant.invocation, step.step),
         timeout,
-        // A driver's conversation has an id of its own; the session of the mesh is none.
-        session: None,
+        session,
     };
     let mut stream = Stream::new(effects, step.step, grant.epoch);
     loop {

@@ -32,7 +32,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(checkout: &Checkout, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let programs = compile::run(checkout, "simulate", "Building the simulation", &BUILD)?;
-    let program = programs.into_iter().next_back().context("cargo names no test program")?;
+    let program = programs
+        .into_iter()
+        .next_back()
+        .context("cargo names no test program")?;
     let report = compile::target_folder(checkout).join("simulation.json");
     // That of an earlier run is not this one's.
     let _ = fs::remove_file(&report);
@@ -45,7 +48,11 @@ pub(crate) fn run(checkout: &Checkout, arguments: &Arguments) -> anyhow::Result<
     } else {
         say(&text);
     }
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn command(checkout: &Checkout, program: &Path, arguments: &Arguments, report: &Path) -> Command {
@@ -55,7 +62,9 @@ fn command(checkout: &Checkout, program: &Path, arguments: &Arguments, report: &
         // Of the test harness; the report says it all.
         .stdout(Stdio::null())
         .env("MESH_SIM_REPORT", report);
-    let seeds = arguments.seeds.or((arguments.seed.is_some() && arguments.invocations.is_none()).then_some(1));
+    let seeds = arguments
+        .seeds
+        .or((arguments.seed.is_some() && arguments.invocations.is_none()).then_some(1));
     for (name, value) in [
         ("MESH_SIM_SEED", arguments.seed),
         ("MESH_SIM_SEEDS", seeds),

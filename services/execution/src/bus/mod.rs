@@ -1,10 +1,14 @@
 //! What `execution` answers on the bus: one table of endpoints.
 
+mod approvals;
 mod call;
+mod forks;
 mod node;
 mod pauses;
 mod reads;
+mod requeue;
 mod steer;
+mod travel;
 mod writes;
 
 use std::sync::Arc;
@@ -14,7 +18,10 @@ use mesh_api::execution::{
     DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept, InvocationCancel,
     InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
 };
-use mesh_api::steering::{ApprovalDecide, InvocationSignal, Pause, Pauses, Resume};
+use mesh_api::steering::{
+    ApprovalDecide, ApprovalList, DeadLetterRequeue, InvocationCompare, InvocationFork, InvocationReplay,
+    InvocationSignal, Pause, Pauses, Resume,
+};
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::ServiceBuilder;
 use mesh_types::subject::Filter;
@@ -66,10 +73,15 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         .endpoint::<InvocationCancel, _, _>(handler!(steer::cancel))
         .endpoint::<InvocationSignal, _, _>(handler!(steer::signal))
         .endpoint::<ApprovalDecide, _, _>(handler!(steer::decide))
+        .endpoint::<ApprovalList, _, _>(handler!(approvals::list))
+        .endpoint::<InvocationFork, _, _>(handler!(forks::fork))
+        .endpoint::<InvocationCompare, _, _>(handler!(travel::compare))
+        .endpoint::<InvocationReplay, _, _>(handler!(travel::replay))
         .endpoint::<Pause, _, _>(handler!(pauses::pause))
         .endpoint::<Resume, _, _>(handler!(pauses::resume))
         .endpoint::<Pauses, _, _>(handler!(pauses::list))
         .endpoint::<DeadLetterDiscard, _, _>(handler!(writes::discard))
+        .endpoint::<DeadLetterRequeue, _, _>(handler!(requeue::requeue))
         .endpoint::<InvocationGet, _, _>(handler!(reads::get))
         .endpoint::<InvocationList, _, _>(handler!(reads::list))
         .endpoint::<InvocationCounts, _, _>(handler!(reads::counts))
@@ -80,6 +92,7 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         .endpoint::<ExecutionStatus, _, _>(handler!(reads::status))
         .endpoint_at::<InvocationAccept, _, _>(&at(state, "accept")?, handler!(writes::accept_here))
         .endpoint_at::<steer::SteerHere, _, _>(&at(state, steer::SteerHere::NAME)?, handler!(steer::here))
+        .endpoint_at::<forks::ForkHere, _, _>(&at(state, forks::ForkHere::NAME)?, handler!(forks::here))
         .endpoint_at::<Bell, _, _>(&at(state, Bell::NAME)?, handler!(rung))
         .endpoint_at::<HandOverShard, _, _>(&at(state, "hand-over")?, handler!(writes::hand_over))
         .raw("call", &Filter::Calls, Some("q"), raw))

@@ -1,18 +1,18 @@
 //! Reads: one invocation from its journal, lists from the read model, always under row level security.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_api::Caller;
 use mesh_api::execution::{
-    Bodies, Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty, ExecutionStatusView, FeedRequest,
+    Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty, ExecutionStatusView, FeedRequest,
     Invocation, InvocationFilter, InvocationRequest, ListRequest, ShardView, Step, StepsRequest,
 };
-use mesh_api::journal::{Fact, JournalPage, Record, Usage};
+use mesh_api::journal::{JournalPage, Record};
 use mesh_api::page::Page;
 use mesh_types::{Code, InvocationId, Problem};
 
 use crate::state::State;
+use crate::steps::{self, Wanted};
 use crate::store::{dead_letters, load, shards, summary};
 
 /// Records of one feed page.
@@ -59,29 +59,20 @@ pub(super) async fn steps(state: &Arc<State>, caller: Caller, request: StepsRequ
         None => 0,
         Some(text) => text.parse().map_err(|_| bad_cursor(text))?,
     };
-    let limit = request.page.limit();
+    let wanted = Wanted {
+        after,
+        limit: request.page.limit(),
+        bodies: request.bodies,
+        bytes_max: ANSWER_BYTES_MAX,
+    };
     let read = async {
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
-        // A step has two records, begun and done; one more step tells whether there are more.
-        let records = load::steps(&mut tx, request.id, after, i64::from(limit + 1) * 2).await?;
-        let exists = !records.is_empty() || shards::of_invocation(&mut *tx, request.id).await?.is_some();
-        Ok(exists.then_some(records))
+        steps::page(&mut tx, request.id, wanted).await
     };
-    let records = read
+    let page = read
         .await
         .map_err(|error| mesh_store::to_problem(error, "read the steps"))?;
-    let mut steps = fold_steps(records.ok_or_else(|| not_found(request.id))?);
-    if request.bodies == Bodies::None {
-        for step in &mut steps {
-            (step.input, step.output) = (None, None);
-        }
-    }
-    steps.truncate(limit as usize + 1);
-    // Cut where the answer would not fit; whoever reads on gets the rest.
-    let fit = fitting(&steps).min(limit as usize);
-    Ok(Page::cut(steps, u32::try_from(fit).unwrap_or(limit), |step| {
-        step.number.to_string()
-    }))
+    page.ok_or_else(|| not_found(request.id))
 }
 
 pub(super) async fn feed(state: &Arc<State>, caller: Caller, request: FeedRequest) -> Result<JournalPage, Problem> {
@@ -120,61 +111,13 @@ async fn records(
 }
 
 /// How many of them one answer holds, at least one.
-fn fitting<T: serde::Serialize>(items: &[T]) -> usize {
+pub(super) fn fitting<T: serde::Serialize>(items: &[T]) -> usize {
     let mut bytes = 0;
     let fits = |item: &&T| {
         bytes += serde_json::to_vec(item).map_or(0, |json| json.len());
         bytes <= ANSWER_BYTES_MAX
     };
     items.iter().take_while(fits).count().max(1)
-}
-
-/// Steps as people see them: what was begun, replaced by what was done.
-fn fold_steps(records: Vec<Record>) -> Vec<Step> {
-    let mut steps: BTreeMap<u32, Step> = BTreeMap::new();
-    for Record { epoch, at, fact, .. } in records {
-        match fact {
-            Fact::Begun(begun) => {
-                let step = Step {
-                    number: begun.step,
-                    kind: begun.kind,
-                    name: begun.name,
-                    effect: begun.effect,
-                    input: Some(begun.input),
-                    output: None,
-                    error: None,
-                    usage: Usage::default(),
-                    attempt: 1,
-                    epoch,
-                    started_at: at,
-                    ended_at: None,
-                };
-                steps.insert(step.number, step);
-            }
-            Fact::Done(done) => {
-                let input = done
-                    .input
-                    .or_else(|| steps.get_mut(&done.step).and_then(|step| step.input.take()));
-                let step = Step {
-                    number: done.step,
-                    kind: done.kind,
-                    name: done.name,
-                    effect: done.effect,
-                    input,
-                    output: done.output,
-                    error: done.error,
-                    usage: done.usage,
-                    attempt: done.attempt,
-                    epoch,
-                    started_at: done.started_at,
-                    ended_at: Some(done.ended_at),
-                };
-                steps.insert(step.number, step);
-            }
-            _ => {}
-        }
-    }
-    steps.into_values().collect()
 }
 
 pub(super) async fn dead_letters(
@@ -251,11 +194,11 @@ pub(super) async fn status(
     })
 }
 
-fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, Problem> {
+pub(super) fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, Problem> {
     text.map(|text| text.parse().map_err(|_| bad_cursor(text))).transpose()
 }
 
-fn bad_cursor(text: &str) -> Problem {
+pub(super) fn bad_cursor(text: &str) -> Problem {
     let text: String = text.chars().take(64).collect();
     Problem::new(Code::InvalidRequest, format!("`{text}` is no cursor of this list"))
         .field("after")

@@ -132,14 +132,15 @@ impl<L: Ledger> Lane<L> {
     fn accepted(&mut self, decision: &Decision, rest: AcceptRest, slot: Option<Slot>, view: Option<Invocation>) {
         let AcceptRest { spec, answer, waiter } = rest;
         let Some(view) = view else { return };
-        let _ = answer.send(Ok(Accepted::New(Box::new(view.clone()))));
         let After::Opened(row) = &decision.after else {
             // Merged: it has ended with its acceptance.
             if let Some(waiter) = waiter {
-                let _ = waiter.send(view);
+                let _ = waiter.send(view.clone());
             }
+            let _ = answer.send(Ok(Accepted::New(Box::new(view))));
             return;
         };
+        let _ = answer.send(Ok(Accepted::New(Box::new(view))));
         let mut open = Open {
             spec: Some(spec),
             journal: decision.records.clone(),

@@ -46,7 +46,10 @@ fn compare(sim: &Sim, name: &str, seen: &Seen) {
     drop(database);
     if !is_batch {
         // One that the lane gave up, committed late, cannot be: its shard would be forgotten.
-        sim.violation(format!("{name}: shard {} is at another batch than in memory", seen.shard));
+        sim.violation(format!(
+            "{name}: shard {} is at another batch than in memory",
+            seen.shard
+        ));
     }
     if stored != held {
         let differs = |(id, row): &(&InvocationId, &OpenRow)| held.get(*id) != Some(*row);
@@ -77,13 +80,23 @@ pub(super) fn leftovers(sim: &Sim) -> String {
         .take(3)
         .map(|(id, open)| {
             let facts = database.records.get(id).map_or(&[][..], Vec::as_slice).iter().rev();
-            let kinds: Vec<_> = facts.take(6).map(|record| (record.epoch, crate::store::columns::kind_of(&record.fact))).collect();
-            let agent = database.invocations.get(id).map(|meta| (meta.shard, meta.agent.to_string()));
+            let kinds: Vec<_> = facts
+                .take(6)
+                .map(|record| (record.epoch, crate::store::columns::kind_of(&record.fact)))
+                .collect();
+            let agent = database
+                .invocations
+                .get(id)
+                .map(|meta| (meta.shard, meta.agent.to_string()));
             format!("{id} {agent:?} {open:?} last {kinds:?}")
         })
         .collect();
     let mail = database.mail.values().next();
-    format!("{} open {open:?}, {} letters {mail:?}, {unacked} messages", database.open.len(), database.mail.len())
+    format!(
+        "{} open {open:?}, {} letters {mail:?}, {unacked} messages",
+        database.open.len(),
+        database.mail.len()
+    )
 }
 
 pub(super) fn at_the_end(sim: &Sim) {
@@ -100,7 +113,10 @@ fn ends(sim: &Sim) {
     let mut broken = Vec::new();
     for id in database.invocations.keys() {
         let journal = database.records.get(id).map_or(&[][..], Vec::as_slice);
-        let ends = journal.iter().filter(|record| matches!(record.fact, Fact::Ended(_))).count();
+        let ends = journal
+            .iter()
+            .filter(|record| matches!(record.fact, Fact::Ended(_)))
+            .count();
         let is_ended = database.ended.contains_key(id);
         if ends != usize::from(is_ended) {
             broken.push(format!("{id}: its journal has {ends} ends"));
@@ -108,7 +124,11 @@ fn ends(sim: &Sim) {
         if !is_ended {
             broken.push(format!("{id}: accepted, and never ended"));
         }
-        if database.ended.get(id).is_some_and(|end| end.reason.as_deref() == Some("diverged")) {
+        if database
+            .ended
+            .get(id)
+            .is_some_and(|end| end.reason.as_deref() == Some("diverged"))
+        {
             broken.push(format!("{id}: diverged from its own journal"));
         }
         if database.open.contains_key(id) && is_ended {
@@ -154,12 +174,19 @@ fn steps(id: InvocationId, journal: &[mesh_api::journal::Record]) -> Option<Stri
 
 /// What was paid is what the recorded steps cost.
 fn usage(database: &Database, id: InvocationId) -> Option<String> {
-    let ended = database.ended.get(&id).filter(|ended| ended.outcome == Outcome::Completed)?;
+    let ended = database
+        .ended
+        .get(&id)
+        .filter(|ended| ended.outcome == Outcome::Completed)?;
     let meta = database.invocations.get(&id).filter(|meta| meta.fork().is_none())?;
-    let done = database.records.get(&id)?.iter().filter_map(|record| match &record.fact {
-        Fact::Done(done) => Some(done.usage),
-        _ => None,
-    });
+    let done = database
+        .records
+        .get(&id)?
+        .iter()
+        .filter_map(|record| match &record.fact {
+            Fact::Done(done) => Some(done.usage),
+            _ => None,
+        });
     let paid = done.fold(Usage::default(), Usage::plus);
     let is_same = (paid.input_tokens, paid.output_tokens) == (ended.usage.input_tokens, ended.usage.output_tokens);
     (!is_same).then(|| format!("{}: its steps cost {paid:?}, its end says {:?}", meta.id, ended.usage))
@@ -171,7 +198,9 @@ fn feed(sim: &Sim) {
     let mut fed: Vec<_> = database.feed.values().flatten().copied().collect();
     fed.sort_unstable();
     let records = database.records.iter();
-    let stored: Vec<_> = records.flat_map(|(id, all)| all.iter().map(|record| (*id, record.seq))).collect();
+    let stored: Vec<_> = records
+        .flat_map(|(id, all)| all.iter().map(|record| (*id, record.seq)))
+        .collect();
     let is_same = fed == stored;
     drop(database);
     if !is_same {
@@ -191,7 +220,10 @@ fn intake(sim: &Sim) {
             database.keys.contains_key(&place)
         });
         if !by_key && !database.invocations.contains_key(&id) {
-            broken.push(format!("message {}: acked, and neither accepted nor a dead letter", message.sequence));
+            broken.push(format!(
+                "message {}: acked, and neither accepted nor a dead letter",
+                message.sequence
+            ));
         }
     }
     drop(database);

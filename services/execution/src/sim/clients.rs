@@ -14,8 +14,24 @@ use super::world::Sim;
 
 /// Groups of calls that scripts are made of.
 const GROUPS: [&str; 18] = [
-    "look", "put", "once", "put+look", "once+put", "once+once", "look+look+look", "ask", "child", "child+child",
-    "shared", "deep", "sleep", "wait", "patience+put", "task", "spoil", "child+once",
+    "look",
+    "put",
+    "once",
+    "put+look",
+    "once+put",
+    "once+once",
+    "look+look+look",
+    "ask",
+    "child",
+    "child+child",
+    "shared",
+    "deep",
+    "sleep",
+    "wait",
+    "patience+put",
+    "task",
+    "spoil",
+    "child+once",
 ];
 
 /// Sends everything, spread over a while.

@@ -59,7 +59,9 @@ pub(super) async fn revive(sim: Arc<Sim>) {
 
 fn freeze(sim: &Arc<Sim>, process: &Arc<Process>) {
     let length = sim.millis(100, 9_000);
-    sim.event("freeze", u128::from(process.incarnation), || format!("{} {length:?}", process.name));
+    sim.event("freeze", u128::from(process.incarnation), || {
+        format!("{} {length:?}", process.name)
+    });
     process.group.freeze();
     let process = Arc::clone(process);
     sim.outside.spawn(async move {
@@ -70,7 +72,9 @@ fn freeze(sim: &Arc<Sim>, process: &Arc<Process>) {
 
 fn cut_off(sim: &Arc<Sim>, process: &Arc<Process>) {
     let length = sim.millis(100, 9_000);
-    sim.event("cut off", u128::from(process.incarnation), || format!("{} {length:?}", process.name));
+    sim.event("cut off", u128::from(process.incarnation), || {
+        format!("{} {length:?}", process.name)
+    });
     process.is_cut_off.store(true, Ordering::Relaxed);
     let process = Arc::clone(process);
     sim.outside.spawn(async move {
@@ -101,7 +105,9 @@ fn drain(sim: &Arc<Sim>, process: &Arc<Process>) {
 
 fn jump(sim: &Sim, process: &Process) {
     let micros = i64::try_from(sim.below(10_000_000)).unwrap_or(0) - 5_000_000;
-    sim.event("clock", u128::from(process.incarnation), || format!("{} {micros}", process.name));
+    sim.event("clock", u128::from(process.incarnation), || {
+        format!("{} {micros}", process.name)
+    });
     process.clock.jump(micros);
 }
 
@@ -117,17 +123,25 @@ fn rob(sim: &Sim, process: &Process) {
 }
 
 fn kill_node(sim: &Sim) {
-    let node = sim.nodes().get(NODES[usize::try_from(sim.below(2)).unwrap_or(0)]).cloned();
+    let node = sim
+        .nodes()
+        .get(NODES[usize::try_from(sim.below(2)).unwrap_or(0)])
+        .cloned();
     if let Some(node) = node {
         node.kill(sim, "by chance");
     }
 }
 
 fn freeze_node(sim: &Arc<Sim>) {
-    let node = sim.nodes().get(NODES[usize::try_from(sim.below(2)).unwrap_or(0)]).cloned();
+    let node = sim
+        .nodes()
+        .get(NODES[usize::try_from(sim.below(2)).unwrap_or(0)])
+        .cloned();
     let Some(node) = node else { return };
     let length = sim.millis(100, 25_000);
-    sim.event("freeze", u128::from(node.incarnation), || format!("{} {length:?}", node.name));
+    sim.event("freeze", u128::from(node.incarnation), || {
+        format!("{} {length:?}", node.name)
+    });
     node.group.freeze();
     sim.outside.spawn(async move {
         tokio::time::sleep(length).await;

@@ -65,9 +65,14 @@ impl Hands {
             self.group().freeze();
             let (sim, group) = (Arc::clone(&self.sim), Arc::clone(self.group()));
             // A node's lease is longer than the silence of an owner.
-            let most = if matches!(self.place, Place::Node(_)) { 24_000 } else { 8_000 };
+            let most = if matches!(self.place, Place::Node(_)) {
+                24_000
+            } else {
+                8_000
+            };
             let length = sim.millis(100, most);
-            self.sim.event("freeze", u128::from(self.epoch), || format!("{when} {length:?}"));
+            self.sim
+                .event("freeze", u128::from(self.epoch), || format!("{when} {length:?}"));
             self.sim.outside.spawn(async move {
                 tokio::time::sleep(length).await;
                 group.thaw();
@@ -80,12 +85,22 @@ impl Hands {
     fn check(&self, step: u32, class: Effect) {
         let database = self.sim.database();
         let journal = database.records.get(&self.meta.id).map_or(&[][..], Vec::as_slice);
-        let claimed = journal.iter().rev().find(|record| matches!(record.fact, Fact::Claimed(_)));
+        let claimed = journal
+            .iter()
+            .rev()
+            .find(|record| matches!(record.fact, Fact::Claimed(_)));
         let is_current = claimed.is_some_and(|record| record.epoch == self.epoch);
         let is_done = |fact: &Fact| matches!(fact, Fact::Done(done) if done.step == step);
-        let done = journal.iter().find(|record| is_done(&record.fact)).map(|record| record.epoch);
+        let done = journal
+            .iter()
+            .find(|record| is_done(&record.fact))
+            .map(|record| record.epoch);
         let is_begun = |fact: &Fact| matches!(fact, Fact::Begun(begun) if begun.step == step);
-        let begun = journal.iter().rev().find(|record| is_begun(&record.fact)).map(|record| record.epoch);
+        let begun = journal
+            .iter()
+            .rev()
+            .find(|record| is_begun(&record.fact))
+            .map(|record| record.epoch);
         drop(database);
         let at = format!("{}/{step} under epoch {}", self.meta.id, self.epoch);
         // One that was frozen cannot know better; what it does then is judged by keys and counts.
@@ -97,7 +112,9 @@ impl Hands {
             Effect::Idempotent if begun.is_some() => {}
             // Begun again by whoever came after is begun after this one's own.
             Effect::AtMostOnce if begun.is_some_and(|epoch| epoch >= self.epoch) => {}
-            _ => self.sim.violation(format!("{at}: its effect starts before its begun is committed")),
+            _ => self
+                .sim
+                .violation(format!("{at}: its effect starts before its begun is committed")),
         }
     }
 
@@ -148,9 +165,14 @@ impl Hands {
         if let Some(open) = database.open.get(&self.meta.id)
             && open.epoch != self.epoch
         {
+            self.sim
+                .event("pretends", u128::from(open.epoch), || format!("{}", self.meta.id));
             append.epoch = open.epoch;
             append.holder = append.holder.as_ref().and(open.holder.clone());
-            append.after_seq = database.records.get(&self.meta.id).map_or(0, |all| u32::try_from(all.len()).unwrap_or(0));
+            append.after_seq = database
+                .records
+                .get(&self.meta.id)
+                .map_or(0, |all| u32::try_from(all.len()).unwrap_or(0));
         }
     }
 
@@ -164,7 +186,8 @@ impl Hands {
         drop(database);
         if !is_there {
             let (id, seq) = (self.meta.id, appended.seq);
-            self.sim.violation(format!("{id}: an append is answered with {seq} and not committed"));
+            self.sim
+                .violation(format!("{id}: an append is answered with {seq} and not committed"));
         }
     }
 
@@ -238,7 +261,9 @@ impl Outside for Hands {
             key = format!("{key}#{}", self.epoch);
         }
         let output = self.sim.ledger().perform(self.meta.id, &key, class, &call.arguments);
-        self.sim.event("effect", u128::from(step), || format!("{key} under epoch {}", self.epoch));
+        self.sim.event("effect", u128::from(step), || {
+            format!("{key} under epoch {}", self.epoch)
+        });
         self.sim.pause(1, 60).await;
         self.trouble("after an effect").await;
         if self.sim.chance(self.sim.odds().failing) {
@@ -262,7 +287,8 @@ impl Model for Hands {
         self.check(step_of(&key), Effect::Idempotent);
         let text = serde_json::to_string(&request.messages).unwrap_or_default();
         if !self.sim.ledger().prompt(&key, hash(&text)) {
-            self.sim.violation(format!("{key}: the model is asked something else under the same key"));
+            self.sim
+                .violation(format!("{key}: the model is asked something else under the same key"));
         }
         on_chunk(Chunk::Attempt(1));
         self.sim.pause(1, 120).await;

@@ -97,7 +97,12 @@ pub(super) fn grant(
     epoch: u32,
     (journal, source): (Vec<Record>, Source),
 ) -> Grant {
-    let spec = spec.unwrap_or_else(|| sim.registry.published(&meta.agent).map(|pinned| pinned.spec).unwrap_or_default());
+    let spec = spec.unwrap_or_else(|| {
+        sim.registry
+            .published(&meta.agent)
+            .map(|pinned| pinned.spec)
+            .unwrap_or_default()
+    });
     Grant {
         tenant: meta.tenant.clone(),
         invocation: meta.id,

@@ -59,11 +59,18 @@ impl Sim {
         let now = Instant::now();
         let redelivered = self.odds().redelivered;
         let mut inbox = self.inbox();
-        let due = inbox.messages.iter_mut().filter(|message| !message.is_acked && message.due <= now);
+        let due = inbox
+            .messages
+            .iter_mut()
+            .filter(|message| !message.is_acked && message.due <= now);
         let mut batch = Vec::new();
         for message in due.take(BATCH) {
             batch.push(message.clone());
-            let again = if self.chance(redelivered) { self.millis(0, 500) } else { ACK_WAIT };
+            let again = if self.chance(redelivered) {
+                self.millis(0, 500)
+            } else {
+                ACK_WAIT
+            };
             message.due = now + again;
         }
         batch
@@ -93,7 +100,10 @@ pub(super) async fn run(sim: Arc<Sim>, process: Arc<Process>) {
             }
         }
         let prepared: Vec<_> = batch.iter().map(|message| prepare(&sim, &process, message)).collect();
-        let finished = batch.iter().zip(prepared).map(|(message, prepared)| finish(&sim, &process, message, prepared));
+        let finished = batch
+            .iter()
+            .zip(prepared)
+            .map(|(message, prepared)| finish(&sim, &process, message, prepared));
         join_all(finished).await;
     }
 }

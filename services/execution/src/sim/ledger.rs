@@ -66,7 +66,11 @@ impl Sim {
             return Fate::Deadlock;
         }
         if self.chance(odds.killed_at_commit) {
-            return if self.chance(500) { Fate::KilledBefore } else { Fate::KilledAfter };
+            return if self.chance(500) {
+                Fate::KilledBefore
+            } else {
+                Fate::KilledAfter
+            };
         }
         if self.chance(odds.cut) {
             return match self.below(3) {
@@ -99,7 +103,8 @@ impl SimLedger {
     }
 
     fn tell(&self, fences: &[Fence], decisions: &[&Decision], result: &Result<Vec<i16>, LedgerError>) {
-        let place = |fence: &Fence| (u128::from(fence.shard.cast_unsigned()) << 64) | u128::from(fence.batch.cast_unsigned());
+        let place =
+            |fence: &Fence| (u128::from(fence.shard.cast_unsigned()) << 64) | u128::from(fence.batch.cast_unsigned());
         let number = fences.first().map_or(0, place);
         self.sim.event("commit", number, || {
             let of = |fence: &Fence| format!("{}/{}/{}", fence.shard, fence.epoch, fence.batch + 1);
@@ -111,7 +116,10 @@ impl SimLedger {
 
     /// The server commits it after all, though its connection is gone.
     fn apply_later(&self, fences: &[Fence], decisions: &[&Decision]) {
-        let (fences, decisions) = (fences.to_vec(), decisions.iter().map(|d| Decision::clone(d)).collect::<Vec<_>>());
+        let (fences, decisions) = (
+            fences.to_vec(),
+            decisions.iter().map(|d| Decision::clone(d)).collect::<Vec<_>>(),
+        );
         let later = Self {
             sim: Arc::clone(&self.sim),
             process: Arc::clone(&self.process),
@@ -189,7 +197,12 @@ impl Ledger for SimLedger {
     }
 
     async fn known(&mut self, wanted: &Wanted) -> Result<Vec<Known>, LedgerError> {
-        let keys: Vec<_> = wanted.tenants.iter().cloned().zip(wanted.keys.iter().cloned()).collect();
+        let keys: Vec<_> = wanted
+            .tenants
+            .iter()
+            .cloned()
+            .zip(wanted.keys.iter().cloned())
+            .collect();
         let ids: Vec<_> = wanted.ids.iter().map(|id| InvocationId::from_uuid(*id)).collect();
         self.read(|sim| sim.database().known(&keys, &ids)).await
     }
@@ -199,7 +212,9 @@ impl Ledger for SimLedger {
     }
 
     async fn open(&mut self, shard: i16) -> Result<Loaded, LedgerError> {
-        self.sim.event("load", u128::from(shard.cast_unsigned()), || format!("{} {shard}", self.process.name));
+        self.sim.event("load", u128::from(shard.cast_unsigned()), || {
+            format!("{} {shard}", self.process.name)
+        });
         self.read(|sim| sim.database().load(shard.cast_unsigned())).await
     }
 
@@ -214,6 +229,9 @@ fn told(decision: &Decision) -> String {
         format!("\n             {id} {seq} of {epoch} {fact}")
     };
     let also = decision.also.as_deref().map_or_else(String::new, told);
-    let letter = decision.mail.iter().map(|letter| format!("\n             {} to {} {:?}", letter.id, letter.recipient, letter.body));
+    let letter = decision
+        .mail
+        .iter()
+        .map(|letter| format!("\n             {} to {} {:?}", letter.id, letter.recipient, letter.body));
     decision.records.iter().map(line).chain(letter).collect::<String>() + &also
 }

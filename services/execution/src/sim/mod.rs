@@ -19,6 +19,7 @@ mod operators;
 mod outside;
 mod postman;
 mod process;
+mod reads;
 mod registry;
 mod rng;
 mod route;

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::clock::SimClock;
 use super::group::Group;
 use super::hands::{Hands, Place};
+use super::hosted;
 use super::process::Process;
 use super::world::Sim;
-use super::hosted;
 use crate::core::Holder;
 use crate::directory::Owner;
 use crate::lane::command::{Alive, Append, AppendAnswer, Appended, Claim, Command, Granted, LaneHandle, NODE_LEASE};
@@ -85,7 +85,10 @@ impl Node {
     /// Waits until an effect may start; for ever, if the lease is not renewed.
     pub(super) async fn lease(&self, id: InvocationId) {
         loop {
-            let until = self.held().get(&id).map(|held| held.answered + NODE_LEASE - LEASE_SPARE);
+            let until = self
+                .held()
+                .get(&id)
+                .map(|held| held.answered + NODE_LEASE - LEASE_SPARE);
             match until {
                 Some(until) if Instant::now() < until => return,
                 Some(_) => tokio::time::sleep(Duration::from_millis(500)).await,

@@ -35,7 +35,16 @@ pub(super) async fn meddle(sim: Arc<Sim>) {
         let at = usize::try_from(sim.below(targets.len() as u64)).unwrap_or(0);
         let Some(target) = targets.get(at) else { continue };
         match sim.below(12) {
-            0 => act(&sim, target, Action::Cancel { reason: "operator_canceled".into() }).await,
+            0 => {
+                act(
+                    &sim,
+                    target,
+                    Action::Cancel {
+                        reason: "operator_canceled".into(),
+                    },
+                )
+                .await
+            }
             1 | 2 => act(&sim, target, Action::Pause { reason: None }).await,
             3 => signal(&sim, target).await,
             4 => pause_many(&sim),
@@ -69,7 +78,10 @@ fn targets(sim: &Sim) -> Vec<Target> {
         Some(Target {
             id: *id,
             shard: database.invocations.get(id)?.shard,
-            waits: open.waits_for.as_ref().map_or_else(Vec::new, |waits| waits.items.clone()),
+            waits: open
+                .waits_for
+                .as_ref()
+                .map_or_else(Vec::new, |waits| waits.items.clone()),
             is_paused: open.paused,
         })
     };
@@ -78,7 +90,9 @@ fn targets(sim: &Sim) -> Vec<Target> {
 
 async fn act(sim: &Sim, target: &Target, action: Action) {
     let Some(process) = sim.some_process() else { return };
-    sim.event("steer", u128::from(target.shard), || format!("{} {action:?}", target.id));
+    sim.event("steer", u128::from(target.shard), || {
+        format!("{} {action:?}", target.id)
+    });
     let key = match &action {
         Action::Signal { key, .. } => key.clone(),
         _ => None,
@@ -112,7 +126,11 @@ async fn settle(sim: &Sim, target: &Target) {
         let step = item.step;
         match &item.on {
             WaitOn::Approval { .. } => {
-                let decision = if sim.chance(700) { Decision::Approve } else { Decision::Deny };
+                let decision = if sim.chance(700) {
+                    Decision::Approve
+                } else {
+                    Decision::Deny
+                };
                 decide(sim, target, step, decision, false).await;
             }
             WaitOn::Ambiguous { .. } => match sim.below(3) {
@@ -144,7 +162,11 @@ async fn signal(sim: &Sim, target: &Target) {
     let key = sim.chance(500).then(|| format!("signal/{}", sim.below(3)));
     let about = About::Signal {
         name: "go".into(),
-        value: if sim.chance(50) && !sim.is_calm() { json!({POISON: true}) } else { json!(1) },
+        value: if sim.chance(50) && !sim.is_calm() {
+            json!({POISON: true})
+        } else {
+            json!(1)
+        },
     };
     act(sim, target, Action::Signal { key, about }).await;
 }
@@ -155,7 +177,12 @@ fn is_worker_gone(sim: &Sim, id: InvocationId, step: u32) -> bool {
         let database = sim.database();
         let journal = database.records.get(&id).map_or(&[][..], Vec::as_slice);
         let begun = |fact: &Fact| matches!(fact, Fact::Begun(begun) if begun.step == step);
-        let Some(epoch) = journal.iter().rev().find(|record| begun(&record.fact)).map(|record| record.epoch) else {
+        let Some(epoch) = journal
+            .iter()
+            .rev()
+            .find(|record| begun(&record.fact))
+            .map(|record| record.epoch)
+        else {
             return false;
         };
         journal.iter().find_map(|record| match &record.fact {
@@ -163,7 +190,9 @@ fn is_worker_gone(sim: &Sim, id: InvocationId, step: u32) -> bool {
             _ => None,
         })
     };
-    let Some((name, incarnation)) = holder else { return false };
+    let Some((name, incarnation)) = holder else {
+        return false;
+    };
     let process = sim.process(&name).filter(|process| process.incarnation == incarnation);
     let node = sim.nodes().get(name.as_str()).cloned();
     let node = node.filter(|node| node.incarnation == incarnation && !node.group.is_dead());
@@ -207,7 +236,12 @@ async fn try_fork(sim: &Sim, of: InvocationId) -> Result<(), Problem> {
         let done: BTreeSet<u32> = done.collect();
         let last = (1..).take_while(|step| done.contains(step)).last();
         let seq = u32::try_from(journal.len()).unwrap_or(u32::MAX);
-        database.invocations.get(&of).cloned().zip(last).map(|(source, last)| (source, last, seq))
+        database
+            .invocations
+            .get(&of)
+            .cloned()
+            .zip(last)
+            .map(|(source, last)| (source, last, seq))
     };
     let (Some((source, last, seq)), Some(process)) = (source, sim.some_process()) else {
         return Ok(());

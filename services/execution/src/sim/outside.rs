@@ -33,9 +33,16 @@ impl Ledger {
     /// One request of a tool. A known key of an idempotent one is answered, not done again.
     pub(super) fn perform(&mut self, id: InvocationId, key: &str, class: Effect, arguments: &Value) -> Value {
         let operation = arguments["op"].as_str().unwrap_or_default().to_owned();
-        self.keys.entry((id, operation.clone())).or_default().insert(key.to_owned());
+        self.keys
+            .entry((id, operation.clone()))
+            .or_default()
+            .insert(key.to_owned());
         self.performed += 1;
-        let output = if arguments["poison"] == true { json!({POISON: true}) } else { json!({"did": operation}) };
+        let output = if arguments["poison"] == true {
+            json!({POISON: true})
+        } else {
+            json!({"did": operation})
+        };
         let entry = self.effects.entry(key.to_owned()).or_insert(Entry {
             class,
             count: 0,
@@ -88,7 +95,11 @@ pub(super) fn complete(request: &CompleteRequest) -> Completion {
         .map(|(at, word)| call(&format!("{label}.{turn}.{at}"), word))
         .collect();
     Completion {
-        text: if calls.is_empty() { format!("did {label}") } else { String::new() },
+        text: if calls.is_empty() {
+            format!("did {label}")
+        } else {
+            String::new()
+        },
         model: "sim".into(),
         provider: "mock".into(),
         usage: Usage {
@@ -109,7 +120,10 @@ fn call(operation: &str, word: &str) -> Value {
         "look" | "put" | "once" | "ask" => (word, json!({"op": operation})),
         "spoil" => ("put", json!({"op": operation, "poison": true})),
         "child" => ("child", json!({"text": format!("{operation} put+look once")})),
-        "shared" => ("child", json!({"text": format!("{operation} put"), "session": "shared"})),
+        "shared" => (
+            "child",
+            json!({"text": format!("{operation} put"), "session": "shared"}),
+        ),
         "deep" => ("child", json!({"text": format!("{operation} child")})),
         "sleep" => ("sleep", json!({"seconds": 1.5})),
         "wait" => ("wait_signal", json!({"name": "go"})),

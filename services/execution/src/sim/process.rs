@@ -119,7 +119,9 @@ async fn relay(sim: Arc<Sim>, mut committed: mpsc::Receiver<Committed>) {
         let stored = sim.database().feed.get(&(batch.shard, batch.batch)).cloned();
         if stored.as_ref() != Some(&told) {
             let (shard, batch) = (batch.shard, batch.batch);
-            sim.violation(format!("shard {shard}, batch {batch}: the relay hears {told:?}, committed is {stored:?}"));
+            sim.violation(format!(
+                "shard {shard}, batch {batch}: the relay hears {told:?}, committed is {stored:?}"
+            ));
         }
     }
 }

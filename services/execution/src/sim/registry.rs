@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_types::agent::{AgentSpec, ApprovalRule, Effect, Noop, Placement, Runtime, SessionPolicy, Span, Tool, ToolKind, ToolSpec};
+use mesh_types::agent::{
+    AgentSpec, ApprovalRule, Effect, Noop, Placement, Runtime, SessionPolicy, Span, Tool, ToolKind, ToolSpec,
+};
 use mesh_types::{AgentName, Code, Problem};
 
 use crate::agents::Pinned;
@@ -66,7 +68,13 @@ impl Registry {
                 ..script(SessionPolicy::Queue)
             },
         );
-        publish("placed-noop", AgentSpec { placement, ..noop(2, 4) });
+        publish(
+            "placed-noop",
+            AgentSpec {
+                placement,
+                ..noop(2, 4)
+            },
+        );
         Self { agents }
     }
 

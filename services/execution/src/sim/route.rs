@@ -134,7 +134,12 @@ impl Process {
         Ok(answered)
     }
 
-    async fn steer_here(&self, id: InvocationId, shard: ShardId, action: Action) -> Result<Option<Invocation>, Problem> {
+    async fn steer_here(
+        &self,
+        id: InvocationId,
+        shard: ShardId,
+        action: Action,
+    ) -> Result<Option<Invocation>, Problem> {
         let (answer, answered) = oneshot::channel();
         let steer = Steer {
             id,

@@ -105,7 +105,8 @@ impl Steward {
     fn adopt(&mut self, row: ShardRow) {
         let shard = row.id.cast_unsigned();
         let (name, epoch) = (Arc::clone(&self.process.name), row.epoch);
-        self.sim.event("take", u128::from(shard), || format!("{name} {shard}/{epoch}"));
+        self.sim
+            .event("take", u128::from(shard), || format!("{name} {shard}/{epoch}"));
         self.held.insert(shard, row.epoch);
         self.seen.remove(&shard);
         let _ = self.process.lane(shard).send(Command::Adopt(row));
@@ -118,7 +119,12 @@ impl Steward {
         self.reach().await?;
         let ours = self.sim.database().beat(&self.process.name, &self.held);
         self.heard()?;
-        let lost: Vec<ShardId> = self.held.keys().copied().filter(|shard| !ours.contains(shard)).collect();
+        let lost: Vec<ShardId> = self
+            .held
+            .keys()
+            .copied()
+            .filter(|shard| !ours.contains(shard))
+            .collect();
         for shard in lost {
             self.held.remove(&shard);
             self.process.directory.let_go(shard);
@@ -154,7 +160,9 @@ impl Steward {
             return false;
         }
         let number = given.len() as u128;
-        self.sim.event("hand-over", number, || format!("{} {given:?} to {to:?}", self.process.name));
+        self.sim.event("hand-over", number, || {
+            format!("{} {given:?} to {to:?}", self.process.name)
+        });
         self.sim.database().hand_over(&given, to)
     }
 
@@ -165,7 +173,11 @@ impl Steward {
         if self.is_asking.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (sim, process, is_asking) = (Arc::clone(&self.sim), Arc::clone(&self.process), Arc::clone(&self.is_asking));
+        let (sim, process, is_asking) = (
+            Arc::clone(&self.sim),
+            Arc::clone(&self.process),
+            Arc::clone(&self.is_asking),
+        );
         self.process.group.spawn(async move {
             let is_given = ask(&sim, &process, &from).await;
             is_asking.store(false, Ordering::Relaxed);

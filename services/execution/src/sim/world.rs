@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::bugs::Bug;
 use super::check::Promises;
+use super::clock::SimClock;
 use super::database::Database;
 use super::group::Group;
 use super::inbox::Inbox;
@@ -18,7 +19,6 @@ use super::outside::Ledger;
 use super::process::Process;
 use super::registry::Registry;
 use super::rng::Rng;
-use super::clock::SimClock;
 use mesh_types::Clock;
 
 /// One run.
@@ -90,7 +90,11 @@ impl Sim {
     pub(super) fn new(options: Options) -> Arc<Self> {
         let started = Instant::now();
         let mut rng = Rng::new(options.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
-        let odds = Odds::draw(&mut rng);
+        let mut odds = Odds::draw(&mut rng);
+        if options.bug == Some(Bug::StaleAppendTaken) {
+            // Its moment is rare: a node that sleeps through its lease, and wakes while another one is at the same step.
+            odds.frozen_at_effect = 200;
+        }
         Arc::new(Self {
             options,
             started,

@@ -104,6 +104,51 @@ pub(crate) async fn settle(
     Ok(done.rows_affected() == 1)
 }
 
+/// Subject and body of a message that was no invocation, as they came.
+pub(crate) async fn message(
+    db: impl PgExecutor<'_>,
+    id: DeadLetterId,
+) -> Result<Option<(String, Vec<u8>)>, sqlx::Error> {
+    let row: Option<(Option<String>, Option<Vec<u8>>)> =
+        sqlx::query_as("SELECT subject, message FROM execution.dead_letter WHERE id = $1")
+            .bind(id.to_uuid())
+            .fetch_optional(db)
+            .await?;
+    Ok(row.and_then(|(subject, message)| subject.zip(message)))
+}
+
+/// Settles it by what goes on with its work; `false` if that was done before. Who discarded it meanwhile was too late:
+/// the work goes on.
+pub(crate) async fn settle_requeued(
+    db: impl PgExecutor<'_>,
+    tenant: &Tenant,
+    id: DeadLetterId,
+    by: InvocationId,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE execution.dead_letter SET settled = 'requeued', requeued_as = $3
+         WHERE id = $1 AND tenant = $2 AND settled IS DISTINCT FROM 'requeued'",
+    )
+    .bind(id.to_uuid())
+    .bind(tenant.as_str())
+    .bind(by.to_uuid())
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What goes on with its work.
+pub(crate) async fn requeued_as(
+    db: impl PgExecutor<'_>,
+    id: DeadLetterId,
+) -> Result<Option<InvocationId>, sqlx::Error> {
+    let by: Option<Option<Uuid>> = sqlx::query_scalar("SELECT requeued_as FROM execution.dead_letter WHERE id = $1")
+        .bind(id.to_uuid())
+        .fetch_optional(db)
+        .await?;
+    Ok(by.flatten().map(InvocationId::from_uuid))
+}
+
 impl DeadRow {
     fn parse(self) -> Result<DeadLetter, sqlx::Error> {
         let bad = |what: &str| sqlx::Error::Decode(format!("dead letter {}: {what}", self.id).into());

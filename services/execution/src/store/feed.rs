@@ -72,11 +72,10 @@ pub(crate) async fn records(
     .bind(&seqs)
     .fetch_all(pool)
     .await?;
+    let of: Vec<InvocationId> = rows.iter().map(|row| InvocationId::from_uuid(row.invocation)).collect();
+    let records = body::to_records(&mut *pool.acquire().await?, rows).await?;
     let mut by_invocation: BTreeMap<InvocationId, Vec<Record>> = BTreeMap::new();
-    let mut connection = pool.acquire().await?;
-    for row in rows {
-        let id = InvocationId::from_uuid(row.invocation);
-        let record = body::to_record(&mut connection, row).await?;
+    for (id, record) in of.into_iter().zip(records) {
         by_invocation.entry(id).or_default().push(record);
     }
     Ok(by_invocation)

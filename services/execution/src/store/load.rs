@@ -132,34 +132,7 @@ pub(crate) async fn journal(
     .bind(limit)
     .fetch_all(&mut *connection)
     .await?;
-    let mut records = Vec::with_capacity(rows.len());
-    for row in rows {
-        records.push(body::to_record(connection, row).await?);
-    }
-    Ok(records)
-}
-
-/// Records of the steps above `after`, at most `limit`, in order of seq.
-pub(crate) async fn steps(
-    connection: &mut PgConnection,
-    id: InvocationId,
-    after: u32,
-    limit: i64,
-) -> Result<Vec<Record>, sqlx::Error> {
-    let rows: Vec<RecordRow> = sqlx::query_as(
-        "SELECT invocation, seq, epoch, at, body, body_hash FROM execution.record
-         WHERE invocation = $1 AND step > $2 ORDER BY seq LIMIT $3",
-    )
-    .bind(id.to_uuid())
-    .bind(i32::try_from(after).unwrap_or(i32::MAX))
-    .bind(limit)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut records = Vec::with_capacity(rows.len());
-    for row in rows {
-        records.push(body::to_record(connection, row).await?);
-    }
-    Ok(records)
+    body::to_records(connection, rows).await
 }
 
 /// Who holds a key or an id already, with the hash of the request that took it.

@@ -1,6 +1,8 @@
 //! All SQL of schema `execution`.
 
+pub(crate) mod approvals;
 pub(crate) mod body;
+pub(crate) mod chain;
 pub(crate) mod columns;
 pub(crate) mod dead_letters;
 pub(crate) mod feed;
@@ -10,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod mail;
 pub(crate) mod nodes;
 pub(crate) mod pauses;
+pub(crate) mod prune;
 pub(crate) mod read;
 pub(crate) mod shards;
 pub(crate) mod source;

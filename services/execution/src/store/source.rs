@@ -1,6 +1,6 @@
 //! What a fork takes from its source: nothing is copied, so it is read along the chain of forks.
 
-use mesh_api::journal::{Fact, Record};
+use mesh_api::journal::{About, Fact, Record};
 use mesh_types::InvocationId;
 use sqlx::PgConnection;
 
@@ -62,6 +62,8 @@ pub(crate) fn step_of(fact: &Fact) -> Option<u32> {
     match fact {
         Fact::Begun(begun) => Some(begun.step),
         Fact::Done(done) => Some(done.step),
+        // What joined it before its first step is part of what it was asked.
+        Fact::Signalled(signalled) if matches!(signalled.about, About::Merged { .. }) => Some(0),
         Fact::Signalled(signalled) => signalled.about.step(),
         _ => None,
     }

@@ -13,7 +13,7 @@ use super::{Session, misconfigured};
 use crate::failure::Usage;
 use crate::serve::{arm_for_tests, start_telemetry};
 
-/// Run agents that declare a `placement` on this machine, for the mesh at a NATS address
+/// Run agents that declare a `placement` on this machine
 ///
 /// The node needs NATS only. It keeps its name and unsent results below MESH_HOME. The first SIGTERM hands its work
 /// over to other nodes, the second one ends it at once; nothing that was recorded is lost either way.

@@ -13,6 +13,7 @@ const COMMANDS: &[&str] = &[
     "logs",
     "dashboard",
     "serve",
+    "node",
     "config",
     "doctor",
     "services",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest};
 use mesh_bus::Bus;
-use mesh_types::InvocationId;
+use mesh_types::{Code, InvocationId};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -46,16 +46,12 @@ async fn accept(bus: &Bus, target: &Target, request: &InvokeRequest, wait_ms: u6
     let end = Instant::now() + DEADLINE;
     let request = AcceptRequest {
         agent: target.agent.clone(),
-        // The repeat of an unanswered one finds the first.
-        request: InvokeRequest {
-            idempotency_key: Some(uuid::Uuid::now_v7().to_string()),
-            ..request.clone()
-        },
+        request: request.clone(),
         wait_ms,
     };
     loop {
         match bus.call::<InvocationAccept>(&target.caller, &request).await {
-            Err(problem) if problem.is_transient() && Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            Err(problem) if problem.is(Code::Busy) && Instant::now() < end => tokio::time::sleep(PAUSE).await,
             answer => return answer.with_context(|| format!("a message to {} was refused", target.agent)),
         }
     }

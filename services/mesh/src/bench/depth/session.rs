@@ -29,7 +29,7 @@ pub(super) async fn measure(place: &Place, count: u64, progress: &Progress) -> a
     })
     .await?;
     let accepted = started.elapsed();
-    let ids: Vec<Uuid> = ids.into_iter().map(mesh_store::IdExt::to_uuid).collect();
+    let ids: Vec<Uuid> = ids.into_iter().map(|id| id.to_uuid()).collect();
     let done = calls::caught_up(place, &target, |_| async {
         Ok(crate::bench::store::completed(&place.lanes, &ids).await? == ids.len() as u64)
     });

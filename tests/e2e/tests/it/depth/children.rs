@@ -39,7 +39,8 @@ async fn a_parent_waits_for_its_child_without_a_slot_and_uses_its_answer() {
     for id in [&id, &other] {
         let ended = field.http().until_ended(id).await;
         assert!(text(&ended).starts_with("w0 w1 ") && text(&ended).contains("w39"), "{ended}");
-        let child = &field.children(id, 1).await[0];
+        let child = field.children(id, 1).await[0]["id"].as_str().unwrap().to_owned();
+        let child = field.get(&child).await;
         assert_eq!((&child["agent"], &child["state"]), (&json!(researcher), &json!("completed")));
         assert_eq!(child["parent"], json!(id));
         assert_eq!(child["payload"]["text"], "what is there to know");
@@ -59,7 +60,7 @@ async fn a_child_that_fails_is_told_to_the_model() {
     assert!(text(&ended).starts_with("error: ") && text(&ended).contains("500"), "{ended}");
     let nobody = field.agent("lonely", llm("mock:script:tools", json!([helper(&unique("nobody"))]))).await;
     let ended = field.ask(&nobody, "is anybody there").await;
-    assert!(text(&ended).contains("registry/agent-not-found"), "{ended}");
+    assert!(text(&ended).contains("There is no such agent"), "{ended}");
 }
 
 #[tokio::test]

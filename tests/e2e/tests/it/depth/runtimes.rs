@@ -26,7 +26,7 @@ async fn a_script_answers_from_its_standard_input() {
     ] {
         let agent = field.agent("failing", script(command.clone())).await;
         let ended = field.http().invoke(&agent, "?wait=20", &body).await.expect(200);
-        assert_eq!(ended["state"], "failed", "{command}: {ended}");
+        assert!(["failed", "dead"].contains(&ended["state"].as_str().unwrap()), "{command}: {ended}");
         assert!(ended["error"]["detail"].as_str().unwrap().contains(says), "{command}: {ended}");
     }
 }

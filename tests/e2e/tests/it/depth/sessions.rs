@@ -16,39 +16,57 @@ const SENDERS: u64 = 10;
 const OWNERS: &str = "SELECT count(DISTINCT owner) FROM execution.shard WHERE owner <> ''";
 
 /// More execution processes beside that of `mesh up`; killed when dropped.
-struct Processes(Vec<Child>);
+struct Processes {
+    children: Vec<Child>,
+    folder: tempfile::TempDir,
+}
 
 impl Processes {
     async fn start(field: &Field, count: usize) -> Self {
         let state = field.mesh.state();
-        let folder = std::env::temp_dir();
+        let folder = tempfile::tempdir().expect("a folder");
         let children = (0..count).map(|number| {
             let instance = format!("execution-{number}");
-            let log = folder.join(format!("{}.log", unique(&instance)));
             let environment = [
                 ("MESH_NATS_URL", state.nats.as_str()),
+                ("MESH_NATS_MONITOR_URL", state.monitor.as_deref().expect("it started NATS itself")),
                 ("MESH_DATABASE_URL", &state.database),
                 ("MESH_EXECUTION__INSTANCE", &instance),
                 ("MESH_EXECUTION__TOOLS__PRIVATE_NETWORKS", r#"["loopback"]"#),
             ];
-            let child = field.mesh.launch.spawn(&["serve", "execution"], &environment, &log);
-            std::fs::remove_file(&log).expect("its log is nobody's");
-            child
+            let log = folder.path().join(&instance);
+            field.mesh.launch.spawn(&["serve", "execution"], &environment, &log)
         });
-        let processes = Self(children.collect());
+        let processes = Self {
+            children: children.collect(),
+            folder,
+        };
         let pool = field.mesh.database().await;
-        until(60, "each process has its share of the shards", || async {
-            let owners: i64 = sqlx::query_scalar(OWNERS).fetch_one(&pool).await.ok()?;
-            (owners > count as i64).then_some(())
-        })
-        .await;
-        processes
+        let end = Instant::now() + Duration::from_secs(40);
+        loop {
+            let owners: i64 = sqlx::query_scalar(OWNERS).fetch_one(&pool).await.unwrap();
+            if owners > count as i64 {
+                return processes;
+            }
+            assert!(Instant::now() < end, "they take no share of the shards:\n{}", processes.last_words());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Why one of them ended, or what all of them log.
+    fn last_words(&self) -> String {
+        let mut words = String::new();
+        for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            words.push_str(&format!("{:?}:\n{text}\n", entry.file_name()));
+        }
+        words
     }
 }
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
         }

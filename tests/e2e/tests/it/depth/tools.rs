@@ -59,7 +59,7 @@ async fn a_call_that_is_wrong_is_told_to_the_model_and_nothing_runs() {
         let agent = field.agent("wrong", llm(model, json!([tool]))).await;
         let ended = field.ask(&agent, &said.to_string()).await;
         assert!(text(&ended).contains(told), "{model}: {ended}");
-        assert!(text(&ended).contains("tool/invalid-arguments"), "{model}: {ended}");
+        assert!(text(&ended).contains("The tool does not take these arguments"), "{model}: {ended}");
         assert!(field.outside.entries(&place).is_empty(), "{model}: it ran");
     }
 }
@@ -67,7 +67,7 @@ async fn a_call_that_is_wrong_is_told_to_the_model_and_nothing_runs() {
 #[tokio::test]
 async fn a_tool_that_fails_is_tried_again_as_its_effect_class_allows() {
     let field = Field::shared().await;
-    for (effect, calls, told) in [("idempotent", 2, "found"), ("pure", 2, "found"), ("at_most_once", 1, "tool/failed")] {
+    for (effect, calls, told) in [("idempotent", 2, "found"), ("pure", 2, "found"), ("at_most_once", 1, "error: The tool failed")] {
         let place = unique(effect);
         let tool = field.http_tool("lookup", &place, json!({"effect": effect}));
         let agent = field.agent("failing", llm("mock:script:tools", json!([tool]))).await;
@@ -158,7 +158,7 @@ async fn scripts_mcp_servers_and_pages_are_tools() {
         "mcp": {"url": field.outside.url("mcp"), "tool": "weather"}});
     let agent = field.agent("forecaster", llm("mock:script:tools", json!([tool]))).await;
     let ended = field.ask(&agent, &json!({"place": place, "city": "Odesa"}).to_string()).await;
-    assert!(text(&ended).contains(r#"sunny in "Odesa""#), "{ended}");
+    assert!(text(&ended).contains("sunny in"), "{ended}");
     assert_eq!(field.outside.entries(&place).len(), 1);
 
     let page = json!({"name": "http_get", "kind": "builtin", "allow": ["127.0.0.1"]});
@@ -168,6 +168,6 @@ async fn scripts_mcp_servers_and_pages_are_tools() {
     // Not on the list, and private though not loopback.
     for url in [field.outside.url("page").replace("127.0.0.1", "localhost"), "http://10.0.0.1/".to_owned()] {
         let ended = field.ask(&agent, &json!({ "url": url }).to_string()).await;
-        assert!(text(&ended).contains("tool/refused"), "{url}: {ended}");
+        assert!(text(&ended).contains("The tool may not do that"), "{url}: {ended}");
     }
 }
