@@ -19,6 +19,7 @@ use crate::directory::{Directory, Owner};
 use crate::lane::command::{Accept, Accepted, Command, LaneHandle, moved};
 use crate::request::{self, Prepared};
 use crate::shards::ShardId;
+use crate::steps;
 use crate::store::read;
 
 /// An accept without an answer for so long is unknown to its caller; it may still be committed.
@@ -98,7 +99,10 @@ impl Router {
         for _ in 0..MOVED_TRIES {
             let (problem, is_gone) = match self.directory.owner(prepared.meta.shard) {
                 Owner::Here => match self.accept_here(&prepared, !wait.is_zero()).await {
-                    Ok(submitted) => return Ok(self.wait_for_end(submitted, wait).await),
+                    Ok(submitted) => {
+                        let ended = self.wait_for_end(submitted, wait).await;
+                        return Ok(self.with_steps(&prepared, ended).await);
+                    }
                     Err(problem) => (problem, false),
                 },
                 Owner::There(instance) => {
@@ -141,7 +145,8 @@ impl Router {
             return Err(moved());
         }
         let submitted = self.accept_here(&prepared, !wait.is_zero()).await?;
-        Ok(self.wait_for_end(submitted, wait.min(WAIT_MAX)).await)
+        let ended = self.wait_for_end(submitted, wait.min(WAIT_MAX)).await;
+        Ok(self.with_steps(&prepared, ended).await)
     }
 
     /// Hands it to a lane of this process and waits until it is durable.
@@ -262,10 +267,37 @@ impl Router {
     ) -> Result<Option<Invocation>, Problem> {
         let read = async {
             let mut tx = mesh_store::tenant_tx(&self.readers, tenant).await?;
-            read::invocation(&mut *tx, id).await
+            let Some((meta, phase)) = read::invocations(&mut *tx, &[id]).await?.pop() else {
+                return Ok(None);
+            };
+            let mut now = read::view(&meta, &phase);
+            if meta.input.intermediate_steps && now.state.is_ended() {
+                steps::attach(&mut tx, &mut now).await?;
+            }
+            Ok(Some(now))
         };
         read.await
             .map_err(|error| mesh_store::to_problem(error, "read an invocation"))
+    }
+
+    /// An end that is known here lacks the steps that it was asked to come with.
+    async fn with_steps(&self, prepared: &Prepared, ended: Invocation) -> Invocation {
+        if !prepared.meta.input.intermediate_steps || !ended.state.is_ended() || ended.steps.is_some() {
+            return ended;
+        }
+        let mut whole = ended.clone();
+        let read = async {
+            let mut tx = mesh_store::tenant_tx(&self.readers, &ended.tenant).await?;
+            steps::attach(&mut tx, &mut whole).await
+        };
+        match read.await {
+            Ok(()) => whole,
+            Err(error) => {
+                // The end itself is what matters; the steps can be read.
+                tracing::warn!(%error, invocation = %ended.id, "its steps cannot be read for its answer");
+                ended
+            }
+        }
     }
 
     async fn forward(

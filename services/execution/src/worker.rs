@@ -263,7 +263,11 @@ impl Journal for HostedEffects {
                     },
                 })
             }
-            Ok(Err(AppendAnswer::Conflict(committed))) => Err(AppendError::Conflict { committed }),
+            Ok(Err(AppendAnswer::Conflict(committed))) => {
+                let seq = committed.last().map_or(0, |record| record.seq);
+                self.seq.store(seq, Ordering::Relaxed);
+                Err(AppendError::Conflict { committed })
+            }
             Ok(Err(AppendAnswer::Refused(problem))) => Err(AppendError::Refused(problem)),
             Ok(Err(AppendAnswer::Stale)) | Err(_) => Err(AppendError::Stale),
         }

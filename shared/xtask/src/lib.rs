@@ -51,7 +51,9 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Runs the owner's core in a seeded simulation: crashes, delays, partitions, unknown commits, in virtual time.
-    #[command(after_help = "Examples:\n  cargo xtask simulate --seeds 5000\n  cargo xtask simulate --invocations 1000000 --json\n  cargo xtask simulate --seed 364")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask simulate --seeds 5000\n  cargo xtask simulate --invocations 1000000 --json\n  cargo xtask simulate --seed 364"
+    )]
     Simulate(simulate::Arguments),
     /// Checks headers and lengths of source files.
     Tidy,

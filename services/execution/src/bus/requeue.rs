@@ -1,5 +1,6 @@
 //! A dead letter that is taken up again: an invocation goes on as a fork of itself, a message as if it came now.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,6 @@ use super::reads::{dead_letter, not_found};
 use crate::intake::parse_message;
 use crate::state::State;
 use crate::store::{chain, dead_letters, source};
-
-/// Steps, each with whether it has a result that later ones can go on from.
-type Results = std::collections::BTreeMap<u32, bool>;
 
 pub(super) async fn requeue(state: &Arc<State>, caller: Caller, request: RequeueRequest) -> Result<Requeued, Problem> {
     let id = request.id;
@@ -77,22 +75,15 @@ async fn again(
 /// The first step without a result; where all have one, the last if it is a failure. What failed before was told to
 /// the agent, which went on.
 fn failed_step(records: &[Record]) -> u32 {
-    let mut results = Results::new();
+    // Whether later steps can go on from it.
+    let mut done = BTreeMap::new();
     for record in records {
-        match &record.fact {
-            Fact::Begun(begun) => drop(results.entry(begun.step).or_insert(false)),
-            Fact::Done(done) => {
-                results.insert(done.step, done.error.is_none() || done.output.is_some());
-            }
-            _ => {}
+        if let Fact::Done(step) = &record.fact {
+            done.insert(step.step, step.error.is_none() || step.output.is_some());
         }
     }
-    let is_done = |step: &u32| {
-        let done = |record: &Record| matches!(&record.fact, Fact::Done(done) if done.step == *step);
-        records.iter().any(done)
-    };
-    let open = (1..).find(|step| !is_done(step)).unwrap_or(1);
-    match results.last_key_value() {
+    let open = (1..).find(|step| !done.contains_key(step)).unwrap_or(1);
+    match done.last_key_value() {
         Some((last, false)) if *last < open => *last,
         _ => open,
     }

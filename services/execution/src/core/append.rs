@@ -68,7 +68,12 @@ pub(crate) fn append(
         records: Vec::with_capacity(facts.len() + 1),
     };
     let mut mail = Vec::new();
+    let lets_go = around.stop.is_some() && matches!(then, AppendThen::GoOn);
     for fact in facts {
+        // Its effect would start after this answer, which is to let go: it never began, and is no doubtful one later.
+        if lets_go && matches!(fact, Fact::Begun(_)) {
+            continue;
+        }
         if let Fact::Begun(begun) = &fact
             && begun.kind == StepKind::Child
         {

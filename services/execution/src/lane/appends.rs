@@ -201,6 +201,10 @@ fn judge(since: &[Record], facts: &[Fact], then: &AppendThen) -> Repeat {
         return Repeat::Fresh;
     }
     for fact in facts {
+        // Told to let go, what had not begun was left out.
+        if matches!(rest.peek(), Some(Fact::Released(_))) && matches!(fact, Fact::Begun(_)) {
+            continue;
+        }
         if rest.next() != Some(fact) {
             return Repeat::Other;
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesh_runtime::fail_point;
+use mesh_api::execution::Invocation;
 use mesh_api::journal::{Fact, JournalPage, Outcome};
 use mesh_bus::Headers;
 use mesh_types::{Subject, Token};
@@ -11,6 +12,7 @@ use super::{Relay, Told};
 use crate::core::open::view_ended;
 use crate::core::{EndRow, Meta};
 use crate::shards::ShardId;
+use crate::steps;
 
 /// A shard's mark in JOURNAL is for noticing a database that went back; once in a while is enough.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -112,7 +114,7 @@ impl Relay {
         };
         match mesh_types::subject::parse_reply_to(reply_to, &meta.tenant) {
             Ok(subject) => {
-                let payload = serde_json::to_vec(&view_ended(meta, &row)).unwrap_or_default();
+                let payload = serde_json::to_vec(&self.answer(meta, &row).await).unwrap_or_default();
                 let mut headers = Headers::new();
                 if let Some(problem) = &row.error {
                     headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
@@ -126,6 +128,21 @@ impl Relay {
             Err(error) => tracing::warn!(%error, invocation = %meta.id, "its reply_to is refused"),
         }
         true
+    }
+
+    /// With its steps, where the request said so.
+    async fn answer(&self, meta: &Meta, row: &EndRow) -> Invocation {
+        let mut answer = view_ended(meta, row);
+        if meta.input.intermediate_steps {
+            let read = async {
+                let mut connection = self.pool.acquire().await?;
+                steps::attach(&mut connection, &mut answer).await
+            };
+            if let Err(error) = read.await {
+                tracing::warn!(%error, invocation = %meta.id, "its result is sent without its steps; they can be read");
+            }
+        }
+        answer
     }
 
     async fn publish_dead(&self, meta: &Meta, row: &EndRow) {

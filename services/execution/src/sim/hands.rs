@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::{Chunk, CompleteRequest, Completion};
-use mesh_api::journal::{Effect, Fact, TokenChunk};
+use mesh_api::journal::{Effect, Fact, Record, TokenChunk};
 use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Message, PostRequest};
 use mesh_types::tool::{Target, ToolCall, ToolReply};
@@ -181,7 +181,9 @@ impl Hands {
         let Ok(appended) = answer else { return };
         let database = self.sim.database();
         let journal = database.records.get(&self.meta.id).map_or(&[][..], Vec::as_slice);
-        let has = |fact: &Fact| journal.iter().rev().any(|record| record.fact == *fact);
+        // Under the worker's own epoch: it cannot speak for another one.
+        let is_own = |record: &Record, fact: &Fact| record.epoch == self.epoch && record.fact == *fact;
+        let has = |fact: &Fact| journal.iter().rev().any(|record| is_own(record, fact));
         let is_there = journal.len() >= appended.seq as usize && facts.iter().all(has);
         drop(database);
         if !is_there {

@@ -3,7 +3,7 @@
 
 use mesh_api::journal::{Begun, Done, Effect, Fact, Record, StepKind, Usage};
 use mesh_store::IdExt;
-use mesh_types::{Id, InvocationId, Timestamp};
+use mesh_types::{InvocationId, Timestamp};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -323,6 +323,8 @@ fn int(n: u32) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use mesh_types::Id;
+
     use super::*;
 
     fn done(name: &str) -> Fact {

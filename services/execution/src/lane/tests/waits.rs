@@ -109,8 +109,14 @@ async fn a_pause_stops_a_running_one_at_its_next_append() {
     let id = owner.open(meta(1, 3)).await.id;
     let paused = owner.steer(id, 3, Action::Pause { reason: None }).await.unwrap().unwrap();
     assert!(paused.paused && paused.state == State::Running);
-    let stopped = owner.append_then((id, 1, 2), vec![done(1)], AppendThen::GoOn).await.unwrap();
+    let next = begun(2, StepKind::Tool, Effect::AtMostOnce, json!({}));
+    let facts = vec![done(1), next];
+    let stopped = owner.append_then((id, 1, 2), facts.clone(), AppendThen::GoOn).await.unwrap();
     assert_eq!(stopped.next, Next::Stop);
+    let begun = "SELECT count(*) FROM execution.record WHERE kind = 'begun'";
+    assert_eq!(owner.count(begun).await, 0, "what is not to start has not begun");
+    let again = owner.append_then((id, 1, 2), facts, AppendThen::GoOn).await.unwrap();
+    assert_eq!(again.next, Next::Stop, "a repeat gets the same answer");
     owner.turn().await;
     assert_eq!(owner.started().len(), 1, "paused work is not claimed");
     owner.assert_memory_is_committed_state(3).await;
