@@ -23,6 +23,11 @@ const NO_RESPONDERS_PAUSES: [Duration; 6] = [
 /// A connection that was made anew may have lost the reply: how long silence is then still taken for work.
 const RECONNECTED_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Endpoints say every two seconds that they are at work: longer silence means that the one asked is gone. The first
+/// word may take longer, as a request may wait its turn there.
+const FIRST_PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(8);
+
 /// How one stream ended without its reply.
 enum Ended {
     NobodyListens,
@@ -32,8 +37,8 @@ enum Ended {
 impl Bus {
     /// Asks a streaming endpoint; `on_chunk` is called for each chunk in order. The endpoint's
     /// deadline counts from the request to the first message and between two messages. Chunks may
-    /// be lost with the connection; the reply holds everything. Over a new connection 10 s of silence
-    /// mean that the reply was lost, too. A call that is dropped before its end is dropped by the endpoint as well.
+    /// be lost with the connection; the reply holds everything. An endpoint that says
+    /// nothing for 8 s, not even that it is at work, is gone. A call that is dropped before its end is dropped by the endpoint as well.
     ///
     /// # Errors
     /// As [`Bus::call`].
@@ -103,7 +108,9 @@ impl Bus {
             .map_err(late)?
             .map_err(failed)?;
         let mut chunks = 0_u64;
-        let mut patience = deadline;
+        // Beats do not count: the deadline is one between things that were said.
+        let mut started = tokio::time::Instant::now();
+        let mut patience = FIRST_PATIENCE.min(deadline);
         loop {
             let next = tokio::select! {
                 biased;
@@ -117,7 +124,7 @@ impl Bus {
                     continue;
                 }
             };
-            patience = deadline;
+            patience = PATIENCE.min(deadline);
             let Some(message) = next else {
                 return Err(Ended::With(Problem::new(Code::Unavailable, "the connection ended")));
             };
@@ -131,6 +138,13 @@ impl Bus {
                 continue;
             }
             let headers = Headers::from(message.headers);
+            if headers.get(Headers::MESH_ALIVE).is_some() {
+                if started.elapsed() > deadline {
+                    return Err(Ended::With(timed_out(subject, deadline)));
+                }
+                continue;
+            }
+            started = tokio::time::Instant::now();
             if headers.get(Headers::MESH_FINAL).is_some() {
                 return read_answer(&headers, &message.payload).map_err(Ended::With);
             }
@@ -148,7 +162,7 @@ impl Bus {
 fn lost(subject: &str) -> Problem {
     Problem::new(
         Code::Unavailable,
-        format!("the answer of {subject} was lost with the connection"),
+        format!("{subject} fell silent: its process or the connection is gone"),
     )
 }
 

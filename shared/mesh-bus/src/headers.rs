@@ -22,6 +22,8 @@ impl Headers {
     pub const MESH_FINAL: &'static str = "Mesh-Final";
     /// Number of a chunk within a streamed answer, from 1.
     pub const MESH_CHUNK: &'static str = "Mesh-Chunk";
+    /// A streaming endpoint still works on its answer.
+    pub const MESH_ALIVE: &'static str = "Mesh-Alive";
     /// Why a dead letter is one: a problem document in JSON.
     pub const MESH_DEAD_REASON: &'static str = "Mesh-Dead-Reason";
     /// Subject that a dead letter was first published to.

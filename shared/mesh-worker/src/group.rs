@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use mesh_api::journal::{Begun, Effect, StepKind, Usage, WaitOn};
-use mesh_types::Problem;
+use mesh_types::{Problem, Timestamp};
 use serde_json::Value;
 
 /// One step as it will be recorded.
@@ -97,6 +97,8 @@ pub(crate) struct Open {
     pub(crate) plan: StepPlan,
     /// Epoch of its newest `begun` record.
     pub(crate) begun: Option<u32>,
+    /// When its first `begun` was recorded: what waits takes as long as people and timers do.
+    pub(crate) began_at: Option<Timestamp>,
     pub(crate) is_done: bool,
 }
 
@@ -105,6 +107,7 @@ impl From<StepPlan> for Open {
         Self {
             plan,
             begun: None,
+            began_at: None,
             is_done: false,
         }
     }

@@ -131,7 +131,7 @@ impl<'a> Plan<'a> {
             },
             Fact::Begun(begun) => {
                 self.expect(begun.step, begun.kind, &begun.name, Some(&begun.input), compare)?;
-                self.begin(begun, record.epoch);
+                self.begin(begun, record.epoch, record.at);
             }
             Fact::Done(done) => {
                 self.expect(done.step, done.kind, &done.name, done.input.as_ref(), compare)?;
@@ -142,9 +142,12 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, begun: &Begun, epoch: u32) {
+    fn begin(&mut self, begun: &Begun, epoch: u32, at: Timestamp) {
         self.mailbox.forget_resolution(begun.step);
         self.mark_begun(begun.step, epoch);
+        if let Some(open) = self.group.find(begun.step) {
+            open.began_at.get_or_insert(at);
+        }
     }
 
     /// A `begun` of it is committed. Epoch 0: its worker lost it, whatever the journal says.
@@ -158,6 +161,11 @@ impl<'a> Plan<'a> {
     /// Who asks holds it under that epoch, whether or not its claim is among the records.
     pub(crate) fn claimed(&mut self, epoch: u32) {
         self.epoch = self.epoch.max(epoch);
+    }
+
+    /// When the step began, as far as the records tell.
+    pub(crate) fn began_at(&mut self, step: u32) -> Option<Timestamp> {
+        self.group.find(step)?.began_at
     }
 
     /// Number of the first step that is not done, or of the first one of its group.

@@ -213,7 +213,8 @@ impl<E: Effects> Worker<'_, E> {
     }
 
     fn settle(&self, plan: &mut Plan<'_>, facts: &mut Vec<Fact>, step: StepPlan, settled: Settled) {
-        let done = self.done(step, settled, 1, self.clock().now());
+        let started_at = plan.began_at(step.step).unwrap_or_else(|| self.clock().now());
+        let done = self.done(step, settled, 1, started_at);
         plan.apply(&done);
         facts.push(Fact::Done(done));
     }

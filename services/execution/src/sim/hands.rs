@@ -136,9 +136,6 @@ impl Hands {
             };
             match &self.place {
                 Place::Hosted(process) => {
-                    if self.sim.has(Bug::StaleAppendTaken) {
-                        self.pretend(&mut append);
-                    }
                     let lane = process.lane(self.meta.shard);
                     if lane.send(Command::Append(append)).is_err() {
                         return Err(AppendAnswer::Stale);
@@ -147,9 +144,6 @@ impl Hands {
                 }
                 Place::Node(node) => {
                     append.holder = Some(node.holder());
-                    if self.sim.has(Bug::StaleAppendTaken) {
-                        self.pretend(&mut append);
-                    }
                     if let Some(answer) = node.append(&self.sim, self.meta.shard, append, answered).await {
                         return answer;
                     }
@@ -159,32 +153,18 @@ impl Hands {
         }
     }
 
-    /// Planted: what it says is taken for the word of whoever holds it now.
-    fn pretend(&self, append: &mut Append) {
-        let database = self.sim.database();
-        if let Some(open) = database.open.get(&self.meta.id)
-            && open.epoch != self.epoch
-        {
-            self.sim
-                .event("pretends", u128::from(open.epoch), || format!("{}", self.meta.id));
-            append.epoch = open.epoch;
-            append.holder = append.holder.as_ref().and(open.holder.clone());
-            append.after_seq = database
-                .records
-                .get(&self.meta.id)
-                .map_or(0, |all| u32::try_from(all.len()).unwrap_or(0));
-        }
-    }
-
     /// What is answered is committed.
     fn heard(&self, answer: &Answer, facts: &[Fact]) {
         let Ok(appended) = answer else { return };
         let database = self.sim.database();
         let journal = database.records.get(&self.meta.id).map_or(&[][..], Vec::as_slice);
+        // Who is told to let go begins nothing.
+        let lets_go = appended.next == Next::Stop;
+        let is_taken = |fact: &&Fact| !(lets_go && matches!(fact, Fact::Begun(_)));
         // Under the worker's own epoch: it cannot speak for another one.
         let is_own = |record: &Record, fact: &Fact| record.epoch == self.epoch && record.fact == *fact;
         let has = |fact: &Fact| journal.iter().rev().any(|record| is_own(record, fact));
-        let is_there = journal.len() >= appended.seq as usize && facts.iter().all(has);
+        let is_there = journal.len() >= appended.seq as usize && facts.iter().filter(is_taken).all(has);
         drop(database);
         if !is_there {
             let (id, seq) = (self.meta.id, appended.seq);

@@ -116,10 +116,8 @@ impl SimLedger {
 
     /// The server commits it after all, though its connection is gone.
     fn apply_later(&self, fences: &[Fence], decisions: &[&Decision]) {
-        let (fences, decisions) = (
-            fences.to_vec(),
-            decisions.iter().map(|d| Decision::clone(d)).collect::<Vec<_>>(),
-        );
+        let fences = fences.to_vec();
+        let decisions: Vec<Decision> = decisions.iter().copied().cloned().collect();
         let later = Self {
             sim: Arc::clone(&self.sim),
             process: Arc::clone(&self.process),

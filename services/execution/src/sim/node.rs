@@ -44,6 +44,9 @@ struct Held {
     cancel: CancellationToken,
 }
 
+/// Shards of one lane, with its process.
+type Owned = (Arc<Process>, Vec<ShardId>);
+
 type Answer = Result<Appended, AppendAnswer>;
 
 pub(super) fn start(sim: &Arc<Sim>, name: &str) -> Arc<Node> {
@@ -222,7 +225,7 @@ async fn alives(sim: Arc<Sim>, node: Arc<Node>) {
             shards.dedup();
             shards
         };
-        let mut lanes: BTreeMap<(Arc<str>, usize), (Arc<Process>, Vec<ShardId>)> = BTreeMap::new();
+        let mut lanes: BTreeMap<(Arc<str>, usize), Owned> = BTreeMap::new();
         for shard in shards {
             if let Some(owner) = owner_of(&sim, shard).await {
                 let lane = usize::from(shard) % owner.lanes.len();

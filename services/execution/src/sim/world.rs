@@ -90,11 +90,7 @@ impl Sim {
     pub(super) fn new(options: Options) -> Arc<Self> {
         let started = Instant::now();
         let mut rng = Rng::new(options.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
-        let mut odds = Odds::draw(&mut rng);
-        if options.bug == Some(Bug::StaleAppendTaken) {
-            // Its moment is rare: a node that sleeps through its lease, and wakes while another one is at the same step.
-            odds.frozen_at_effect = 200;
-        }
+        let odds = Odds::draw(&mut rng);
         Arc::new(Self {
             options,
             started,

@@ -98,13 +98,6 @@ pub(crate) async fn invocations(
     rows.into_iter().map(InvocationRow::parse).collect()
 }
 
-pub(crate) async fn invocation(db: impl PgExecutor<'_>, id: InvocationId) -> Result<Option<Invocation>, sqlx::Error> {
-    Ok(invocations(db, &[id])
-        .await?
-        .pop()
-        .map(|(meta, phase)| view(&meta, &phase)))
-}
-
 pub(crate) fn view(meta: &Meta, phase: &Phase) -> Invocation {
     match phase {
         Phase::Open(row) => view_open(meta, row),

@@ -4,16 +4,20 @@
 
 mod calls;
 mod checks;
+mod forks;
+mod history;
 mod intake;
 mod isolation;
 mod mesh;
 mod nodes;
 mod older;
 mod outages;
+mod people;
 mod poison;
 mod process;
 mod reads;
 mod repeats;
 mod sharing;
 mod steering;
+mod travel;
 mod world;

@@ -1,19 +1,26 @@
 //! The neighbours: registry, inference, messaging, memory, as small as the tests need. They count what is asked of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::journal::Usage;
 use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, StoreRequest};
 use mesh_api::messaging::{ChannelHistory, History, Message, MessagePost, PostRequest};
-use mesh_api::registry::{AgentResolve, Artifact, ArtifactGet, Pointer, ResolveRequest};
+use mesh_api::Page;
+use mesh_api::inference::{PromptMessage, Role};
+use mesh_api::registry::{
+    AgentResolve, AgentVersions, Artifact, ArtifactGet, Pointer, ResolveRequest, VersionView, VersionsRequest,
+};
 use mesh_bus::{Bus, ChunkSink, ServiceHandle};
 use mesh_types::{Code, Id, MemoryId, Problem, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+
+/// A model of the name `calls:3` calls the first tool three times, one after the other, and then answers.
+const CALLS: &str = "calls:";
 
 /// An agent whose model has this name is answered only when the test says so.
 pub(crate) const SLOW: &str = "slow";
@@ -23,6 +30,11 @@ pub(crate) struct World {
     artifacts: Mutex<HashMap<String, String>>,
     /// How often each step's model was called, by `<invocation>/<step>`.
     pub(crate) completions: Mutex<BTreeMap<String, usize>>,
+    /// What each step's model was asked last, by the same key.
+    pub(crate) asked: Mutex<BTreeMap<String, CompleteRequest>>,
+    /// Models that call tools fail instead of giving their answer.
+    pub(crate) is_failing: AtomicBool,
+    versions: Mutex<Vec<(String, VersionView)>>,
     /// How often each message was posted, by its id.
     pub(crate) posts: Mutex<BTreeMap<String, usize>>,
     pub(crate) resolved: AtomicUsize,
@@ -40,6 +52,9 @@ impl Default for World {
             pointers: Mutex::default(),
             artifacts: Mutex::default(),
             completions: Mutex::default(),
+            asked: Mutex::default(),
+            is_failing: AtomicBool::new(false),
+            versions: Mutex::default(),
             posts: Mutex::default(),
             resolved: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -52,10 +67,11 @@ impl Default for World {
 
 impl World {
     pub(crate) async fn serve(self: &Arc<Self>, bus: &Bus) -> Vec<ServiceHandle> {
-        let (resolve, artifact) = (Arc::clone(self), Arc::clone(self));
+        let (resolve, artifact, versions) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
         let registry = bus
             .service("registry", "0.1.0")
             .endpoint::<AgentResolve, _, _>(move |_, request| std::future::ready(resolve.resolve(&request)))
+            .endpoint::<AgentVersions, _, _>(move |_, request| std::future::ready(Ok(versions.versions(&request))))
             .endpoint::<ArtifactGet, _, _>(move |_, request| {
                 let bytes = artifact.artifacts.lock().unwrap().get(&request.hash).cloned();
                 let missing = || Problem::new(Code::ArtifactNotFound, "no such artifact");
@@ -113,6 +129,36 @@ impl World {
             .insert((tenant.to_owned(), agent.to_owned()), pointer);
     }
 
+    /// Version `version` of an agent; it is not the published one.
+    pub(crate) fn add_version(&self, agent: &str, version: u32, spec: &Value) {
+        let bytes = spec.to_string();
+        let hash = hex::encode(Sha256::digest(&bytes));
+        self.artifacts.lock().unwrap().insert(hash.clone(), bytes);
+        let view = VersionView {
+            version,
+            hash,
+            created_at: Timestamp::EPOCH,
+            created_by: "user:ann".into(),
+            current: false,
+            spec: serde_json::from_value(spec.clone()).unwrap(),
+        };
+        self.versions.lock().unwrap().push((agent.to_owned(), view));
+    }
+
+    fn versions(&self, request: &VersionsRequest) -> Page<VersionView> {
+        let all = self.versions.lock().unwrap();
+        let own = all.iter().filter(|(agent, _)| *agent == request.agent.as_str());
+        Page {
+            items: own.map(|(_, view)| view.clone()).collect(),
+            next: None,
+        }
+    }
+
+    /// The whole prompt of a step, as its model was asked.
+    pub(crate) fn prompt(&self, id: mesh_types::InvocationId, step: u32) -> Vec<PromptMessage> {
+        self.asked.lock().unwrap()[&format!("{id}/{step}")].messages.clone()
+    }
+
     /// Lets so many held model calls go on.
     pub(crate) fn let_go(&self, calls: usize) {
         self.gate.add_permits(calls);
@@ -139,7 +185,11 @@ impl World {
 
     async fn complete(&self, request: CompleteRequest, sink: ChunkSink<Chunk>) -> Result<Completion, Problem> {
         let key = request.idempotency_key.clone().unwrap_or_default();
-        *self.completions.lock().unwrap().entry(key).or_default() += 1;
+        *self.completions.lock().unwrap().entry(key.clone()).or_default() += 1;
+        self.asked.lock().unwrap().insert(key, request.clone());
+        if let Some(calls) = request.model.strip_prefix(CALLS) {
+            return self.call(&request, calls.parse().unwrap());
+        }
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         for chunk in [
@@ -156,21 +206,23 @@ impl World {
             gate.forget();
         }
         self.running.fetch_sub(1, Ordering::SeqCst);
-        Ok(Completion {
-            text: "Hello, world".into(),
-            model: request.model,
-            provider: "fake".into(),
-            usage: Usage {
-                input_tokens: 3,
-                output_tokens: 2,
-                cost_usd: 0.5,
-            },
-            usage_estimated: false,
-            failed: Vec::new(),
-            tool_calls: Vec::new(),
-            finish_reason: "stop".into(),
-            attempt: 1,
-        })
+        Ok(completion(request.model, Vec::new()))
+    }
+
+    fn call(&self, request: &CompleteRequest, calls: usize) -> Result<Completion, Problem> {
+        let results = request.messages.iter().filter(|message| message.role == Role::Tool).count();
+        if results < calls {
+            let name = &request.tools[0]["function"]["name"];
+            let arguments = if name == "now" { json!({}) } else { json!({"n": results}) }.to_string();
+            let call = json!({
+                "id": format!("call-{results}"), "type": "function", "function": {"name": name, "arguments": arguments},
+            });
+            return Ok(completion(request.model.clone(), vec![call]));
+        }
+        if self.is_failing.load(Ordering::SeqCst) {
+            return Err(Problem::new(Code::ModelFailed, "its provider is ill"));
+        }
+        Ok(completion(request.model.clone(), Vec::new()))
     }
 
     fn post(&self, request: PostRequest) -> Message {
@@ -185,6 +237,25 @@ impl World {
             metadata: request.metadata,
             created_at: Timestamp::EPOCH,
         }
+    }
+}
+
+fn completion(model: String, tool_calls: Vec<Value>) -> Completion {
+    let is_answer = tool_calls.is_empty();
+    Completion {
+        text: if is_answer { "Hello, world" } else { "" }.into(),
+        model,
+        provider: "fake".into(),
+        usage: Usage {
+            input_tokens: 3,
+            output_tokens: 2,
+            cost_usd: 0.5,
+        },
+        usage_estimated: false,
+        failed: Vec::new(),
+        tool_calls,
+        finish_reason: if is_answer { "stop" } else { "tool_calls" }.into(),
+        attempt: 1,
     }
 }
 

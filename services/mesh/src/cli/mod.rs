@@ -134,7 +134,9 @@ enum Command {
     Compare(branches::CompareArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Measure a running mesh
-    #[command(after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json")]
+    #[command(
+        after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json\n  mesh bench depth"
+    )]
     Bench(BenchArgs),
     Completions(completions::CompletionsArgs),
 }

@@ -15,6 +15,8 @@ use crate::api::NoAnswer;
 use crate::call::encode;
 use crate::{Bus, Headers};
 
+/// How often a handler that is still at work says so.
+const BEAT: Duration = Duration::from_secs(2);
 /// A caller that is there answers at once, unless it is stopped; it counts as there then.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 
@@ -70,6 +72,22 @@ impl<C: Serialize> ChunkSink<C> {
     }
 }
 
+/// Tells the caller that its request is worked on, until it is dropped.
+async fn beat(bus: Bus, reply: Option<String>) -> std::convert::Infallible {
+    let Some(reply) = reply else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let mut headers = Headers::new();
+        headers.insert(Headers::MESH_ALIVE, "1");
+        // Without a connection nobody hears it, and the caller gives up as it should.
+        if let Err(error) = bus.enqueue(reply.clone(), headers, bytes::Bytes::new()).await {
+            tracing::debug!(%error, "a beat is not sent");
+        }
+    }
+}
+
 pub(super) fn wrap<E, H, F>(handler: H) -> Handler
 where
     E: StreamEndpoint,
@@ -88,7 +106,12 @@ where
                 sent: Arc::default(),
                 chunk: PhantomData,
             };
-            let reply = handler(caller, request, sink).await?;
+            let beats = beat(sink.bus.clone(), sink.reply.clone());
+            let reply = tokio::select! {
+                biased;
+                reply = handler(caller, request, sink) => reply?,
+                never = beats => match never {},
+            };
             let mut headers = Headers::new();
             headers.insert(Headers::MESH_FINAL, "1");
             Ok((headers, encode(&reply)?))

@@ -44,6 +44,7 @@ async fn a_call_waits_for_a_person_who_sees_it_and_runs_once_when_approved() {
     let asked = of_kind(&steps, "approval");
     assert_eq!(asked[0]["output"]["approved"], true, "{asked:?}");
     assert_eq!(asked[0]["output"]["note"], "checked with Ann", "{asked:?}");
+    assert!(asked[0]["started_at"].as_str() < asked[0]["ended_at"].as_str(), "it took as long as the person: {asked:?}");
     let again = field.http().post(&format!("/api/v1/approvals/{request}"), &json!({"decision": "deny"})).await;
     assert!([404, 409].contains(&again.status), "decided already: {}", again.text);
     field.post(&format!("/api/v1/invocations/{other}/cancel"), &json!({})).await;

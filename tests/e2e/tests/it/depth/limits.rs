@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Field, llm, with};
-use crate::harness::{kinds, unique};
+use crate::harness::{kinds, unique, until};
 
 #[tokio::test]
 async fn each_limit_ends_an_invocation_with_its_name() {
@@ -21,8 +21,12 @@ async fn each_limit_ends_an_invocation_with_its_name() {
         let ended = field.ask(&agent, r#"{"hang": {"hangs": true}}"#).await;
         assert_eq!((&ended["state"], &ended["reason"]), (&json!("failed"), &json!(reason)), "{ended}");
         assert!(ended["error"]["detail"].as_str().unwrap().contains(names), "{ended}");
-        let shown = field.cli(&["invocations", "--agent", &agent]).await;
-        assert!(shown.stdout.contains(reason) || shown.stdout.contains(names), "{shown:?}");
+        // The list may lag a little.
+        until(10, "the list of invocations says why", || async {
+            let shown = field.cli(&["invocations", "--agent", &agent]).await;
+            (shown.stdout.contains(reason) || shown.stdout.contains(names)).then_some(())
+        })
+        .await;
     }
 }
 
