@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::journal::{Effect, JournalPage, Outcome, StepKind, Usage};
 use crate::page::{Page, PageQuery};
+pub use crate::status::{ExecutionStatusView, ShardView};
 
 endpoints! { "execution";
     InvocationAccept = "invocation-accept", AcceptRequest => Invocation, Operator, 330 s;
@@ -380,25 +381,4 @@ pub struct DeadLetter {
     pub created_at: Timestamp,
     /// `discarded` or `requeued`, once a person settled it.
     pub settled: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ExecutionStatusView {
-    pub instance: String,
-    pub feed_id: String,
-    pub shards: Vec<ShardView>,
-    /// Open invocations of this process by state.
-    pub open: u64,
-    pub waiting_commands: u64,
-    /// Whether feed and summary have caught up with the journal here.
-    pub relayed: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ShardView {
-    pub shard: u16,
-    pub owner: String,
-    pub epoch: u64,
-    pub batch: u64,
-    pub relayed_batch: u64,
 }

@@ -11,6 +11,7 @@ pub mod messaging;
 pub mod node;
 pub mod page;
 pub mod registry;
+mod status;
 pub mod steering;
 
 pub use endpoint::{Access, Caller, Endpoint, StreamEndpoint};

@@ -21,7 +21,7 @@ struct WaitingRow {
 }
 
 /// Of the tenant's waiting invocations those that a person can help, newest first. The list finds them, `open` says
-/// what they wait for now.
+/// what they wait for now. The condition is the one of the index `summary_asks`.
 const WAITING: &str = r#"
 SELECT s.invocation, s.agent, o.waits_for, (
     SELECT max(r.at) FROM execution.record r WHERE r.invocation = s.invocation AND r.kind = 'waiting'

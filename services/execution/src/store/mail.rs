@@ -7,10 +7,13 @@ use uuid::Uuid;
 
 use crate::core::mail::{Letter, Mail};
 
+/// Id, tenant, shard, sender, recipient, body, and the epoch of the shard.
+type Row = (Uuid, String, i16, Uuid, Uuid, Vec<u8>, i64);
+
 /// The oldest letters of those shards, at most `limit`. One that cannot be read is left where it is, with an error in
 /// the log.
 pub(crate) async fn waiting(db: impl PgExecutor<'_>, shards: &[i16], limit: i64) -> Result<Vec<Mail>, sqlx::Error> {
-    let rows: Vec<(Uuid, String, i16, Uuid, Uuid, Vec<u8>, i64)> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT m.id, m.tenant, m.shard, m.sender, m.recipient, m.body, s.epoch
          FROM execution.mail m JOIN execution.shard s ON s.id = m.shard
          WHERE m.shard = ANY($1) ORDER BY m.id LIMIT $2",

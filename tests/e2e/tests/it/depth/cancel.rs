@@ -13,7 +13,10 @@ use crate::harness::{unique, until};
 const WITHIN: Duration = Duration::from_secs(1);
 
 async fn entry(field: &Field, place: &str) -> Entry {
-    until(20, &format!("{place} is asked"), || async { field.outside.entries(place).pop() }).await
+    until(20, &format!("{place} is asked"), || async {
+        field.outside.entries(place).pop()
+    })
+    .await
 }
 
 async fn dropped(field: &Field, place: &str) -> Instant {
@@ -41,7 +44,10 @@ async fn cancel_reaches_a_running_model_call_within_a_second() {
         let took = dropped(field, &model).await.saturating_duration_since(at);
         assert!(took < WITHIN, "{model}: {took:?}");
         let ended = field.http().until_ended(&id).await;
-        assert_eq!((&ended["state"], &ended["reason"]), (&json!("cancelled"), &json!("operator_canceled")));
+        assert_eq!(
+            (&ended["state"], &ended["reason"]),
+            (&json!("cancelled"), &json!("operator_canceled"))
+        );
         assert_eq!(ended["error"]["type"], "execution/cancelled", "{ended}");
         assert_eq!(field.outside.entries(&model).len(), 1, "{model}: it was asked again");
     }
@@ -54,16 +60,28 @@ async fn cancel_reaches_a_running_tool_call_within_a_second_and_keeps_its_reason
         let place = unique("hanging");
         let tool = field.http_tool("hang", &place, json!({"effect": effect}));
         let agent = field.agent("caller", llm("mock:script:tools", json!([tool]))).await;
-        let id = field.start(&agent, &json!({"payload": {"text": r#"{"hangs": true}"#}})).await;
+        let id = field
+            .start(&agent, &json!({"payload": {"text": r#"{"hangs": true}"#}}))
+            .await;
         entry(field, &place).await;
         let at = cancel(field, &id, &json!({"reason": "the customer left"})).await;
         let took = dropped(field, &place).await.saturating_duration_since(at);
         assert!(took < WITHIN, "{effect}: {took:?}");
         let ended = field.http().until_ended(&id).await;
-        assert_eq!((&ended["state"], &ended["reason"]), (&json!("cancelled"), &json!("the customer left")));
-        let again = field.http().post(&format!("/api/v1/invocations/{id}/cancel"), &json!({})).await;
+        assert_eq!(
+            (&ended["state"], &ended["reason"]),
+            (&json!("cancelled"), &json!("the customer left"))
+        );
+        let again = field
+            .http()
+            .post(&format!("/api/v1/invocations/{id}/cancel"), &json!({}))
+            .await;
         assert!([200, 409].contains(&again.status), "{}", again.text);
-        assert_eq!(field.get(&id).await["reason"], "the customer left", "the first word stands");
+        assert_eq!(
+            field.get(&id).await["reason"],
+            "the customer left",
+            "the first word stands"
+        );
     }
 }
 
@@ -72,7 +90,12 @@ async fn cancel_kills_the_process_of_a_script() {
     let field = Field::shared().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
-    let command = ["sh", "-c", r#"echo $$ > "$0.new" && mv "$0.new" "$0" && sleep 600 & wait"#, file.to_str().unwrap()];
+    let command = [
+        "sh",
+        "-c",
+        r#"echo $$ > "$0.new" && mv "$0.new" "$0" && sleep 600 & wait"#,
+        file.to_str().unwrap(),
+    ];
     let spec = json!({"runtime": "script", "script": {"command": command}});
     let agent = field.agent("sleeper", spec).await;
     let id = field.start(&agent, &json!({"payload": {}})).await;
@@ -81,7 +104,10 @@ async fn cancel_kills_the_process_of_a_script() {
     })
     .await;
     field.cli(&["cancel", &id]).await;
-    until(5, "the process is gone", || async { kill(Pid::from_raw(pid), None).is_err().then_some(()) }).await;
+    until(5, "the process is gone", || async {
+        kill(Pid::from_raw(pid), None).is_err().then_some(())
+    })
+    .await;
     assert_eq!(field.http().until_ended(&id).await["reason"], "operator_canceled");
 }
 
@@ -91,17 +117,33 @@ async fn a_deadline_ends_what_runs_waits_or_has_not_begun() {
     let place = unique("late");
     let tool = field.http_tool("hang", &place, json!({"effect": "idempotent"}));
     let runs = field.agent("late", llm("mock:script:tools", json!([tool]))).await;
-    let waits = field.agent("waits", llm("mock:script:tools", json!(["wait_signal"]))).await;
-    for (agent, more) in [(&runs, json!({})), (&waits, json!({})), (&runs, json!({"delay_ms": 60_000}))] {
+    let waits = field
+        .agent("waits", llm("mock:script:tools", json!(["wait_signal"])))
+        .await;
+    for (agent, more) in [
+        (&runs, json!({})),
+        (&waits, json!({})),
+        (&runs, json!({"delay_ms": 60_000})),
+    ] {
         let text = json!({"hang": {"hangs": true}, "wait_signal": {"name": "never"}}).to_string();
         let body = json!({"payload": {"text": text}, "deadline_ms": 1_500});
         let began = Instant::now();
         let id = field.start(agent, &super::with(body, more)).await;
         let ended = field.http().until_ended(&id).await;
-        assert_eq!((&ended["state"], &ended["reason"]), (&json!("failed"), &json!("deadline_exceeded")), "{ended}");
-        assert!(ended["error"]["detail"].as_str().unwrap().contains("deadline"), "{ended}");
+        assert_eq!(
+            (&ended["state"], &ended["reason"]),
+            (&json!("failed"), &json!("deadline_exceeded")),
+            "{ended}"
+        );
+        assert!(
+            ended["error"]["detail"].as_str().unwrap().contains("deadline"),
+            "{ended}"
+        );
         let took = began.elapsed();
-        assert!(took > Duration::from_millis(1_400) && took < Duration::from_secs(6), "{took:?}");
+        assert!(
+            took > Duration::from_millis(1_400) && took < Duration::from_secs(6),
+            "{took:?}"
+        );
     }
     dropped(field, &place).await;
 }

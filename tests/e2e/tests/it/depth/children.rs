@@ -38,10 +38,16 @@ async fn a_parent_waits_for_its_child_without_a_slot_and_uses_its_answer() {
     field.until_state(&other, "waiting").await;
     for id in [&id, &other] {
         let ended = field.http().until_ended(id).await;
-        assert!(text(&ended).starts_with("w0 w1 ") && text(&ended).contains("w39"), "{ended}");
+        assert!(
+            text(&ended).starts_with("w0 w1 ") && text(&ended).contains("w39"),
+            "{ended}"
+        );
         let child = field.children(id, 1).await[0]["id"].as_str().unwrap().to_owned();
         let child = field.get(&child).await;
-        assert_eq!((&child["agent"], &child["state"]), (&json!(researcher), &json!("completed")));
+        assert_eq!(
+            (&child["agent"], &child["state"]),
+            (&json!(researcher), &json!("completed"))
+        );
         assert_eq!(child["parent"], json!(id));
         assert_eq!(child["payload"]["text"], "what is there to know");
         let steps = field.http().steps(id).await;
@@ -55,10 +61,17 @@ async fn a_parent_waits_for_its_child_without_a_slot_and_uses_its_answer() {
 async fn a_child_that_fails_is_told_to_the_model() {
     let field = Field::shared().await;
     let child = field.agent("failing", remote(field, &unique("remote"))).await;
-    let parent = field.agent("parent", llm("mock:script:tools", json!([verbatim(&child)]))).await;
+    let parent = field
+        .agent("parent", llm("mock:script:tools", json!([verbatim(&child)])))
+        .await;
     let ended = field.ask(&parent, &json!({"fails": 500}).to_string()).await;
-    assert!(text(&ended).starts_with("error: ") && text(&ended).contains("500"), "{ended}");
-    let nobody = field.agent("lonely", llm("mock:script:tools", json!([helper(&unique("nobody"))]))).await;
+    assert!(
+        text(&ended).starts_with("error: ") && text(&ended).contains("500"),
+        "{ended}"
+    );
+    let nobody = field
+        .agent("lonely", llm("mock:script:tools", json!([helper(&unique("nobody"))])))
+        .await;
     let ended = field.ask(&nobody, "is anybody there").await;
     assert!(text(&ended).contains("There is no such agent"), "{ended}");
 }
@@ -68,16 +81,28 @@ async fn a_cancelled_parent_takes_its_running_children_with_it() {
     let field = Field::shared().await;
     let place = unique("hanging");
     let child = field.agent("hanging", remote(field, &place)).await;
-    let parent = field.agent("parent", llm("mock:script:tools", json!([verbatim(&child)]))).await;
-    let id = field.start(&parent, &json!({"payload": {"text": r#"{"hangs": true}"#}})).await;
+    let parent = field
+        .agent("parent", llm("mock:script:tools", json!([verbatim(&child)])))
+        .await;
+    let id = field
+        .start(&parent, &json!({"payload": {"text": r#"{"hangs": true}"#}}))
+        .await;
     until(20, "the child runs", || async { field.outside.entries(&place).pop() }).await;
-    field.post(&format!("/api/v1/invocations/{id}/cancel"), &json!({})).await;
+    field
+        .post(&format!("/api/v1/invocations/{id}/cancel"), &json!({}))
+        .await;
     let ended = field.http().until_ended(&id).await;
-    assert_eq!((&ended["state"], &ended["reason"]), (&json!("cancelled"), &json!("operator_canceled")));
+    assert_eq!(
+        (&ended["state"], &ended["reason"]),
+        (&json!("cancelled"), &json!("operator_canceled"))
+    );
     let child = field.children(&id, 1).await[0]["id"].as_str().unwrap().to_owned();
     let ended = field.http().until_ended(&child).await;
     assert_eq!(ended["state"], "cancelled", "{ended}");
-    until(5, "the child's call is cut", || async { field.outside.entries(&place).pop()?.dropped }).await;
+    until(5, "the child's call is cut", || async {
+        field.outside.entries(&place).pop()?.dropped
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -28,7 +28,10 @@ impl Field {
             ("MESH_INFERENCE__MOCK_SCRIPTS", scripts().to_string()),
             ("OPENAI_BASE_URL", outside.url("v1")),
             // 11 dollars for what script `counted` says in one turn.
-            ("MESH_INFERENCE__PRICES", r#"{"mock:script:counted": {"input": 100000, "output": 100000}}"#.to_owned()),
+            (
+                "MESH_INFERENCE__PRICES",
+                r#"{"mock:script:counted": {"input": 100000, "output": 100000}}"#.to_owned(),
+            ),
         ])
         .await;
         Self { mesh, outside }
@@ -113,7 +116,9 @@ pub(super) async fn declare(http: &Http, name: &str, spec: Value) {
     let agent = json!({"metadata": {"name": name}, "spec": spec});
     http.post("/api/v1/agents", &agent).await.expect(201);
     let publish = http.request(reqwest::Method::POST, &format!("/api/v1/agents/{name}/publish"));
-    send(publish.json(&json!({})).timeout(Duration::from_secs(20))).await.expect(200);
+    send(publish.json(&json!({})).timeout(Duration::from_secs(20)))
+        .await
+        .expect(200);
 }
 
 /// What an `llm` agent answered.

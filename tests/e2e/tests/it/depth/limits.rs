@@ -10,16 +10,53 @@ async fn each_limit_ends_an_invocation_with_its_name() {
     let field = Field::shared().await;
     let hang = field.http_tool("hang", &unique("hanging"), json!({"effect": "idempotent"}));
     for (model, tool, limits, reason, names) in [
-        ("loop", json!("now"), json!({"iterations": 3}), "limit_iterations", "spec.limits.iterations of 3"),
-        ("many", json!("now"), json!({"tool_calls": 3}), "limit_tool_calls", "spec.limits.tool_calls of 3"),
-        ("counted", json!("now"), json!({"tokens": 100}), "limit_tokens", "spec.limits.tokens of 100"),
-        ("counted", json!("now"), json!({"cost_usd": 0.5}), "limit_cost", "spec.limits.cost_usd of 0.5"),
-        ("tools", hang, json!({"timeout": "700ms"}), "deadline_exceeded", "spec.limits.timeout of 700ms"),
+        (
+            "loop",
+            json!("now"),
+            json!({"iterations": 3}),
+            "limit_iterations",
+            "spec.limits.iterations of 3",
+        ),
+        (
+            "many",
+            json!("now"),
+            json!({"tool_calls": 3}),
+            "limit_tool_calls",
+            "spec.limits.tool_calls of 3",
+        ),
+        (
+            "counted",
+            json!("now"),
+            json!({"tokens": 100}),
+            "limit_tokens",
+            "spec.limits.tokens of 100",
+        ),
+        (
+            "counted",
+            json!("now"),
+            json!({"cost_usd": 0.5}),
+            "limit_cost",
+            "spec.limits.cost_usd of 0.5",
+        ),
+        (
+            "tools",
+            hang,
+            json!({"timeout": "700ms"}),
+            "deadline_exceeded",
+            "spec.limits.timeout of 700ms",
+        ),
     ] {
-        let spec = with(llm(&format!("mock:script:{model}"), json!([tool])), json!({"limits": limits}));
+        let spec = with(
+            llm(&format!("mock:script:{model}"), json!([tool])),
+            json!({"limits": limits}),
+        );
         let agent = field.agent("limited", spec).await;
         let ended = field.ask(&agent, r#"{"hang": {"hangs": true}}"#).await;
-        assert_eq!((&ended["state"], &ended["reason"]), (&json!("failed"), &json!(reason)), "{ended}");
+        assert_eq!(
+            (&ended["state"], &ended["reason"]),
+            (&json!("failed"), &json!(reason)),
+            "{ended}"
+        );
         assert!(ended["error"]["detail"].as_str().unwrap().contains(names), "{ended}");
         // The list may lag a little.
         until(10, "the list of invocations says why", || async {
@@ -58,7 +95,10 @@ async fn intermediate_steps_come_with_the_result_where_they_were_asked_for() {
         assert_eq!(steps, field.http().steps(ended["id"].as_str().unwrap()).await);
         // Also to those who call over NATS.
         let client = field.mesh.nats().await;
-        let answer = client.request(format!("mesh.call.default.{agent}"), body.to_string().into()).await.unwrap();
+        let answer = client
+            .request(format!("mesh.call.default.{agent}"), body.to_string().into())
+            .await
+            .unwrap();
         let called: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(called["steps"].as_array().map(Vec::len), Some(3), "{called}");
     }

@@ -16,7 +16,10 @@ fn body() -> Value {
 }
 
 async fn start(http: &Http, agent: &str) -> String {
-    let accepted = http.invoke(agent, "", &json!({"payload": {"text": "hello"}})).await.expect(202);
+    let accepted = http
+        .invoke(agent, "", &json!({"payload": {"text": "hello"}}))
+        .await
+        .expect(202);
     accepted["id"].as_str().expect("an id").to_owned()
 }
 
@@ -25,7 +28,11 @@ async fn stay_queued(field: &Field, http: &Http, held: &[&String], free: &str) {
     text(&field.ask(free, "meanwhile").await);
     for id in held {
         let held = http.get(&format!("/api/v1/invocations/{id}")).await;
-        assert_eq!((&held["state"], &held["attempt"]), (&json!("queued"), &json!(0)), "{held}");
+        assert_eq!(
+            (&held["state"], &held["attempt"]),
+            (&json!("queued"), &json!(0)),
+            "{held}"
+        );
     }
 }
 
@@ -64,7 +71,12 @@ async fn a_paused_agent_and_a_paused_tenant_accept_and_do_not_start() {
     let tenant = unique("tenant");
     let of_tenant = field.http().tenant(&tenant);
     super::field::declare(&of_tenant, &agent, llm("mock:script:echo", json!([]))).await;
-    field.post(&format!("/api/v1/agents/{agent}/pause"), &json!({"reason": "maintenance"})).await;
+    field
+        .post(
+            &format!("/api/v1/agents/{agent}/pause"),
+            &json!({"reason": "maintenance"}),
+        )
+        .await;
     field.cli(&["pause", "tenant", &tenant]).await;
     let here = [start(&field.http(), &agent).await, start(&field.http(), &agent).await];
     let there = [start(&of_tenant, &agent).await];
@@ -90,9 +102,15 @@ async fn what_is_paused_waits_or_is_to_be_approved_outlives_a_restart() {
     let echo = field.agent("echo", llm("mock:script:echo", json!([]))).await;
     let tool = field.http_tool("refund", &place, json!({"approval": "always"}));
     let cashier = field.agent("cashier", llm("mock:script:tools", json!([tool]))).await;
-    let listener = field.agent("listener", llm("mock:script:tools", json!(["wait_signal"]))).await;
-    let asking = field.start(&cashier, &json!({"payload": {"text": r#"{"amount": 12}"#}})).await;
-    let waiting = field.start(&listener, &json!({"payload": {"text": r#"{"name": "paid"}"#}})).await;
+    let listener = field
+        .agent("listener", llm("mock:script:tools", json!(["wait_signal"])))
+        .await;
+    let asking = field
+        .start(&cashier, &json!({"payload": {"text": r#"{"amount": 12}"#}}))
+        .await;
+    let waiting = field
+        .start(&listener, &json!({"payload": {"text": r#"{"name": "paid"}"#}}))
+        .await;
     let approval = field.approval(&asking).await;
     field.until_state(&waiting, "waiting").await;
     field.cli(&["pause", "--all"]).await;

@@ -29,7 +29,10 @@ impl Processes {
             let instance = format!("execution-{number}");
             let environment = [
                 ("MESH_NATS_URL", state.nats.as_str()),
-                ("MESH_NATS_MONITOR_URL", state.monitor.as_deref().expect("it started NATS itself")),
+                (
+                    "MESH_NATS_MONITOR_URL",
+                    state.monitor.as_deref().expect("it started NATS itself"),
+                ),
                 ("MESH_DATABASE_URL", &state.database),
                 ("MESH_EXECUTION__INSTANCE", &instance),
                 ("MESH_EXECUTION__TOOLS__PRIVATE_NETWORKS", r#"["loopback"]"#),
@@ -48,7 +51,11 @@ impl Processes {
             if owners > count as i64 {
                 return processes;
             }
-            assert!(Instant::now() < end, "they take no share of the shards:\n{}", processes.last_words());
+            assert!(
+                Instant::now() < end,
+                "they take no share of the shards:\n{}",
+                processes.last_words()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -98,10 +105,11 @@ async fn send(http: &Http, agent: &str, session: &str, sender: u64, sent: &Mutex
     }
 }
 
-/// A session whose shard belongs to that process, and the probes that found it.
+/// A session whose shard belongs to that process; one message of it has been worked on.
 async fn session_of(field: &Field, agent: &str, owner: &str) -> String {
     let pool = field.mesh.database().await;
-    let owned = "SELECT s.owner FROM execution.invocation i JOIN execution.shard s ON s.id = i.shard WHERE i.session = $1";
+    let owned =
+        "SELECT s.owner FROM execution.invocation i JOIN execution.shard s ON s.id = i.shard WHERE i.session = $1";
     until(20, &format!("a session is of {owner}"), || async {
         let session = unique("session");
         let body = json!({"session": session, "payload": {"number": MESSAGES}});
@@ -148,14 +156,25 @@ fn check_order(entries: &[Entry], sent: &[Sent]) {
     let numbers = by_number(entries);
     assert_eq!(numbers.len() as u64, MESSAGES);
     let again: Vec<_> = numbers.values().filter(|entries| entries.len() > 1).collect();
-    assert!(again.len() <= 1 && again.iter().all(|entries| entries.len() == 2), "one was in flight at the kill: {again:?}");
-    assert!(again.iter().all(|entries| entries[0].key == entries[1].key), "{again:?}");
+    assert!(
+        again.len() <= 1 && again.iter().all(|entries| entries.len() == 2),
+        "one was in flight at the kill: {again:?}"
+    );
+    assert!(
+        again.iter().all(|entries| entries[0].key == entries[1].key),
+        "{again:?}"
+    );
     for pair in entries.windows(2) {
         let over = pair[0].ended.or(pair[0].dropped);
-        assert!(over.is_some_and(|over| over <= pair[1].started), "two at a time: {pair:?}");
+        assert!(
+            over.is_some_and(|over| over <= pair[1].started),
+            "two at a time: {pair:?}"
+        );
     }
     let of = |number: u64| sent.iter().find(|sent| sent.number == number).expect("it was sent");
-    let order = entries.iter().map(|entry| of(entry.body["payload"]["number"].as_u64().unwrap()));
+    let order = entries
+        .iter()
+        .map(|entry| of(entry.body["payload"]["number"].as_u64().unwrap()));
     let order: Vec<&Sent> = order.collect();
     // Whoever was accepted before another was even sent goes first.
     let mut earliest_after: Option<Instant> = None;
@@ -169,7 +188,10 @@ fn check_order(entries: &[Entry], sent: &[Sent]) {
 async fn busy(field: &Field, policy: &str) -> (String, String) {
     let place = unique(policy);
     let tool = field.http_tool("work", &place, json!({"effect": "idempotent"}));
-    let spec = with(llm("mock:script:tools", json!([tool])), json!({"session": {"policy": policy}}));
+    let spec = with(
+        llm("mock:script:tools", json!([tool])),
+        json!({"session": {"policy": policy}}),
+    );
     (field.agent(policy, spec).await, place)
 }
 
@@ -183,7 +205,12 @@ async fn a_message_for_a_busy_session_is_rejected_where_the_agent_says_so() {
     let (agent, place) = busy(field, "reject").await;
     let first = field.start(&agent, &message(900)).await;
     let refused = field.http().invoke(&agent, "", &message(0)).await;
-    assert_eq!((refused.status, &refused.body["type"]), (409, &json!("execution/session-busy")), "{}", refused.text);
+    assert_eq!(
+        (refused.status, &refused.body["type"]),
+        (409, &json!("execution/session-busy")),
+        "{}",
+        refused.text
+    );
     let other = with(message(0), json!({"session": "another"}));
     field.http().invoke(&agent, "?wait=20", &other).await.expect(200);
     text(&field.http().until_ended(&first).await);
@@ -203,27 +230,49 @@ async fn a_message_interrupts_its_session_where_the_agent_says_so() {
     text(&second);
     let interrupted = field.http().until_ended(&first).await;
     assert_eq!(interrupted["state"], "cancelled", "{interrupted}");
-    assert!(interrupted["reason"].as_str().is_some_and(|reason| reason.contains("interrupt")), "{interrupted}");
+    assert!(
+        interrupted["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("interrupt")),
+        "{interrupted}"
+    );
     assert!(field.outside.entries(&place)[0].dropped.is_some(), "its call was cut");
 }
 
 #[tokio::test]
 async fn messages_merge_into_one_that_has_not_begun_where_the_agent_says_so() {
     let field = Field::shared().await;
-    let spec = with(llm("mock:script:words", json!([])), json!({"session": {"policy": "merge"}}));
+    let spec = with(
+        llm("mock:script:words", json!([])),
+        json!({"session": {"policy": "merge"}}),
+    );
     let agent = field.agent("merging", spec).await;
     let message = |text: &str| json!({"session": "s", "payload": {"text": text}});
     let first = field.start(&agent, &message("first")).await;
     let second = field.start(&agent, &message("second")).await;
-    let third = field.http().invoke(&agent, "?wait=20", &message("third")).await.expect(200);
-    assert_eq!((&third["state"], &third["reason"]), (&json!("completed"), &json!("merged")), "{third}");
+    let third = field
+        .http()
+        .invoke(&agent, "?wait=20", &message("third"))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&third["state"], &third["reason"]),
+        (&json!("completed"), &json!("merged")),
+        "{third}"
+    );
     assert_eq!(third["output"]["merged_into"], json!(second), "{third}");
     for id in [&first, &second] {
         text(&field.http().until_ended(id).await);
     }
     let steps = field.http().steps(&second).await;
     let asked = steps[0]["input"].to_string();
-    assert!(asked.contains("second") && asked.contains("third") && !asked.contains("first"), "{asked}");
-    let of_session = field.http().get(&format!("/api/v1/invocations?agent={agent}&session=s")).await;
+    assert!(
+        asked.contains("second") && asked.contains("third") && !asked.contains("first"),
+        "{asked}"
+    );
+    let of_session = field
+        .http()
+        .get(&format!("/api/v1/invocations?agent={agent}&session=s"))
+        .await;
     assert_eq!(items(&of_session).len(), 3);
 }

@@ -26,7 +26,9 @@ async fn in_pieces(field: &Field, id: &str, most: usize) -> Vec<Event> {
 async fn a_reader_that_loses_its_connection_shows_the_final_text() {
     let field = Field::shared().await;
     for (model, resets) in [("words", 0), ("halfway", 1)] {
-        let agent = field.agent("talker", llm(&format!("mock:script:{model}"), json!([]))).await;
+        let agent = field
+            .agent("talker", llm(&format!("mock:script:{model}"), json!([])))
+            .await;
         let id = field.start(&agent, &json!({"payload": {"text": "talk"}})).await;
         let http = field.http();
         let (whole, some, few) = tokio::join!(
@@ -38,7 +40,11 @@ async fn a_reader_that_loses_its_connection_shows_the_final_text() {
         for events in [&whole, &some, &few] {
             assert_eq!(shown(events), text(&ended), "{model}: {events:?}");
             let count = |name: &str| events.iter().filter(|event| event.name == name).count();
-            assert_eq!((count("step.recorded"), count("invocation.completed")), (1, 1), "{model}: {events:?}");
+            assert_eq!(
+                (count("step.recorded"), count("invocation.completed")),
+                (1, 1),
+                "{model}: {events:?}"
+            );
             assert!(count("token") > 1, "{model}: {events:?}");
             let ids: Vec<&String> = events.iter().filter_map(|event| event.id.as_ref()).collect();
             let distinct: HashSet<_> = ids.iter().collect();
@@ -72,7 +78,9 @@ async fn a_call_over_nats_streams_chunks_then_the_result_then_nothing() {
     let field = Field::shared().await;
     let client = field.mesh.nats().await;
     for model in ["words", "halfway"] {
-        let agent = field.agent("talker", llm(&format!("mock:script:{model}"), json!([]))).await;
+        let agent = field
+            .agent("talker", llm(&format!("mock:script:{model}"), json!([])))
+            .await;
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.unwrap();
         let body = json!({"payload": {"text": "talk"}, "stream": true}).to_string();

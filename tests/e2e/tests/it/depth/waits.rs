@@ -12,7 +12,10 @@ use crate::harness::unique;
 #[tokio::test]
 async fn a_sleeping_invocation_holds_no_slot() {
     let field = Field::shared().await;
-    let spec = with(llm("mock:script:tools", json!(["sleep"])), json!({"limits": {"concurrency": 1}}));
+    let spec = with(
+        llm("mock:script:tools", json!(["sleep"])),
+        json!({"limits": {"concurrency": 1}}),
+    );
     let agent = field.agent("sleeper", spec).await;
     let began = Instant::now();
     // One slot, so they can only sleep at the same time if sleeping needs none.
@@ -31,7 +34,9 @@ async fn a_sleeping_invocation_holds_no_slot() {
 #[tokio::test]
 async fn a_signal_is_waited_for_kept_when_early_and_taken_once() {
     let field = Field::shared().await;
-    let agent = field.agent("listener", llm("mock:script:tools", json!(["wait_signal"]))).await;
+    let agent = field
+        .agent("listener", llm("mock:script:tools", json!(["wait_signal"])))
+        .await;
     let body = json!({"payload": {"text": r#"{"name": "paid"}"#}});
     let id = field.start(&agent, &body).await;
     let waiting = field.until_state(&id, "waiting").await;
@@ -45,7 +50,9 @@ async fn a_signal_is_waited_for_kept_when_early_and_taken_once() {
     let late = field.http().post(&path, &json!({"name": "paid"})).await;
     assert_eq!(late.status, 409, "{}", late.text);
     // Told before it waits.
-    let early = field.start(&agent, &json!({"delay_ms": 700, "payload": body["payload"]})).await;
+    let early = field
+        .start(&agent, &json!({"delay_ms": 700, "payload": body["payload"]}))
+        .await;
     let path = format!("/api/v1/invocations/{early}/signal");
     field.post(&path, &json!({"name": "paid", "value": "early"})).await;
     assert!(text(&field.http().until_ended(&early).await).contains("early"));
@@ -65,7 +72,9 @@ async fn a_delay_is_waited_out_and_a_higher_priority_goes_first() {
     let agent = field.agent("ordered", spec).await;
     let message = |number: u64, delay: u64| json!({"number": number, "delay_ms": delay});
     let began = Instant::now();
-    let delayed = field.start(&agent, &json!({"delay_ms": 1_500, "payload": message(99, 0)})).await;
+    let delayed = field
+        .start(&agent, &json!({"delay_ms": 1_500, "payload": message(99, 0)}))
+        .await;
     assert_eq!(field.get(&delayed).await["state"], "queued");
     // Held until all have come.
     field.post(&format!("/api/v1/agents/{agent}/pause"), &json!({})).await;
@@ -82,8 +91,14 @@ async fn a_delay_is_waited_out_and_a_higher_priority_goes_first() {
         assert_eq!(field.http().until_ended(id).await["state"], "completed");
     }
     let entries = field.outside.entries(&place);
-    let delayed = entries.iter().find(|entry| entry.body["payload"]["number"] == 99).expect("it ran");
-    assert!(delayed.started - began >= Duration::from_millis(1_500), "it came too early");
+    let delayed = entries
+        .iter()
+        .find(|entry| entry.body["payload"]["number"] == 99)
+        .expect("it ran");
+    assert!(
+        delayed.started - began >= Duration::from_millis(1_500),
+        "it came too early"
+    );
     // An owner's lane of shards keeps the order: higher first, then age; what waits on the other lane is beside it.
     let pool = field.mesh.database().await;
     for lane in [0, 1] {
@@ -91,7 +106,10 @@ async fn a_delay_is_waited_out_and_a_higher_priority_goes_first() {
         for entry in entries.iter().filter(|entry| entry.body["payload"]["number"] != 99) {
             let id = entry.key.trim_end_matches("/1");
             if lane_of(&pool, id).await == lane {
-                order.push((entry.body["payload"]["number"].as_u64(), ids.iter().position(|one| one == id)));
+                order.push((
+                    entry.body["payload"]["number"].as_u64(),
+                    ids.iter().position(|one| one == id),
+                ));
             }
         }
         let mut expected = order.clone();
