@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mesh_runtime::fail_point;
-use mesh_runtime::planted::is_planted;
 use mesh_api::Caller;
 use mesh_api::execution::{InvokeRequest, RouterRequest};
 use mesh_bus::{BusError, Delivery, Headers, Puller, Settled};
 use mesh_runtime::Context;
+use mesh_runtime::fail_point;
+use mesh_runtime::planted::is_planted;
 use mesh_types::{AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;

@@ -123,7 +123,9 @@ pub(crate) fn prepare_child(
     now: Timestamp,
 ) -> Result<Prepared, Problem> {
     if let Some(session) = &request.session
-        && request.held_sessions.contains(&(request.agent.clone(), session.clone()))
+        && request
+            .held_sessions
+            .contains(&(request.agent.clone(), session.clone()))
     {
         let detail = format!("session `{session}` is held by a caller of this one: it would wait for itself");
         return Err(Problem::new(Code::SessionBusy, detail).field("session"));

@@ -100,7 +100,12 @@ async fn earlier(connection: &mut PgConnection, chain: &Chain, to: u32) -> Resul
         for record in chain::records(connection, part).await? {
             match &record.fact {
                 Fact::Begun(begun) => prompts.learn(begun.step, &begun.input),
-                Fact::Done(done) => prompts.learn(done.step, done.input.as_ref().unwrap_or(&Value::Null)),
+                Fact::Done(done) => {
+                    if let Some(input) = &done.input {
+                        prompts.learn(done.step, input);
+                    }
+                    prompts.learn_answer(done.step, done.output.as_ref());
+                }
                 _ => {}
             }
         }
@@ -164,17 +169,29 @@ struct Said {
     bytes: usize,
 }
 
+impl Said {
+    fn of(message: Value) -> Arc<Self> {
+        let bytes = serde_json::to_vec(&message).map_or(0, |json| json.len());
+        Arc::new(Self { message, bytes })
+    }
+}
+
 /// Whole prompts of the newest model steps, from what each keeps of the one before and adds to it.
 #[derive(Debug, Default)]
-struct Prompts(BTreeMap<u32, Vec<Arc<Said>>>);
+struct Prompts {
+    asked: BTreeMap<u32, Vec<Arc<Said>>>,
+    /// What each answered, as the next prompt shows it: there it stands as `{"answer_of":step}`.
+    answered: BTreeMap<u32, Arc<Said>>,
+}
 
 impl Prompts {
     fn learn(&mut self, step: u32, input: &Value) {
         let said = |message: &Value| {
-            Arc::new(Said {
-                message: message.clone(),
-                bytes: serde_json::to_vec(message).map_or(0, |json| json.len()),
-            })
+            let answer = message["answer_of"].as_u64().and_then(|of| u32::try_from(of).ok());
+            match answer.and_then(|of| self.answered.get(&of)) {
+                Some(answer) => Arc::clone(answer),
+                None => Said::of(message.clone()),
+            }
         };
         let prompt = if let Some(messages) = input["messages"].as_array() {
             // As earlier versions wrote it.
@@ -183,14 +200,24 @@ impl Prompts {
             let prompt = &input["prompt"];
             let number = |field: &str| prompt[field].as_u64().and_then(|number| u32::try_from(number).ok());
             let keep = number("keep").and_then(|keep| usize::try_from(keep).ok()).unwrap_or(0);
-            let base = number("base").and_then(|base| self.0.get(&base));
+            let base = number("base").and_then(|base| self.asked.get(&base));
             let kept = base.into_iter().flatten().take(keep).map(Arc::clone);
             let new = prompt["new"].as_array().into_iter().flatten().map(said);
             kept.chain(new).collect()
         };
-        self.0.insert(step, prompt);
-        while self.0.len() > PROMPTS_KEPT {
-            self.0.pop_first();
+        self.asked.insert(step, prompt);
+        while self.asked.len() > PROMPTS_KEPT {
+            self.asked.pop_first();
+        }
+    }
+
+    fn learn_answer(&mut self, step: u32, output: Option<&Value>) {
+        let Some(answer) = output.and_then(|output| mesh_worker::answer_message(output, step)) else {
+            return;
+        };
+        self.answered.insert(step, Said::of(answer));
+        while self.answered.len() > PROMPTS_KEPT {
+            self.answered.pop_first();
         }
     }
 
@@ -201,7 +228,8 @@ impl Prompts {
         }
         let Some(input) = &mut step.input else { return };
         self.learn(step.number, input);
-        let (Some(prompt), Some(fields)) = (self.0.get(&step.number), input.as_object_mut()) else {
+        self.learn_answer(step.number, step.output.as_ref());
+        let (Some(prompt), Some(fields)) = (self.asked.get(&step.number), input.as_object_mut()) else {
             return;
         };
         let bytes: usize = prompt.iter().map(|said| said.bytes + 1).sum();
@@ -239,7 +267,9 @@ pub(crate) async fn attach(connection: &mut PgConnection, invocation: &mut Invoc
             bodies: Bodies::None,
             bytes_max: RESULT_BYTES,
         };
-        let rest = page(connection, id, rest).await?.map_or_else(Vec::new, |page| page.items);
+        let rest = page(connection, id, rest)
+            .await?
+            .map_or_else(Vec::new, |page| page.items);
         steps.extend(rest.into_iter().map(|mut step| {
             let after = step.number.saturating_sub(1);
             step.input = Some(json!({"omitted": format!("read it at /api/v1/invocations/{id}/steps?after={after}")}));
@@ -255,7 +285,10 @@ mod tests {
     use super::*;
 
     fn texts(prompts: &Prompts, step: u32) -> Vec<&str> {
-        prompts.0[&step].iter().map(|said| said.message.as_str().unwrap()).collect()
+        prompts.asked[&step]
+            .iter()
+            .map(|said| said.message.as_str().unwrap())
+            .collect()
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub use prompt::{Prompt, PromptLimits, assemble_context};
 pub use request::Request;
 pub use run::run_invocation;
 pub use steps::{child_id, memory_id, message_id, step_key};
-pub use thread::expand_prompts;
+pub use thread::{answer_message, expand_prompts};
 
 #[cfg(test)]
 mod tests;

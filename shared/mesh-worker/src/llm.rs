@@ -18,7 +18,7 @@ use crate::group::{StepPlan, Steps, Todo};
 use crate::limits::{Used, reached};
 use crate::prompt::{PromptLimits, assemble_context, last_user_text, sha256_of};
 use crate::request::Request;
-use crate::thread::{Asked, Thread};
+use crate::thread::{Asked, Thread, answer_of};
 use crate::turn::Turn;
 
 /// Longest text by which memories are looked for, in bytes: embedders read no more.
@@ -123,7 +123,8 @@ impl<'a> Llm<'a> {
 
     fn answered(&mut self, done: &Done, completion: Completion) {
         self.used.iterations += 1;
-        self.thread.done(done.step, &self.toolbox.offered);
+        let answer = answer_of(&completion, done.step);
+        self.thread.done(done.step, &self.toolbox.offered, answer);
         self.turn = Turn::new(&completion, &self.toolbox, done.step, done.ended_at);
         if let Some(turn) = &self.turn {
             self.passed -= 1;

@@ -4,13 +4,17 @@
 //! then the new ones; `base` is the model step before, or null for the first. It is never recorded in full again: a
 //! full copy every 64 steps would make a journal of n steps hold n/64 times the growing prompt, which is far above
 //! the 3× of its distinct text that history may take, while one fold of the journal expands all of them anyway.
+//! The answer of the base itself is not written again: `{"answer_of":b}` stands for it among the new messages.
 //! `"tools"` stands there only where it differs from the base's.
 
 use mesh_api::inference::{Completion, PromptMessage, Role};
 use mesh_api::journal::{Fact, Record, StepKind, Usage};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Stands for a message that the record of that model step holds.
+const ANSWER_OF: &str = "answer_of";
 
 /// What a model is asked, besides the options in the step's input.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,6 +37,8 @@ struct Last {
     step: u32,
     prompt: Prompt,
     tools: Vec<Value>,
+    /// What it answered, as the next prompt shows it.
+    answer: PromptMessage,
 }
 
 enum Prompt {
@@ -64,7 +70,15 @@ impl Thread {
                 (Some(last.step), keep, last.tools.as_slice())
             }
         };
-        let prompt = json!({"base": base, "keep": keep, "new": self.messages[keep..]});
+        let answer = self.last.as_ref().map(|last| (last.step, &last.answer));
+        let new: Vec<Value> = self.messages[keep..]
+            .iter()
+            .map(|message| match answer {
+                Some((step, answer)) if answer == message => json!({ANSWER_OF: step}),
+                _ => json!(message),
+            })
+            .collect();
+        let prompt = json!({"base": base, "keep": keep, "new": new});
         input.insert("prompt".to_owned(), prompt);
         if known != tools {
             input.insert("tools".to_owned(), Value::Array(tools.to_vec()));
@@ -81,12 +95,17 @@ impl Thread {
     }
 
     /// A model step is done; `tools` are the planned ones.
-    pub(crate) fn done(&mut self, step: u32, tools: &[Value]) {
+    pub(crate) fn done(&mut self, step: u32, tools: &[Value], answer: PromptMessage) {
         let (prompt, tools) = match self.adopted.take() {
             Some((adopted, asked)) if adopted == step => (Prompt::Other(asked.messages), asked.tools),
             _ => (Prompt::Same(self.messages.len()), tools.to_vec()),
         };
-        self.last = Some(Last { step, prompt, tools });
+        self.last = Some(Last {
+            step,
+            prompt,
+            tools,
+            answer,
+        });
     }
 
     fn expand(&self, input: &Value) -> Asked {
@@ -99,7 +118,7 @@ impl Thread {
         };
         let tools = self.last.as_ref().map_or(&[][..], |last| &last.tools);
         Asked {
-            messages: expand(input, base),
+            messages: expand(input, base, self.last.as_ref().map(|last| &last.answer)),
             tools: recorded_tools(input).unwrap_or_else(|| tools.to_vec()),
         }
     }
@@ -109,7 +128,14 @@ impl Thread {
 /// inherited ones before its own; other records are skipped. What cannot be read is empty.
 pub fn expand_prompts<'r>(records: impl IntoIterator<Item = &'r Record>) -> BTreeMap<u32, Vec<PromptMessage>> {
     let mut prompts: BTreeMap<u32, Vec<PromptMessage>> = BTreeMap::new();
+    let mut answers: BTreeMap<u32, PromptMessage> = BTreeMap::new();
     for record in records {
+        if let Fact::Done(done) = &record.fact
+            && done.kind == StepKind::Model
+            && let Some(Ok(completion)) = done.output.as_ref().map(Completion::deserialize)
+        {
+            answers.insert(done.step, answer_of(&completion, done.step));
+        }
         let (step, input) = match &record.fact {
             Fact::Begun(begun) if begun.kind == StepKind::Model => (begun.step, &begun.input),
             Fact::Done(done) if done.kind == StepKind::Model => match &done.input {
@@ -122,14 +148,14 @@ pub fn expand_prompts<'r>(records: impl IntoIterator<Item = &'r Record>) -> BTre
             .as_u64()
             .and_then(|base| u32::try_from(base).ok());
         let known = base.and_then(|base| prompts.get(&base)).map_or(&[][..], Vec::as_slice);
-        let messages = expand(input, known);
+        let messages = expand(input, known, base.and_then(|base| answers.get(&base)));
         prompts.insert(step, messages);
     }
     prompts
 }
 
 /// Also of the form that earlier versions wrote, with all `messages`.
-fn expand(input: &Value, base: &[PromptMessage]) -> Vec<PromptMessage> {
+fn expand(input: &Value, base: &[PromptMessage], answer: Option<&PromptMessage>) -> Vec<PromptMessage> {
     if let Some(messages) = input.get("messages") {
         return Vec::deserialize(messages).unwrap_or_default();
     }
@@ -139,7 +165,11 @@ fn expand(input: &Value, base: &[PromptMessage]) -> Vec<PromptMessage> {
         .and_then(|keep| usize::try_from(keep).ok())
         .unwrap_or(0);
     let mut messages = base[..keep.min(base.len())].to_vec();
-    messages.extend(Vec::<PromptMessage>::deserialize(&prompt["new"]).unwrap_or_default());
+    let new = prompt["new"].as_array().map_or(&[][..], Vec::as_slice);
+    messages.extend(new.iter().filter_map(|message| match message.get(ANSWER_OF) {
+        Some(_) => answer.cloned(),
+        None => PromptMessage::deserialize(message).ok(),
+    }));
     messages
 }
 
@@ -177,9 +207,33 @@ pub(crate) fn said(output: &Value) -> Option<&str> {
 }
 
 /// The assistant's turn as the next prompt shows it.
-pub(crate) fn assistant(completion: &Completion, calls: Vec<Value>) -> PromptMessage {
+pub(crate) fn answer_of(completion: &Completion, step: u32) -> PromptMessage {
     PromptMessage {
-        tool_calls: calls,
+        tool_calls: calls_of(completion, step),
         ..PromptMessage::new(Role::Assistant, completion.text.as_str())
     }
+}
+
+/// The answer that the record of a model step holds, as the next prompt shows it; `None`: it is none.
+pub fn answer_message(output: &Value, step: u32) -> Option<Value> {
+    let completion = Completion::deserialize(output).ok()?;
+    serde_json::to_value(answer_of(&completion, step)).ok()
+}
+
+/// Its calls. Results are matched to calls by the id: models that give none, or one twice, get one.
+fn calls_of(completion: &Completion, step: u32) -> Vec<Value> {
+    let mut ids = BTreeSet::new();
+    let named = completion.tool_calls.iter().enumerate().map(|(at, call)| {
+        let mut call = call.clone();
+        let id = call["id"].as_str().unwrap_or_default().to_owned();
+        if id.is_empty() || !ids.insert(id) {
+            let id = format!("call_{step}_{at}");
+            ids.insert(id.clone());
+            if let Some(call) = call.as_object_mut() {
+                call.insert("id".to_owned(), Value::from(id));
+            }
+        }
+        call
+    });
+    named.collect()
 }

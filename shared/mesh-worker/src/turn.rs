@@ -2,7 +2,6 @@
 //! and the questions for the others, then the approved ones; the results go back to the model.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use mesh_api::inference::{Completion, FunctionCall, PromptMessage, Role};
 use mesh_api::journal::{Done, Effect, StepKind, WaitOn};
@@ -13,7 +12,7 @@ use crate::calls::{Toolbox, Understood, Work};
 use crate::forked::Forked;
 use crate::group::{Settled, StepPlan, Steps, Todo};
 use crate::steps::child_id;
-use crate::thread::assistant;
+use crate::thread::answer_of;
 
 /// Longest text of one result in a prompt, in bytes; its record holds all that came.
 pub(crate) const RESULT_BYTES_MAX: usize = 64 * 1024;
@@ -51,21 +50,10 @@ impl Turn {
             return None;
         }
         let mut children = 0;
-        let mut ids = BTreeSet::new();
-        let mut asked = Vec::with_capacity(completion.tool_calls.len());
-        let calls = completion.tool_calls.iter().enumerate().map(|(at_call, raw)| {
+        let assistant = answer_of(completion, step);
+        let calls = assistant.tool_calls.iter().enumerate().map(|(at_call, raw)| {
             let parsed = FunctionCall::parse(raw);
-            let mut id = raw["id"].as_str().unwrap_or_default().to_owned();
-            let mut raw = raw.clone();
-            // Results are matched to calls by the id: models that give none, or one twice, get one.
-            if id.is_empty() || !ids.insert(id.clone()) {
-                id = format!("call_{step}_{at_call}");
-                ids.insert(id.clone());
-                if let Some(raw) = raw.as_object_mut() {
-                    raw.insert("id".to_owned(), Value::from(id.as_str()));
-                }
-            }
-            asked.push(raw);
+            let id = raw["id"].as_str().unwrap_or_default().to_owned();
             let understood = if at_call < CALLS_MAX {
                 toolbox.understand(parsed.as_ref(), at, &mut children)
             } else {
@@ -82,10 +70,7 @@ impl Turn {
             }
         });
         let calls = calls.collect();
-        Some(Self {
-            assistant: assistant(completion, asked),
-            calls,
-        })
+        Some(Self { assistant, calls })
     }
 
     /// Steps of the calls that have no result yet; `None`: all have.

@@ -61,12 +61,17 @@ pub(super) async fn fork(state: &Arc<State>, caller: Caller, request: ForkReques
             let heads = chain::heads(&mut tx, &chain).await?;
             Ok((!chain.is_empty()).then_some((chain.shard, heads)))
         };
-        let read = read.await.map_err(|error| mesh_store::to_problem(error, "read the source"))?;
+        let read = read
+            .await
+            .map_err(|error| mesh_store::to_problem(error, "read the source"))?;
         read.ok_or_else(|| not_found(id))?
     };
     let steps = mesh_worker::plan_fork(&recorded, from_step, &edit)?;
     if dry_run {
-        return Ok(ForkReply { invocation: None, steps });
+        return Ok(ForkReply {
+            invocation: None,
+            steps,
+        });
     }
     let key = idempotency_key.as_ref().map(|key| format!("fork/{id}/{key}"));
     let order = order(state, id, from_step, edit, key);
@@ -84,13 +89,7 @@ pub(super) async fn fork(state: &Arc<State>, caller: Caller, request: ForkReques
     })
 }
 
-pub(super) fn order(
-    state: &State,
-    source: InvocationId,
-    from_step: u32,
-    edit: Edit,
-    key: Option<String>,
-) -> ForkOrder {
+pub(super) fn order(state: &State, source: InvocationId, from_step: u32, edit: Edit, key: Option<String>) -> ForkOrder {
     ForkOrder {
         source,
         from_step,
@@ -138,12 +137,7 @@ pub(super) async fn accept(
     }
 }
 
-async fn there(
-    state: &Arc<State>,
-    instance: &str,
-    caller: &Caller,
-    order: &ForkOrder,
-) -> Result<Invocation, Problem> {
+async fn there(state: &Arc<State>, instance: &str, caller: &Caller, order: &ForkOrder) -> Result<Invocation, Problem> {
     let subject = Subject::Execution {
         instance: instance.parse()?,
         command: ForkHere::NAME.parse()?,

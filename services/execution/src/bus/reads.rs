@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mesh_api::Caller;
 use mesh_api::execution::{
-    Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty, ExecutionStatusView, FeedRequest,
-    Invocation, InvocationFilter, InvocationRequest, ListRequest, ShardView, Step, StepsRequest,
+    Counts, DeadLetter, DeadLetterListRequest, DeadLetterRequest, Empty, ExecutionStatusView, FeedRequest, Invocation,
+    InvocationFilter, InvocationRequest, ListRequest, ShardView, Step, StepsRequest,
 };
 use mesh_api::journal::{JournalPage, Record};
 use mesh_api::page::Page;

@@ -64,7 +64,9 @@ async fn again(
         let records = source::steps(&mut tx, dead, None).await?;
         Ok((!chain.is_empty()).then_some((chain.shard, records)))
     };
-    let read = read.await.map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
+    let read = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
     let (shard, records) = read.ok_or_else(|| not_found(dead))?;
     let from_step = failed_step(&records);
     let key = Some(format!("requeue/{letter}"));
@@ -96,9 +98,14 @@ async fn submit(state: &Arc<State>, caller: &Caller, letter: &DeadLetter) -> Res
         let mut tx = mesh_store::tenant_tx(&state.readers, &caller.tenant).await?;
         dead_letters::message(&mut *tx, id).await
     };
-    let read = read.await.map_err(|error| mesh_store::to_problem(error, "read a dead letter"))?;
+    let read = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read a dead letter"))?;
     let (subject, message) = read.ok_or_else(|| {
-        Problem::new(Code::DeadLetterNotFound, format!("{id} has neither an invocation nor a message"))
+        Problem::new(
+            Code::DeadLetterNotFound,
+            format!("{id} has neither an invocation nor a message"),
+        )
     })?;
     let (tenant, agent, request) = parse_message(&subject, &message).map_err(|(_, problem)| still(problem))?;
     if tenant != caller.tenant {
@@ -169,6 +176,9 @@ mod tests {
         // A failure that the agent went on from.
         assert_eq!(failed_step(&[done(1, None), done(2, good())]), 3);
         // Of steps that ran together the first open one.
-        assert_eq!(failed_step(&[begun(1), begun(2), begun(3), done(1, good()), done(3, None)]), 2);
+        assert_eq!(
+            failed_step(&[begun(1), begun(2), begun(3), done(1, good()), done(3, None)]),
+            2
+        );
     }
 }

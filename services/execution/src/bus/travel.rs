@@ -16,9 +16,9 @@ use super::reads::not_found;
 use crate::core::Meta;
 use crate::state::State;
 use crate::store::chain::{self, Chain};
+use crate::store::load;
 use crate::store::read::{self, Phase, view};
 use crate::store::source::{self, step_of};
-use crate::store::load;
 
 /// Records of one invocation that are read.
 const RECORDS_MAX: i64 = 100_000;
@@ -67,7 +67,9 @@ async fn recording(state: &State, caller: &Caller, id: InvocationId) -> Result<R
             phase,
         }))
     };
-    let read = read.await.map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
+    let read = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
     read.ok_or_else(|| not_found(id))
 }
 
@@ -92,7 +94,9 @@ pub(super) async fn replay(
         let source = source::of(&mut tx, &meta).await?;
         Ok(Some((meta, journal, source.inherited)))
     };
-    let read = read.await.map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
+    let read = read
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "read a journal"))?;
     let (meta, journal, inherited) = read.ok_or_else(|| not_found(id))?;
     let (version, spec) = version(state, &meta, request.version).await?;
     let input = Input {

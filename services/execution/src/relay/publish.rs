@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mesh_runtime::fail_point;
 use mesh_api::execution::Invocation;
 use mesh_api::journal::{Fact, JournalPage, Outcome};
 use mesh_bus::Headers;
+use mesh_runtime::fail_point;
 use mesh_types::{Subject, Token};
 
 use super::{Relay, Told};

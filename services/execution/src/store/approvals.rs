@@ -107,7 +107,9 @@ async fn read_begun(connection: &mut PgConnection, all: &mut [Approval]) -> Resu
         let id = InvocationId::from_uuid(id);
         let Fact::Begun(begun) = record.fact else { continue };
         let is_it = |approval: &&mut Approval| approval.invocation == id && approval.step == begun.step;
-        let Some(approval) = all.iter_mut().find(is_it) else { continue };
+        let Some(approval) = all.iter_mut().find(is_it) else {
+            continue;
+        };
         if approval.kind == "approval" {
             approval.since = record.at;
         }

@@ -142,11 +142,11 @@ pub(crate) async fn places(
     Ok(rows.into_iter().map(Place::from).collect())
 }
 
-/// Of each model step up to `to` the record that holds its input, in the order of the steps.
+/// Of each model step up to `to` the records that hold its input and its answer, in the order of the steps.
 pub(crate) async fn prompts(connection: &mut PgConnection, chain: &Chain, to: u32) -> Result<Vec<Place>, sqlx::Error> {
     // The kind stands near the beginning of each body, by the order of the fields.
     let rows: Vec<PlaceRow> = sqlx::query_as(
-        "SELECT DISTINCT ON (r.step) r.invocation, r.seq, r.step, coalesce(octet_length(r.body), (
+        "SELECT r.invocation, r.seq, r.step, coalesce(octet_length(r.body), (
              SELECT sum(octet_length(b.bytes)) FROM execution.body b WHERE b.root = $3 AND b.hash = r.body_hash
          ), 0)::int8 AS size
          FROM unnest($1::uuid[], $2::int4[]) AS c(id, below)
@@ -348,7 +348,10 @@ mod tests {
         let body = serde_json::to_vec(&done("g\"p\u{0}t")).unwrap();
         for cut in [body.len(), 110] {
             let head = head(&body[..cut]);
-            assert_eq!((head.kind, head.name.as_deref()), (Some(StepKind::Model), Some("g\"p\u{0}t")));
+            assert_eq!(
+                (head.kind, head.name.as_deref()),
+                (Some(StepKind::Model), Some("g\"p\u{0}t"))
+            );
         }
         let start = String::from_utf8(body[..80].to_vec()).unwrap();
         assert!(start.contains(r#""kind":"model""#), "{start}");

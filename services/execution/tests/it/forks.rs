@@ -144,7 +144,10 @@ async fn a_fork_reads_the_steps_before_it_and_answers_what_may_happen_once_from_
         })
         .await
         .unwrap();
-    assert_eq!(listed.items.iter().map(|one| one.id).collect::<Vec<_>>(), [fork.id, source.id]);
+    assert_eq!(
+        listed.items.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [fork.id, source.id]
+    );
     assert_eq!(listed.items[0].forked_from, fork.forked_from);
 }
 
@@ -156,21 +159,46 @@ async fn each_edit_makes_the_difference_that_it_says() {
     let model = mesh.forked(source.id, 3, &json!({"model": "fast"})).await;
     let asked = |id: InvocationId, step| mesh.world.asked.lock().unwrap()[&format!("{id}/{step}")].clone();
     assert_eq!(asked(model.id, 3).model, "fast");
-    assert_eq!(asked(model.id, 3).messages, mesh.world.prompt(source.id, 3), "all else is as it was");
-    let said = mesh.forked(source.id, 1, &json!({"instructions": "You pay twice."})).await;
+    assert_eq!(
+        asked(model.id, 3).messages,
+        mesh.world.prompt(source.id, 3),
+        "all else is as it was"
+    );
+    let said = mesh
+        .forked(source.id, 1, &json!({"instructions": "You pay twice."}))
+        .await;
     assert_eq!(mesh.world.prompt(said.id, 1)[0].content.plain_text(), "You pay twice.");
     let output = mesh.forked(source.id, 2, &json!({"output": {"paid": false}})).await;
     assert_eq!(mesh.steps(output.id, 50).await[1].output, Some(json!({"paid": false})));
-    assert!(mesh.world.prompt(output.id, 3).last().unwrap().content.plain_text().contains("false"));
+    assert!(
+        mesh.world
+            .prompt(output.id, 3)
+            .last()
+            .unwrap()
+            .content
+            .plain_text()
+            .contains("false")
+    );
     let prompt = json!([{"role": "user", "content": "say it again"}]);
-    let prompted = mesh.forked(source.id, 3, &json!({"prompt": prompt, "model": "fast"})).await;
+    let prompted = mesh
+        .forked(source.id, 3, &json!({"prompt": prompt, "model": "fast"}))
+        .await;
     assert_eq!(serde_json::to_value(mesh.world.prompt(prompted.id, 3)).unwrap(), prompt);
-    assert_eq!(mesh.steps(prompted.id, 50).await[2].input.as_ref().unwrap()["messages"], prompt);
+    assert_eq!(
+        mesh.steps(prompted.id, 50).await[2].input.as_ref().unwrap()["messages"],
+        prompt
+    );
     // What holds for a whole fork holds for a fork of it.
     let again = mesh.forked(model.id, 3, &json!({})).await;
     assert_eq!(asked(again.id, 3).model, "fast");
-    assert_eq!((again.root, again.forked_from.unwrap().invocation), (Some(source.id), model.id));
-    assert_eq!(mesh.steps(again.id, 50).await[..2], mesh.steps(source.id, 50).await[..2]);
+    assert_eq!(
+        (again.root, again.forked_from.unwrap().invocation),
+        (Some(source.id), model.id)
+    );
+    assert_eq!(
+        mesh.steps(again.id, 50).await[..2],
+        mesh.steps(source.id, 50).await[..2]
+    );
     assert_eq!(ledger.lines(), 1);
     mesh.check().await;
 }
@@ -200,7 +228,10 @@ async fn what_cannot_be_forked_says_why_and_a_key_makes_one_fork() {
     let one = one.unwrap().invocation.unwrap().id;
     assert_eq!(two.unwrap().invocation.unwrap().id, one);
     let problem = mesh.fork(keyed(json!({"model": "fast"}))).await.unwrap_err();
-    assert!(problem.is(Code::KeyReused) && problem.detail.contains("`k`"), "{problem:?}");
+    assert!(
+        problem.is(Code::KeyReused) && problem.detail.contains("`k`"),
+        "{problem:?}"
+    );
     mesh.all_ended(2).await;
 }
 
@@ -213,7 +244,10 @@ async fn any_process_forks_for_the_owner_and_a_running_source_goes_on() {
     let source = mesh.accept("slow", body, Duration::ZERO).await.unwrap();
     mesh.held_models(1).await;
     for _ in 0..10 {
-        let reply = mesh.fork(fork_request(source.id, 1, &json!({"model": "fast"}))).await.unwrap();
+        let reply = mesh
+            .fork(fork_request(source.id, 1, &json!({"model": "fast"})))
+            .await
+            .unwrap();
         assert_eq!(mesh.ended(reply.invocation.unwrap().id).await.state, State::Completed);
     }
     assert_eq!(mesh.get(source.id).await.state, State::Running);

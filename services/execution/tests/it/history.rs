@@ -19,10 +19,19 @@ fn assert_prompts(mesh: &Mesh, steps: &[Step], changed: u32, asked: impl Fn(u32)
     for step in steps.iter().filter(|step| step.kind == StepKind::Model) {
         let asked = mesh.world.prompt(asked(step.number), step.number);
         let input = step.input.as_ref().unwrap();
-        assert_eq!(input["messages"], serde_json::to_value(asked).unwrap(), "step {}", step.number);
+        assert_eq!(
+            input["messages"],
+            serde_json::to_value(asked).unwrap(),
+            "step {}",
+            step.number
+        );
         let kept = input["prompt"]["keep"].as_u64().unwrap();
         // Other instructions are another beginning.
-        assert_eq!(kept > 0, ![1, changed].contains(&step.number), "kept and new parts: {input}");
+        assert_eq!(
+            kept > 0,
+            ![1, changed].contains(&step.number),
+            "kept and new parts: {input}"
+        );
     }
 }
 
@@ -65,28 +74,44 @@ async fn a_result_comes_with_its_steps_where_that_is_asked_for() {
     let mut replied = ask("hi");
     replied["reply_to"] = json!(inbox);
     mesh.publish("mesh.invoke.default.busy", replied.to_string()).await;
-    let answer = tokio::time::timeout(SOON, futures::StreamExt::next(&mut answers)).await.unwrap().unwrap();
+    let answer = tokio::time::timeout(SOON, futures::StreamExt::next(&mut answers))
+        .await
+        .unwrap()
+        .unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     assert_eq!(answer["steps"].as_array().unwrap().len(), 5, "{answer}");
-    let plain = mesh.accept("busy", request(json!({"payload": {"text": "hi"}})), SOON).await.unwrap();
+    let plain = mesh
+        .accept("busy", request(json!({"payload": {"text": "hi"}})), SOON)
+        .await
+        .unwrap();
     assert_eq!((plain.steps, mesh.get(plain.id).await.steps), (None, None));
     // Too long to come along whole: all are named, and say where they are read.
-    let long = mesh.accept("busy", request(ask(&"x".repeat(700_000))), SOON).await.unwrap();
+    let long = mesh
+        .accept("busy", request(ask(&"x".repeat(700_000))), SOON)
+        .await
+        .unwrap();
     let steps = long.steps.unwrap();
     assert_eq!(steps.len(), 5);
     assert!(steps[0].input.as_ref().unwrap()["messages"].is_array());
-    assert!(steps[4].input.as_ref().unwrap()["omitted"].as_str().unwrap().contains("steps?after=4"));
+    assert!(
+        steps[4].input.as_ref().unwrap()["omitted"]
+            .as_str()
+            .unwrap()
+            .contains("steps?after=4")
+    );
 }
 
 /// As if they had ended so long ago.
 async fn age(mesh: &Mesh, ids: &[InvocationId], days: i32) {
     let ids: Vec<String> = ids.iter().map(|id| uuid(*id)).collect();
-    sqlx::query("UPDATE execution.ended SET ended_at = now() - make_interval(days => $2) WHERE invocation::text = ANY($1)")
-        .bind(ids)
-        .bind(days)
-        .execute(&mesh.pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE execution.ended SET ended_at = now() - make_interval(days => $2) WHERE invocation::text = ANY($1)",
+    )
+    .bind(ids)
+    .bind(days)
+    .execute(&mesh.pool)
+    .await
+    .unwrap();
 }
 
 fn uuid(id: InvocationId) -> String {
@@ -109,7 +134,11 @@ async fn a_fork_tree_is_pruned_whole_or_not_at_all() {
     let alone = mesh.accept("talker", request(long.clone()), SOON).await.unwrap().id;
     let young = mesh.accept("noop", request(json!({})), SOON).await.unwrap().id;
     let held = mesh.accept("noop", request(json!({})), SOON).await.unwrap().id;
-    let waiting = mesh.accept("noop", request(json!({"delay_ms": 3_600_000})), Duration::ZERO).await.unwrap().id;
+    let waiting = mesh
+        .accept("noop", request(json!({"delay_ms": 3_600_000})), Duration::ZERO)
+        .await
+        .unwrap()
+        .id;
     mesh.check().await;
     one.stop().await;
     age(&mesh, &[source, alone, held], 91).await;
@@ -135,9 +164,13 @@ async fn a_fork_tree_is_pruned_whole_or_not_at_all() {
     age(&mesh, &[source, fork], 91).await;
     let one = mesh.process("one").await;
     mesh.owned_by(&[("one", 16)]).await;
-    wait_until(SOON, || async { !is_there(&mesh, source).await && !is_there(&mesh, held).await }).await;
+    wait_until(SOON, || async {
+        !is_there(&mesh, source).await && !is_there(&mesh, held).await
+    })
+    .await;
     assert!(!is_there(&mesh, fork).await && is_there(&mesh, young).await && is_there(&mesh, waiting).await);
-    let rows = "SELECT (SELECT count(DISTINCT invocation) FROM execution.record) + (SELECT count(*) FROM execution.summary)";
+    let rows =
+        "SELECT (SELECT count(DISTINCT invocation) FROM execution.record) + (SELECT count(*) FROM execution.summary)";
     assert_eq!(mesh.count(rows).await, 4, "of two that are left");
     one.stop().await;
 }
@@ -155,7 +188,9 @@ async fn a_dead_letter_keeps_its_history_until_a_person_has_settled_it() {
     }
     mesh.check().await;
     let letter = <DeadLetterId as mesh_types::Id>::from_u128(mesh_types::Id::as_u128(all[0]));
-    mesh.ask::<DeadLetterDiscard>(DeadLetterRequest { id: letter }).await.unwrap();
+    mesh.ask::<DeadLetterDiscard>(DeadLetterRequest { id: letter })
+        .await
+        .unwrap();
     one.stop().await;
     age(&mesh, &all, 400).await;
     let mut forever = config(&mesh.database_url, "one");
@@ -169,34 +204,4 @@ async fn a_dead_letter_keeps_its_history_until_a_person_has_settled_it() {
     wait_until(SOON, || async { !is_there(&mesh, all[0]).await }).await;
     assert!(is_there(&mesh, all[1]).await);
     assert_eq!(mesh.count("SELECT count(*) FROM execution.dead_letter").await, 1);
-}
-
-#[tokio::test]
-async fn perf_temporary() {
-    let (mesh, _one) = Mesh::start().await;
-    mesh.world.publish("default", "long", &json!({"runtime": "noop", "noop": {"steps": 1000}}));
-    let source = mesh.accept("long", request(json!({})), SOON).await.unwrap();
-    for from in [1000, 1000, 1000, 500, 1] {
-        let at = std::time::Instant::now();
-        let reply = mesh.fork(crate::forks::fork_request(source.id, from, &json!({}))).await.unwrap();
-        println!("fork from {from}: {:?} {}", at.elapsed(), reply.steps.len());
-    }
-    let at = std::time::Instant::now();
-    mesh.steps(source.id, 50).await;
-    println!("20 pages of 50: {:?}", at.elapsed());
-    let waits = json!({"items": [{"step": 1, "on": "timer", "until": "2027-01-01T00:00:00Z"}]}).to_string();
-    for sql in [
-        "INSERT INTO execution.invocation (id, tenant, shard, agent, version, artifact, entrypoint, priority, root, created_at, request_hash, actor, input)
-         SELECT gen_random_uuid(), 'default', 0, 'x', 1, '', 'invoke', 5, gen_random_uuid(), now(), '', '', '{}' FROM generate_series(1, 100000)",
-        "INSERT INTO execution.open (invocation, tenant, shard, state, epoch, waits_for, priority) SELECT id, 'default', 0, 'waiting', 1, $1, 5 FROM execution.invocation WHERE agent = 'x'",
-        "INSERT INTO execution.summary (invocation, tenant, agent, version, entrypoint, priority, root, state, waits_for, attempt, created_at, shard, batch, ordinal) SELECT id, 'default', 'x', 1, '', 5, id, 'waiting', $1, 1, now(), 0, 1, 1 FROM execution.invocation WHERE agent = 'x'",
-    ] {
-        let query = sqlx::query(sql);
-        if sql.contains("$1") { query.bind(&waits).execute(&mesh.pool).await.unwrap(); } else { query.execute(&mesh.pool).await.unwrap(); }
-    }
-    for _ in 0..3 {
-        let at = std::time::Instant::now();
-        let list = mesh.ask::<mesh_api::steering::ApprovalList>(Default::default()).await.unwrap();
-        println!("approvals among 100000: {:?} {}", at.elapsed(), list.items.len());
-    }
 }

@@ -60,7 +60,8 @@ async fn calls_that_wait_for_a_person_are_listed_with_their_arguments_until_they
     tool["approval"] = json!("always");
     mesh.world.publish("default", "careful", &caller(1, &tool));
     // Waits too, but for nobody.
-    mesh.world.publish("default", "sleeper", &caller(1, &json!("wait_signal")));
+    mesh.world
+        .publish("default", "sleeper", &caller(1, &json!("wait_signal")));
     let mut ids = Vec::new();
     for n in 0..3 {
         let body = request(json!({"payload": {"text": format!("{n}")}}));
@@ -69,20 +70,38 @@ async fn calls_that_wait_for_a_person_are_listed_with_their_arguments_until_they
     }
     let all = mesh.asking(3).await;
     ids.reverse();
-    assert_eq!(all.iter().map(|one| one.invocation).collect::<Vec<_>>(), ids, "newest first");
+    assert_eq!(
+        all.iter().map(|one| one.invocation).collect::<Vec<_>>(),
+        ids,
+        "newest first"
+    );
     let first = &all[0];
-    assert_eq!((first.kind.as_str(), first.name.as_str(), first.agent.as_str()), ("approval", "pay", "careful"));
-    assert_eq!((&first.input, first.id.as_str()), (&json!({"n": 0}), format!("{}-2", ids[0]).as_str()));
+    assert_eq!(
+        (first.kind.as_str(), first.name.as_str(), first.agent.as_str()),
+        ("approval", "pay", "careful")
+    );
+    assert_eq!(
+        (&first.input, first.id.as_str()),
+        (&json!({"n": 0}), format!("{}-2", ids[0]).as_str())
+    );
     let page = mesh.approvals(2, None).await;
     let rest = mesh.approvals(2, page.next.clone()).await;
-    assert_eq!((page.items.as_slice(), rest.items.as_slice(), rest.next), (&all[..2], &all[2..], None));
+    assert_eq!(
+        (page.items.as_slice(), rest.items.as_slice(), rest.next),
+        (&all[..2], &all[2..], None)
+    );
     let nonsense = PageQuery {
         limit: None,
         after: Some("inv_x-1".into()),
     };
-    let problem = mesh.ask::<ApprovalList>(ApprovalListRequest { page: nonsense }).await.unwrap_err();
+    let problem = mesh
+        .ask::<ApprovalList>(ApprovalListRequest { page: nonsense })
+        .await
+        .unwrap_err();
     assert_eq!(problem.field.as_deref(), Some("after"));
-    let foreign = mesh.ask_as::<ApprovalList>("other", ApprovalListRequest::default()).await;
+    let foreign = mesh
+        .ask_as::<ApprovalList>("other", ApprovalListRequest::default())
+        .await;
     assert!(foreign.unwrap().items.is_empty());
     mesh.decide(&all[0], Decision::Approve).await.unwrap();
     mesh.decide(&all[1], Decision::Deny).await.unwrap();
@@ -108,7 +127,10 @@ async fn a_step_of_which_nobody_knows_is_listed_with_what_it_was_to_do() {
     let _next = mesh.process("two").await;
     mesh.owned_by(&[("two", 16)]).await;
     let asked = mesh.asking(1).await.remove(0);
-    assert_eq!((asked.invocation, asked.step, asked.kind.as_str()), (id, 2, "ambiguous"));
+    assert_eq!(
+        (asked.invocation, asked.step, asked.kind.as_str()),
+        (id, 2, "ambiguous")
+    );
     assert_eq!((asked.name.as_str(), &asked.input), ("pay", &json!({"n": 0})));
     let happened = DecideRequest {
         invocation: id,
@@ -144,11 +166,17 @@ async fn a_dead_invocation_goes_on_as_a_fork_from_the_step_that_failed() {
         other => panic!("one of two: {other:?}"),
     };
     let fork = requeued.invocation.id;
-    assert!(refused.is(Code::DeadLetterSettled) && refused.detail.contains(&fork.to_string()), "{refused:?}");
+    assert!(
+        refused.is(Code::DeadLetterSettled) && refused.detail.contains(&fork.to_string()),
+        "{refused:?}"
+    );
     assert_eq!(requeued.dead_letter.settled.as_deref(), Some("requeued"));
     let ended = mesh.ended(fork).await;
     let from = ended.forked_from.as_ref().unwrap();
-    assert_eq!((ended.state, from.invocation, from.step), (State::Completed, dead.id, 3));
+    assert_eq!(
+        (ended.state, from.invocation, from.step),
+        (State::Completed, dead.id, 3)
+    );
     assert_eq!(ledger.lines(), 1);
     mesh.world.assert_each_completion_ran_once(3);
     let later = mesh.requeue(&letter).await.unwrap_err();
@@ -159,10 +187,14 @@ async fn a_dead_invocation_goes_on_as_a_fork_from_the_step_that_failed() {
 #[tokio::test]
 async fn a_message_is_submitted_again_once_it_can_be_accepted() {
     let (mesh, _process) = Mesh::start().await;
-    mesh.publish("mesh.invoke.default.stranger", r#"{"payload": {"n": 7}}"#).await;
+    mesh.publish("mesh.invoke.default.stranger", r#"{"payload": {"n": 7}}"#)
+        .await;
     let letter = mesh.dead_letter().await;
     let problem = mesh.requeue(&letter).await.unwrap_err();
-    assert!(problem.is(Code::AgentNotFound) && problem.detail.contains("still"), "{problem:?}");
+    assert!(
+        problem.is(Code::AgentNotFound) && problem.detail.contains("still"),
+        "{problem:?}"
+    );
     assert_eq!(mesh.dead_letter().await.settled, None, "it stays open");
     mesh.world.publish("default", "stranger", &json!({"runtime": "noop"}));
     let requeued = mesh.requeue(&letter).await.unwrap();
@@ -170,6 +202,9 @@ async fn a_message_is_submitted_again_once_it_can_be_accepted() {
     let ended = mesh.ended(requeued.invocation.id).await;
     assert_eq!((ended.state, &ended.payload), (State::Completed, &json!({"n": 7})));
     let again = mesh.requeue(&letter).await.unwrap_err();
-    assert!(again.is(Code::DeadLetterSettled) && again.detail.contains(&ended.id.to_string()), "{again:?}");
+    assert!(
+        again.is(Code::DeadLetterSettled) && again.detail.contains(&ended.id.to_string()),
+        "{again:?}"
+    );
     mesh.check().await;
 }

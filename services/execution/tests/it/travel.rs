@@ -1,6 +1,6 @@
 //! Two branches side by side; a recording held against another version of its agent.
 
-use mesh_api::steering::{CompareRequest, InvocationCompare, InvocationReplay, ReplayReport, ReplayRequest, Fate};
+use mesh_api::steering::{CompareRequest, Fate, InvocationCompare, InvocationReplay, ReplayReport, ReplayRequest};
 use mesh_types::{Code, InvocationId, Problem};
 use serde_json::json;
 
@@ -54,7 +54,10 @@ async fn a_recording_is_replayed_against_another_version_and_nothing_runs() {
     assert_eq!((changed.recorded_version, changed.version), (1, 2));
     assert_eq!(changed.divergences[0].step, 1, "{changed:?}");
     let problem = mesh.replay(source.id, Some(3)).await.unwrap_err();
-    assert_eq!((problem.is(Code::VersionNotFound), problem.field.as_deref()), (true, Some("version")));
+    assert_eq!(
+        (problem.is(Code::VersionNotFound), problem.field.as_deref()),
+        (true, Some("version"))
+    );
     // A fork with what it inherits.
     let fork = mesh.forked(source.id, 3, &json!({})).await;
     let of_fork = mesh.replay(fork.id, None).await.unwrap();

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use mesh_api::Page;
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
+use mesh_api::inference::{PromptMessage, Role};
 use mesh_api::journal::Usage;
 use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, StoreRequest};
 use mesh_api::messaging::{ChannelHistory, History, Message, MessagePost, PostRequest};
-use mesh_api::Page;
-use mesh_api::inference::{PromptMessage, Role};
 use mesh_api::registry::{
     AgentResolve, AgentVersions, Artifact, ArtifactGet, Pointer, ResolveRequest, VersionView, VersionsRequest,
 };
@@ -210,10 +210,19 @@ impl World {
     }
 
     fn call(&self, request: &CompleteRequest, calls: usize) -> Result<Completion, Problem> {
-        let results = request.messages.iter().filter(|message| message.role == Role::Tool).count();
+        let results = request
+            .messages
+            .iter()
+            .filter(|message| message.role == Role::Tool)
+            .count();
         if results < calls {
             let name = &request.tools[0]["function"]["name"];
-            let arguments = if name == "now" { json!({}) } else { json!({"n": results}) }.to_string();
+            let arguments = if name == "now" {
+                json!({})
+            } else {
+                json!({"n": results})
+            }
+            .to_string();
             let call = json!({
                 "id": format!("call-{results}"), "type": "function", "function": {"name": name, "arguments": arguments},
             });
