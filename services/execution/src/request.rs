@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::agents::Pinned;
 use crate::core::mail::{ChildRequest, Mail};
+use crate::core::packed::Packed;
 use crate::core::{Fork, Links, Meta, Parent, StoredInput};
 use crate::shards::shard_of;
 
@@ -98,7 +99,7 @@ pub(crate) fn prepare(
         reply_to: request.reply_to.clone(),
         actor: caller.actor.clone(),
         input: StoredInput {
-            payload: request.payload.clone(),
+            payload: Packed::from(&request.payload),
             context: request.context.clone(),
             metadata: request.metadata.clone(),
             placed: pinned.spec.placement.is_some(),

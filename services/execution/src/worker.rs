@@ -86,7 +86,7 @@ impl Hosted {
             version: meta.version,
             spec,
             input: Input {
-                payload: meta.input.payload.clone(),
+                payload: meta.input.payload.value(),
                 entrypoint: meta.entrypoint.clone(),
                 context: meta.input.context.clone(),
                 metadata: meta.input.metadata.clone(),

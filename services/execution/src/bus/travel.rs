@@ -100,7 +100,7 @@ pub(super) async fn replay(
     let (meta, journal, inherited) = read.ok_or_else(|| not_found(id))?;
     let (version, spec) = version(state, &meta, request.version).await?;
     let input = Input {
-        payload: meta.input.payload.clone(),
+        payload: meta.input.payload.value(),
         entrypoint: meta.entrypoint.clone(),
         context: meta.input.context.clone(),
         metadata: meta.input.metadata.clone(),

@@ -56,7 +56,7 @@ pub(crate) fn accept(meta: Arc<Meta>, claimed_by: Option<&Holder>, session_order
 pub(crate) fn merge(meta: Arc<Meta>, target: &Arc<Meta>, row: &OpenRow, now: Timestamp) -> Decision {
     let about = About::Merged {
         invocation: meta.id,
-        payload: meta.input.payload.clone(),
+        payload: meta.input.payload.value(),
     };
     let told = super::steer::signal(target, row, format!("merged/{}", meta.id), about, &meta.actor, None, now);
     let accepted = Accepted {

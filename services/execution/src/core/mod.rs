@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod decide;
 pub(crate) mod mail;
 pub(crate) mod open;
+pub(crate) mod packed;
 pub(crate) mod pauses;
 pub(crate) mod ready;
 pub(crate) mod sessions;

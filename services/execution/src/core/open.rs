@@ -9,6 +9,7 @@ use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::packed::Packed;
 use crate::shards::ShardId;
 
 /// What is fixed when an invocation is accepted.
@@ -85,7 +86,7 @@ impl Meta {
 /// What the `input` column holds, as JSON bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredInput {
-    pub(crate) payload: Value,
+    pub(crate) payload: Packed,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) context: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -306,7 +307,7 @@ fn view_meta(meta: &Meta) -> Invocation {
         session: meta.session.clone(),
         entrypoint: meta.entrypoint.clone(),
         priority: meta.priority,
-        payload: meta.input.payload.clone(),
+        payload: meta.input.payload.value(),
         output: None,
         error: None,
         provider: None,

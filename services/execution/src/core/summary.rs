@@ -43,7 +43,7 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
         ended_at: None,
         usage: Usage::default(),
         provider: None,
-        short_text: short_text(&meta.input.payload),
+        short_text: short_text(&meta.input.payload.value()),
         error: None,
         waits_for: row.state.waits().and_then(|waits| serde_json::to_string(&waits.items).ok()),
         paused: row.paused,
@@ -59,7 +59,7 @@ pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
         ended_at: Some(row.ended_at),
         usage: row.usage,
         provider: row.provider.clone(),
-        short_text: output.unwrap_or_else(|| short_text(&meta.input.payload)),
+        short_text: output.unwrap_or_else(|| short_text(&meta.input.payload.value())),
         error: row
             .error
             .as_ref()

@@ -109,7 +109,7 @@ fn estimate(decision: &Decision) -> usize {
         } + 256;
     }
     if matches!(decision.after, After::Opened(_)) {
-        columns += size(&decision.meta.input.payload);
+        columns += decision.meta.input.payload.len();
     }
     columns
 }

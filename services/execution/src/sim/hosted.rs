@@ -110,7 +110,7 @@ pub(super) fn grant(
         version: meta.version,
         spec,
         input: Input {
-            payload: meta.input.payload.clone(),
+            payload: meta.input.payload.value(),
             entrypoint: meta.entrypoint.clone(),
             context: meta.input.context.clone(),
             metadata: meta.input.metadata.clone(),

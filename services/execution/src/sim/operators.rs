@@ -250,7 +250,7 @@ async fn try_fork(sim: &Sim, of: InvocationId) -> Result<(), Problem> {
         return Ok(());
     }
     let request = InvokeRequest {
-        payload: source.input.payload.clone(),
+        payload: source.input.payload.value(),
         ..InvokeRequest::default()
     };
     let mut prepared = process.prepare(sim, &source.agent, request, None)?;

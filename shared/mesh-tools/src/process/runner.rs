@@ -68,7 +68,10 @@ impl Exit {
         );
         let next = "run the command by hand with the same input and read its standard error";
         let hint = self.memory.as_ref().map_or_else(|| next.to_owned(), Memory::hint);
-        Problem::new(Code::ToolFailed, detail).next(hint)
+        let mut problem = Problem::new(Code::ToolFailed, detail).next(hint);
+        // The same command with the same input would end the same way.
+        problem.status = 422;
+        problem
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn of(state: &State, meta: &Meta) -> Result<WireWork, Unreadabl
         version: meta.version,
         spec: (*spec).clone(),
         input: WireInput {
-            payload: meta.input.payload.clone(),
+            payload: meta.input.payload.value(),
             entrypoint: meta.entrypoint.clone(),
             context: meta.input.context.clone(),
             metadata: meta.input.metadata.clone(),

@@ -174,7 +174,7 @@ async fn a_poison_record_is_refused_alone() {
             meta.entrypoint = "a\0b".into();
         }
         // Harmless in bytes, and kept.
-        meta.input.payload = json!({"text": "nul \0 in a body"});
+        meta.input.payload = json!({"text": "nul \0 in a body"}).into();
         answers.push(owner.accept(meta).await);
     }
     owner.turn().await;

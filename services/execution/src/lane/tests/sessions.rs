@@ -90,7 +90,7 @@ async fn what_has_not_started_takes_later_messages_in() {
     owner.open(of_session(1)).await;
     let with_text = |n: u128, text: &str| {
         let mut meta = of_session(n);
-        meta.input.payload = json!({"text": text});
+        meta.input.payload = json!({"text": text}).into();
         meta
     };
     let metas = [with_text(2, "a"), with_text(3, "b"), with_text(4, "c")];
