@@ -24,8 +24,8 @@ use crate::post::{Postbox, Postman};
 use crate::relay::{self, Adopted, Marks, Outbox, Relay};
 use crate::router::Router;
 use crate::state::State;
-use crate::store::ledger::PgLedger;
 use crate::steward::{HandOver, Held, Namesake, Steward};
+use crate::store::ledger::PgLedger;
 use crate::worker::{self, Hosted};
 use crate::{Error, bus};
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use mesh_runtime::fail_point;
 use mesh_api::endpoint::Access;
 use mesh_api::journal::{About, Outcome, Usage};
 use mesh_api::{Caller, Endpoint};
+use mesh_runtime::fail_point;
 use mesh_runtime::{Context, Doorbell};
 use mesh_types::{Code, InvocationId, NodeId, Problem, Subject};
 use serde::{Deserialize, Serialize};
@@ -251,7 +251,10 @@ pub(crate) async fn ring(context: &Context, instance: &str, ring: Ring) {
     };
     let subject = Subject::Execution { instance, command };
     let caller = Caller::service("execution", mesh_types::Tenant::default());
-    let rung = context.bus.call_at::<Bell>(&subject, &caller, &ring, RING_DEADLINE).await;
+    let rung = context
+        .bus
+        .call_at::<Bell>(&subject, &caller, &ring, RING_DEADLINE)
+        .await;
     if let Err(problem) = rung {
         tracing::debug!(%problem, "another owner does not hear its bell");
     }

@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::directory::{Directory, Owner};
 use crate::hosted::Slots;
 use crate::lane::command::LaneHandle;
-use crate::relay::Marks;
-use crate::router::Router;
 use crate::nodes::Nodes;
 use crate::post::{self, Postbox, Ring};
+use crate::relay::Marks;
+use crate::router::Router;
 use crate::shards::{SHARDS, ShardId};
 use crate::steward::HandOver;
 

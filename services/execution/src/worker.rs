@@ -20,10 +20,10 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agents::Agents;
-use crate::planted;
 use crate::core::Meta;
 use crate::core::append::AppendThen;
 use crate::lane::command::{Append, AppendAnswer, Command, LaneHandle, Next, Start};
+use crate::planted;
 use crate::store::load;
 use crate::store::source::{self, Source};
 

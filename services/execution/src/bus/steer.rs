@@ -162,7 +162,11 @@ async fn steer_in(
         Ok(Ok(Ok(Some(now)))) => Ok(now),
         // It ended meanwhile: the end that won is the answer.
         Ok(Ok(Ok(None))) => {
-            let now = state.router.read(&caller.tenant, id).await?.ok_or_else(|| not_found(id))?;
+            let now = state
+                .router
+                .read(&caller.tenant, id)
+                .await?
+                .ok_or_else(|| not_found(id))?;
             // Open, and not known there: that process owns the shard no more, and has done nothing.
             if now.state.is_ended() { Ok(now) } else { Err(moved()) }
         }

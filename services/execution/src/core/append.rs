@@ -194,5 +194,12 @@ fn child_mail(meta: &Meta, step: u32, input: &Value, now: Timestamp) -> Option<M
 pub(crate) fn cancel_mail(meta: &Meta, child: &Child, now: Timestamp) -> Mail {
     let reason = "parent_ended".to_owned();
     let order = now.as_millis() + 1;
-    Mail::new(&meta.tenant, meta.id, child.id, child.shard, order, Letter::Cancel { reason })
+    Mail::new(
+        &meta.tenant,
+        meta.id,
+        child.id,
+        child.shard,
+        order,
+        Letter::Cancel { reason },
+    )
 }

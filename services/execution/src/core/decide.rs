@@ -58,7 +58,15 @@ pub(crate) fn merge(meta: Arc<Meta>, target: &Arc<Meta>, row: &OpenRow, now: Tim
         invocation: meta.id,
         payload: meta.input.payload.value(),
     };
-    let told = super::steer::signal(target, row, format!("merged/{}", meta.id), about, &meta.actor, None, now);
+    let told = super::steer::signal(
+        target,
+        row,
+        format!("merged/{}", meta.id),
+        about,
+        &meta.actor,
+        None,
+        now,
+    );
     let accepted = Accepted {
         agent: meta.agent.clone(),
         version: meta.version,
@@ -101,7 +109,11 @@ pub(crate) fn claim(meta: &Arc<Meta>, row: &OpenRow, holder: &Holder, now: Times
 fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow) {
     let epoch = row.epoch + 1;
     #[cfg(test)]
-    let epoch = if crate::sim::bugs::is_planted(crate::sim::bugs::Bug::NoEpochRaise) { row.epoch.max(1) } else { epoch };
+    let epoch = if crate::sim::bugs::is_planted(crate::sim::bugs::Bug::NoEpochRaise) {
+        row.epoch.max(1)
+    } else {
+        epoch
+    };
     let epoch = if mesh_runtime::planted::is_planted("no_claim_epoch") {
         row.epoch.max(1)
     } else {
@@ -161,7 +173,14 @@ pub(super) fn result_mail(meta: &Meta, ended: &Ended, now: Timestamp) -> Option<
     };
     let order = now.as_millis();
     let body = Letter::Result(Box::new(about));
-    Some(Mail::new(&meta.tenant, meta.id, parent.invocation, parent.shard, order, body))
+    Some(Mail::new(
+        &meta.tenant,
+        meta.id,
+        parent.invocation,
+        parent.shard,
+        order,
+        body,
+    ))
 }
 
 /// A person stopped it.

@@ -63,14 +63,8 @@ fn completed() -> AppendThen {
 #[derive(Debug, Clone)]
 enum Op {
     Claim,
-    Append {
-        epoch_off: u32,
-        steps: u32,
-        end: bool,
-    },
-    Wait {
-        has_news: bool,
-    },
+    Append { epoch_off: u32, steps: u32, end: bool },
+    Wait { has_news: bool },
     Stop,
     Signal,
     Pause,
@@ -194,11 +188,7 @@ fn a_worker_that_keeps_dying_ends_dead() {
         panic!("it ends")
     };
     assert_eq!(end.outcome, Outcome::Dead);
-    assert_eq!(
-        end.epoch,
-        31,
-        "what the lost worker still sends is fenced out"
-    );
+    assert_eq!(end.epoch, 31, "what the lost worker still sends is fenced out");
 }
 
 #[test]

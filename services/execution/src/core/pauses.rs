@@ -31,9 +31,8 @@ mod tests {
     #[test]
     fn a_star_stands_for_all() {
         let (t, a): (Tenant, AgentName) = ("t".parse().unwrap(), "a".parse().unwrap());
-        let holds = |rows: &[(&str, &str)]| {
-            Pauses::new(rows.iter().map(|(t, a)| ((*t).into(), (*a).into()))).holds(&t, &a)
-        };
+        let holds =
+            |rows: &[(&str, &str)]| Pauses::new(rows.iter().map(|(t, a)| ((*t).into(), (*a).into()))).holds(&t, &a);
         assert!(!holds(&[]));
         assert!(holds(&[("*", "*")]) && holds(&[("t", "*")]) && holds(&[("t", "a")]));
         assert!(!holds(&[("u", "*"), ("t", "b"), ("u", "a")]));

@@ -113,8 +113,7 @@ pub(crate) fn late_result(journal: &[Record], epoch: u32, fact: &Fact) -> Option
                 begun_in = (begun.effect == mesh_api::journal::Effect::AtMostOnce).then_some(record.epoch);
             }
             Fact::Done(known) if known.step == done.step => return None,
-            Fact::Signalled(signalled)
-                if matches!(&signalled.about, About::Resolved { step, .. } if *step == done.step) =>
+            Fact::Signalled(signalled) if matches!(&signalled.about, About::Resolved { step, .. } if *step == done.step) =>
             {
                 return None;
             }

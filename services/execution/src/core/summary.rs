@@ -45,7 +45,10 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
         provider: None,
         short_text: short_text(&meta.input.payload.value()),
         error: None,
-        waits_for: row.state.waits().and_then(|waits| serde_json::to_string(&waits.items).ok()),
+        waits_for: row
+            .state
+            .waits()
+            .and_then(|waits| serde_json::to_string(&waits.items).ok()),
         paused: row.paused,
     }
 }

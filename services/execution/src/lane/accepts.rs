@@ -79,7 +79,9 @@ impl<L: Ledger> Lane<L> {
             }
             SessionPolicy::Interrupt => {
                 for id in open {
-                    let Some(open) = self.memory.open.get(&id) else { continue };
+                    let Some(open) = self.memory.open.get(&id) else {
+                        continue;
+                    };
                     if batch.touched.contains(&id) {
                         return Joined::Later(Box::new(accept));
                     }

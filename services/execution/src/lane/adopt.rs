@@ -68,7 +68,13 @@ impl<L: Ledger> Lane<L> {
             }
         }
         // When all are there: who is first of its session is known.
-        let ids: Vec<_> = self.memory.open.iter().filter(|(_, open)| open.meta.shard == shard).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = self
+            .memory
+            .open
+            .iter()
+            .filter(|(_, open)| open.meta.shard == shard)
+            .map(|(id, _)| *id)
+            .collect();
         ids.into_iter().for_each(|id| self.memory.enqueue(id, now));
         (self.context.posted)(shard);
         fail_point!(async "execution.adopt.after");

@@ -156,7 +156,11 @@ impl<L: Ledger> Lane<L> {
     }
 
     /// A hosted worker was dropped with its process draining: what it holds is given back without a loss.
-    pub(super) fn release_running(&mut self, shard: crate::shards::ShardId, now: Timestamp) -> Vec<super::plan::Planned> {
+    pub(super) fn release_running(
+        &mut self,
+        shard: crate::shards::ShardId,
+        now: Timestamp,
+    ) -> Vec<super::plan::Planned> {
         let mut batch = Batch::default();
         let ids: Vec<InvocationId> = self
             .memory

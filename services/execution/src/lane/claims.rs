@@ -160,9 +160,7 @@ impl<L: Ledger> Lane<L> {
                 incarnation: holder.incarnation,
                 ..NodeSeen::default()
             };
-            let is_older = |open: &super::memory::Open| {
-                matches!(&open.row.state, RunState::Running(of) if of.node == holder.node && of.incarnation < holder.incarnation)
-            };
+            let is_older = |open: &super::memory::Open| matches!(&open.row.state, RunState::Running(of) if of.node == holder.node && of.incarnation < holder.incarnation);
             self.lose(is_older);
         }
         true

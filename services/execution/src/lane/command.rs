@@ -144,6 +144,7 @@ pub(crate) struct Steer {
 
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a command is boxed as a whole")]
 pub(crate) enum Action {
     Cancel {
         reason: String,

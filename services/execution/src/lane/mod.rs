@@ -10,9 +10,9 @@ mod claims;
 pub(crate) mod command;
 mod memory;
 mod plan;
-mod steer;
 #[cfg(test)]
 pub(crate) mod seen;
+mod steer;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -154,8 +154,10 @@ impl<L: Ledger> Lane<L> {
         if self.context.stop.is_cancelled() {
             return false;
         }
-        let has_commands =
-            !self.appends.is_empty() || !self.accepts.is_empty() || !self.steering.is_empty() || !self.claims.is_empty();
+        let has_commands = !self.appends.is_empty()
+            || !self.accepts.is_empty()
+            || !self.steering.is_empty()
+            || !self.claims.is_empty();
         // What became runnable by the last commit is claimed now: nobody else would ring.
         if has_commands || self.memory.is_hungry {
             return true;

@@ -161,7 +161,10 @@ impl<L: Ledger> Lane<L> {
 }
 
 /// What everyone sees once the decision is committed; `row` is the one before it.
-pub(super) fn view_after(decision: &Decision, row: Option<&crate::core::OpenRow>) -> Option<mesh_api::execution::Invocation> {
+pub(super) fn view_after(
+    decision: &Decision,
+    row: Option<&crate::core::OpenRow>,
+) -> Option<mesh_api::execution::Invocation> {
     let meta = &decision.meta;
     match &decision.after {
         After::Ended(end) | After::Merged(end) => Some(view_ended(meta, end)),

@@ -148,7 +148,12 @@ impl<L: Ledger> Lane<L> {
 
     /// Keys of its signals; read from the journal where a takeover forgot them.
     async fn signal_keys(&mut self, command: &Steer) -> Result<Vec<String>, Problem> {
-        if let Some(keys) = self.memory.open.get(&command.id).and_then(|open| open.signal_keys.clone()) {
+        if let Some(keys) = self
+            .memory
+            .open
+            .get(&command.id)
+            .and_then(|open| open.signal_keys.clone())
+        {
             return Ok(keys);
         }
         let journal = self.journal(command).await?;
@@ -200,10 +205,10 @@ fn pending(journal: &[Record], step: u32) -> Result<Pending, Problem> {
                 });
             }
             Fact::Done(done) if done.step == step => found = None,
-            Fact::Signalled(signalled) if signalled.about.step() == Some(step) => {
-                if !matches!(signalled.about, About::Child { .. }) {
-                    found = None;
-                }
+            Fact::Signalled(signalled)
+                if signalled.about.step() == Some(step) && !matches!(signalled.about, About::Child { .. }) =>
+            {
+                found = None;
             }
             _ => {}
         }

@@ -113,7 +113,13 @@ impl Database {
                 {
                     return refused(format!("duplicate key: key {key}"), true);
                 }
-                if meta.input.payload.value().get(POISON).is_some_and(|value| value == "input") {
+                if meta
+                    .input
+                    .payload
+                    .value()
+                    .get(POISON)
+                    .is_some_and(|value| value == "input")
+                {
                     return refused("invalid byte sequence".into(), false);
                 }
             }

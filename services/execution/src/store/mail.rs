@@ -24,10 +24,7 @@ pub(crate) async fn waiting(db: impl PgExecutor<'_>, shards: &[i16], limit: i64)
     .await?;
     let mut letters = Vec::with_capacity(rows.len());
     for (id, tenant, shard, sender, recipient, body, read_in) in rows {
-        let parsed = tenant
-            .parse()
-            .ok()
-            .zip(serde_json::from_slice::<Letter>(&body).ok());
+        let parsed = tenant.parse().ok().zip(serde_json::from_slice::<Letter>(&body).ok());
         let Some((tenant, body)) = parsed else {
             tracing::error!(letter = %id, "a letter cannot be read");
             continue;

@@ -31,7 +31,11 @@ pub(crate) async fn take(
     seen: &ShardRow,
     owner: &str,
 ) -> Result<Option<ShardRow>, sqlx::Error> {
-    let raise: i64 = if mesh_runtime::planted::is_planted("no_epoch_raise") { 0 } else { 1 };
+    let raise: i64 = if mesh_runtime::planted::is_planted("no_epoch_raise") {
+        0
+    } else {
+        1
+    };
     sqlx::query_as(
         "UPDATE execution.shard SET owner = $1, epoch = epoch + $7
          WHERE id = $2 AND owner = $3 AND epoch = $4 AND batch = $5 AND beat = $6

@@ -1,7 +1,7 @@
 //! The read model of lists: written by the relay, many rows in one statement; may lag, never goes back.
 
 use chrono::{DateTime, Utc};
-use mesh_api::execution::{ForkedFrom, Counts, Invocation, InvocationFilter, State};
+use mesh_api::execution::{Counts, ForkedFrom, Invocation, InvocationFilter, State};
 use mesh_api::journal::Usage;
 use mesh_store::IdExt;
 use mesh_types::{Code, InvocationId, Problem, Timestamp};
@@ -71,7 +71,9 @@ pub(crate) async fn upsert(db: impl PgExecutor<'_>, rows: &[SummaryWrite<'_>]) -
         .bind(column(rows, |r| r.batch))
         .bind(column(rows, |r| r.ordinal))
         .bind(column(rows, |r| r.meta.root().to_uuid()))
-        .bind(column(rows, |r| r.meta.parent().map(|parent| parent.invocation.to_uuid())))
+        .bind(column(rows, |r| {
+            r.meta.parent().map(|parent| parent.invocation.to_uuid())
+        }))
         .bind(column(rows, |r| r.meta.fork().map(|fork| fork.of.to_uuid())))
         .bind(column(rows, |r| r.meta.fork().map(|fork| fork.from_step.cast_signed())))
         .bind(column(rows, |r| r.summary.waits_for.as_deref()))

@@ -39,7 +39,11 @@ pub(crate) async fn write(
         .bind(fences.iter().map(|fence| fence.feed.as_slice()).collect::<Vec<_>>())
         .bind(at);
     let query = bind(query, columns);
-    let query = if is_wide { wide::bind(query, &columns.wide) } else { query };
+    let query = if is_wide {
+        wide::bind(query, &columns.wide)
+    } else {
+        query
+    };
     let rows = query.fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }
@@ -51,9 +55,15 @@ fn planted(statement: &'static str) -> &'static str {
     let changed = if is_planted("unlocked_fence") {
         statement.replace(" AND s.epoch = g.epoch AND s.batch = g.batch", "")
     } else if is_planted("end_keeps_open") {
-        statement.replace("WHERE o.invocation = r.id\n), record AS", "WHERE o.invocation = r.id AND false\n), record AS")
+        statement.replace(
+            "WHERE o.invocation = r.id\n), record AS",
+            "WHERE o.invocation = r.id AND false\n), record AS",
+        )
     } else if is_planted("no_dedupe_by_key") {
-        statement.replace("ORDER BY r.tenant, r.key\n", "ORDER BY r.tenant, r.key\n    ON CONFLICT DO NOTHING\n")
+        statement.replace(
+            "ORDER BY r.tenant, r.key\n",
+            "ORDER BY r.tenant, r.key\n    ON CONFLICT DO NOTHING\n",
+        )
     } else {
         return statement;
     };

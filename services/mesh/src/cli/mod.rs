@@ -153,7 +153,9 @@ impl Cli {
         }
         let mut session = Session::new(output, self.url, self.tenant, self.config)?;
         let runtime = match self.command {
-            Command::Up(_) | Command::Serve(_) | Command::Node(_) | Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
+            Command::Up(_) | Command::Serve(_) | Command::Node(_) | Command::Bench(_) => {
+                tokio::runtime::Builder::new_multi_thread()
+            }
             _ => tokio::runtime::Builder::new_current_thread(),
         }
         .enable_all()

@@ -28,7 +28,11 @@ async fn an_invocation_goes_through_and_ends_once() {
     let again = owner.append(invocation.id, 1, 2, vec![done(1, json!(1))]).await;
     let other = owner.append(invocation.id, 1, 2, vec![done(1, json!(2))]).await;
     owner.turn().await;
-    assert_eq!(again.await.unwrap().map(|done| done.seq), Ok(3), "the same bytes again are fine");
+    assert_eq!(
+        again.await.unwrap().map(|done| done.seq),
+        Ok(3),
+        "the same bytes again are fine"
+    );
     let Err(AppendAnswer::Conflict(committed)) = other.await.unwrap() else {
         panic!("other bytes for a done step are a conflict")
     };
@@ -63,7 +67,11 @@ async fn a_stale_owner_writes_nothing_after_a_takeover() {
     let taken_append = old.append(taken.id, 1, 2, vec![done(1, json!("lost"))]).await;
     old.turn().await;
 
-    assert_eq!(kept_append.await.unwrap().map(|done| done.seq), Ok(3), "a lost shard fails only itself");
+    assert_eq!(
+        kept_append.await.unwrap().map(|done| done.seq),
+        Ok(3),
+        "a lost shard fails only itself"
+    );
     assert_eq!(taken_append.await.unwrap(), Err(AppendAnswer::Stale));
     assert_eq!(old.records().await, before + 1);
     assert_eq!(*old.lost.lock().unwrap(), [2]);

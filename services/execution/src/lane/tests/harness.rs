@@ -13,10 +13,12 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::core::append::AppendThen;
 use crate::core::{Holder, Meta, StoredInput};
 use crate::hosted::Slots;
-use crate::core::append::AppendThen;
-use crate::lane::command::{Accept, Accepted, Append, Action, AppendAnswer, Appended, Steer, Command, LaneHandle, Start, Waiter};
+use crate::lane::command::{
+    Accept, Accepted, Action, Append, AppendAnswer, Appended, Command, LaneHandle, Start, Steer, Waiter,
+};
 use crate::lane::{Lane, LaneContext};
 use crate::relay::{Committed, Marks, Outbox};
 use crate::shards::ShardId;

@@ -6,6 +6,6 @@ mod fence;
 mod harness;
 mod outcome;
 mod proxy;
-mod timers;
 mod sessions;
+mod timers;
 mod waits;

@@ -77,7 +77,10 @@ async fn a_newcomer_interrupts() {
     owner.turn().await;
     assert!(matches!(second.await.unwrap().unwrap(), Accepted::New(_)));
     assert_eq!(owner.started(), [meta(1, 2).id, meta(2, 2).id]);
-    assert!(owner.started.lock().unwrap()[0].cancel.is_cancelled(), "its worker stops");
+    assert!(
+        owner.started.lock().unwrap()[0].cancel.is_cancelled(),
+        "its worker stops"
+    );
     let interrupted = "SELECT count(*) FROM execution.ended WHERE outcome = 'cancelled' AND reason = 'interrupted'";
     assert_eq!(owner.count(interrupted).await, 1);
     owner.assert_memory_is_committed_state(2).await;

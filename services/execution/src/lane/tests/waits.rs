@@ -90,12 +90,20 @@ async fn what_came_before_the_wait_is_told_instead_of_waiting() {
     let answer = owner.append_then((id, 1, 2), vec![], signal("go")).await.unwrap();
     assert_eq!((answer.next, answer.news.len()), (Next::GoOn, 1));
     let waiting = owner.append_then((id, 1, answer.seq), vec![], signal("more")).await;
-    assert_eq!(waiting.unwrap().next, Next::Waiting, "what it has seen keeps it no longer");
+    assert_eq!(
+        waiting.unwrap().next,
+        Next::Waiting,
+        "what it has seen keeps it no longer"
+    );
     let mut next = Harness::new(database.url(), "two", &[3]).await;
     next.turn().await;
     assert_eq!(next.started().len(), 0, "nothing came since");
     next.steer(id, 3, told("more", "a")).await.unwrap();
-    assert_eq!(next.count("SELECT max(seq)::int8 FROM execution.record").await, 4, "its key was used");
+    assert_eq!(
+        next.count("SELECT max(seq)::int8 FROM execution.record").await,
+        4,
+        "its key was used"
+    );
     next.steer(id, 3, told("more", "b")).await.unwrap();
     let mut third = Harness::new(database.url(), "three", &[3]).await;
     third.turn().await;
@@ -107,11 +115,18 @@ async fn a_pause_stops_a_running_one_at_its_next_append() {
     let database = database().await;
     let mut owner = Harness::new(database.url(), "one", &[3]).await;
     let id = owner.open(meta(1, 3)).await.id;
-    let paused = owner.steer(id, 3, Action::Pause { reason: None }).await.unwrap().unwrap();
+    let paused = owner
+        .steer(id, 3, Action::Pause { reason: None })
+        .await
+        .unwrap()
+        .unwrap();
     assert!(paused.paused && paused.state == State::Running);
     let next = begun(2, StepKind::Tool, Effect::AtMostOnce, json!({}));
     let facts = vec![done(1), next];
-    let stopped = owner.append_then((id, 1, 2), facts.clone(), AppendThen::GoOn).await.unwrap();
+    let stopped = owner
+        .append_then((id, 1, 2), facts.clone(), AppendThen::GoOn)
+        .await
+        .unwrap();
     assert_eq!(stopped.next, Next::Stop);
     let begun = "SELECT count(*) FROM execution.record WHERE kind = 'begun'";
     assert_eq!(owner.count(begun).await, 0, "what is not to start has not begun");
@@ -132,7 +147,10 @@ async fn a_late_result_settles_an_ambiguous_step_once() {
     let mut first = Harness::new(database.url(), "one", &[3]).await;
     let id = first.open(meta(1, 3)).await.id;
     let begin = begun(1, StepKind::Tool, Effect::AtMostOnce, json!({}));
-    first.append_then((id, 1, 2), vec![begin], AppendThen::GoOn).await.unwrap();
+    first
+        .append_then((id, 1, 2), vec![begin], AppendThen::GoOn)
+        .await
+        .unwrap();
     let mut next = Harness::new(database.url(), "two", &[3]).await;
     next.turn().await;
     let ambiguous = AppendThen::Wait(vec![WaitItem {
@@ -180,11 +198,38 @@ async fn a_child_is_asked_for_and_ends_with_its_parent() {
     let mut owner = Harness::new(database.url(), "one", &[3]).await;
     let id = owner.open(meta(1, 3)).await.id;
     let child = meta(77, 0).id;
-    let begin = begun(1, StepKind::Child, Effect::Idempotent, json!({"invocation": child, "agent": "helper"}));
-    owner.append_then((id, 1, 2), vec![begin], AppendThen::GoOn).await.unwrap();
-    assert_eq!(owner.count("SELECT count(*) FROM execution.mail WHERE kind = 'child'").await, 1);
-    owner.steer(id, 3, Action::Cancel { reason: "operator_canceled".into() }).await.unwrap();
-    assert_eq!(owner.count("SELECT count(*) FROM execution.mail WHERE kind = 'cancel'").await, 1);
+    let begin = begun(
+        1,
+        StepKind::Child,
+        Effect::Idempotent,
+        json!({"invocation": child, "agent": "helper"}),
+    );
+    owner
+        .append_then((id, 1, 2), vec![begin], AppendThen::GoOn)
+        .await
+        .unwrap();
+    assert_eq!(
+        owner
+            .count("SELECT count(*) FROM execution.mail WHERE kind = 'child'")
+            .await,
+        1
+    );
+    owner
+        .steer(
+            id,
+            3,
+            Action::Cancel {
+                reason: "operator_canceled".into(),
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        owner
+            .count("SELECT count(*) FROM execution.mail WHERE kind = 'cancel'")
+            .await,
+        1
+    );
     let in_order = "SELECT count(*) FROM execution.mail a, execution.mail b
         WHERE a.kind = 'child' AND b.kind = 'cancel' AND a.id < b.id";
     assert_eq!(owner.count(in_order).await, 1, "it is made before it is ended");
@@ -213,12 +258,21 @@ async fn the_end_of_a_child_is_a_letter_to_its_parent() {
     owner.turn().await;
     ended.await.unwrap().unwrap();
     let letters = crate::store::mail::waiting(&owner.pool, &[3], 10).await.unwrap();
-    let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+    let [letter] = letters.as_slice() else {
+        panic!("{letters:?}")
+    };
     assert_eq!((letter.sender, letter.recipient), (child, parent));
     let crate::core::mail::Letter::Result(about) = &letter.body else {
         panic!("a result")
     };
-    assert!(matches!(**about, About::Child { step: 1, outcome: Outcome::Completed, .. }));
+    assert!(matches!(
+        **about,
+        About::Child {
+            step: 1,
+            outcome: Outcome::Completed,
+            ..
+        }
+    ));
 }
 
 fn node(incarnation: u64) -> Holder {
@@ -265,18 +319,24 @@ async fn a_node_claims_what_is_placed_and_a_lost_grant_comes_back() {
     assert!(owner.started().is_empty(), "never here");
     let granted = claim(&mut owner, node(1), "r1").await;
     assert_eq!(granted, [(id, 1)]);
-    assert_eq!(claim(&mut owner, node(1), "r1").await, granted, "the same request, the same grants");
+    assert_eq!(
+        claim(&mut owner, node(1), "r1").await,
+        granted,
+        "the same request, the same grants"
+    );
     assert_eq!(claim(&mut owner, node(1), "r2").await, []);
     owner.assert_memory_is_committed_state(3).await;
     let asks = (id, 1, 2);
-    let stranger = owner
-        .append_as(Some(node(2)), asks, vec![], AppendThen::GoOn)
-        .await;
+    let stranger = owner.append_as(Some(node(2)), asks, vec![], AppendThen::GoOn).await;
     assert_eq!(stranger, Err(AppendAnswer::Stale));
     let fine = owner.append_as(Some(node(1)), asks, vec![], AppendThen::GoOn).await;
     assert_eq!(fine.unwrap().next, Next::GoOn);
     assert_eq!(alive(&mut owner, &[(id, 1)]).await, []);
     assert_eq!(alive(&mut owner, &[]).await, [], "it lost the grant");
     assert!(owner.lane.memory.next_timer().is_some(), "it comes back after a pause");
-    assert_eq!(claim(&mut owner, node(0), "r3").await, [], "an older start of the node is dead");
+    assert_eq!(
+        claim(&mut owner, node(0), "r3").await,
+        [],
+        "an older start of the node is dead"
+    );
 }
