@@ -23,6 +23,14 @@ impl Mesh {
             status.is_ok_and(|status| status.relayed)
         })
         .await;
+        // What was asked for and answered as unknown may be committed only now.
+        wait_until(SOON, || async {
+            let rows = self
+                .count("SELECT count(*) FROM execution.invocation WHERE tenant = 'default'")
+                .await;
+            i64::try_from(self.list_all().await.len()) == Ok(rows)
+        })
+        .await;
         let listed = self.list_all().await;
         let mut counted = Counts::default();
         for summary in &listed {
