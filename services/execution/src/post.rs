@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::core::mail::{ChildRequest, Letter, Mail};
 use crate::directory::Owner;
 use crate::lane::SharedPauses;
-use crate::lane::command::{Action, Command, Steer};
+use crate::lane::command::{Action, Command, Steer, SteerAnswer};
 use crate::router::Router;
 use crate::shards::{SHARDS, ShardId};
 use crate::store::{mail, pauses};
@@ -184,27 +184,13 @@ impl Postman {
 
     async fn serve_one(&self, letter: Mail) -> Result<(), Problem> {
         fail_point!(async "execution.mail.taken");
-        let actor = format!("invocation:{}", letter.sender);
-        let read = letter.read();
-        let action = match letter.body.clone() {
-            Letter::Child(request) => return self.accept_child(letter, *request).await,
-            Letter::Result(about) => Action::Signal {
-                key: Some(format!("child/{}", letter.sender)),
-                about: *about,
-            },
-            Letter::Cancel { reason } => Action::Cancel { reason },
-        };
+        let shard = letter.shard;
         let (answer, answered) = oneshot::channel();
-        let steer = Steer {
-            id: letter.recipient,
-            shard: letter.shard,
-            tenant: letter.tenant,
-            actor,
-            action,
-            letter: Some(read),
-            answer,
+        let steer = match told(letter, answer) {
+            Told::Child(letter, request) => return self.accept_child(letter, *request).await,
+            Told::Open(steer) => steer,
         };
-        self.router.lane(letter.shard).send(Command::Steer(Box::new(steer)))?;
+        self.router.lane(shard).send(Command::Steer(steer))?;
         let gone = || Problem::new(Code::Moved, "the lane let go of it");
         let answered = tokio::time::timeout(STEER_DEADLINE, answered).await;
         // Not open: it has ended, and needs no news.
@@ -242,6 +228,32 @@ impl Postman {
         self.postbox.posted(request.parent_shard);
         Ok(())
     }
+}
+
+/// What a letter asks for: a child, or something of an open invocation. The simulator's postman asks for the same.
+pub(crate) enum Told {
+    Child(Mail, Box<ChildRequest>),
+    Open(Box<Steer>),
+}
+
+pub(crate) fn told(letter: Mail, answer: SteerAnswer) -> Told {
+    let action = match letter.body.clone() {
+        Letter::Child(request) => return Told::Child(letter, request),
+        Letter::Result(about) => Action::Signal {
+            key: Some(format!("child/{}", letter.sender)),
+            about: *about,
+        },
+        Letter::Cancel { reason } => Action::Cancel { reason },
+    };
+    Told::Open(Box::new(Steer {
+        id: letter.recipient,
+        shard: letter.shard,
+        actor: format!("invocation:{}", letter.sender),
+        action,
+        letter: Some(letter.read()),
+        tenant: letter.tenant,
+        answer,
+    }))
 }
 
 /// Best effort: whoever does not hear it looks every two seconds.

@@ -79,31 +79,7 @@ impl Hosted {
             Ok(prepared) => prepared,
             Err(problem) => return effects.end_dead(problem, guard).await,
         };
-        let grant = Grant {
-            tenant: meta.tenant.clone(),
-            invocation: meta.id,
-            agent: meta.agent.clone(),
-            version: meta.version,
-            spec,
-            input: Input {
-                payload: meta.input.payload.value(),
-                entrypoint: meta.entrypoint.clone(),
-                context: meta.input.context.clone(),
-                metadata: meta.input.metadata.clone(),
-                session: meta.session.clone(),
-            },
-            inherited: source.inherited,
-            recording: source.recording,
-            fork: meta.fork().map(|fork| ForkEdit {
-                from_step: fork.from_step,
-                edit: fork.edit.clone(),
-            }),
-            depth: meta.depth().into(),
-            epoch: start.epoch,
-            journal,
-            deadline: meta.deadline_at,
-            attempt: start.epoch,
-        };
+        let grant = grant(meta, spec, start.epoch, journal, source);
         let finished = mesh_worker::run_invocation(grant, &effects, cancel).await;
         effects.settle(finished, guard).await;
     }
@@ -153,6 +129,35 @@ impl Hosted {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
+    }
+}
+
+/// The right to run it under that epoch, with all that the loop needs. The simulator's workers get the same.
+pub(crate) fn grant(meta: &Meta, spec: Arc<AgentSpec>, epoch: u32, journal: Vec<Record>, source: Source) -> Grant {
+    Grant {
+        tenant: meta.tenant.clone(),
+        invocation: meta.id,
+        agent: meta.agent.clone(),
+        version: meta.version,
+        spec,
+        input: Input {
+            payload: meta.input.payload.value(),
+            entrypoint: meta.entrypoint.clone(),
+            context: meta.input.context.clone(),
+            metadata: meta.input.metadata.clone(),
+            session: meta.session.clone(),
+        },
+        inherited: source.inherited,
+        recording: source.recording,
+        fork: meta.fork().map(|fork| ForkEdit {
+            from_step: fork.from_step,
+            edit: fork.edit.clone(),
+        }),
+        depth: meta.depth().into(),
+        epoch,
+        journal,
+        deadline: meta.deadline_at,
+        attempt: epoch,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use mesh_api::journal::{Ended, Outcome, Record, Usage};
 use mesh_types::Problem;
 use mesh_types::agent::AgentSpec;
-use mesh_worker::{Finished, ForkEdit, Grant, Input, Journal, Then};
+use mesh_worker::{Finished, Grant, Journal, Then};
 
 use super::hands::{Hands, Place};
 use super::process::Process;
@@ -103,31 +103,7 @@ pub(super) fn grant(
             .map(|pinned| pinned.spec)
             .unwrap_or_default()
     });
-    Grant {
-        tenant: meta.tenant.clone(),
-        invocation: meta.id,
-        agent: meta.agent.clone(),
-        version: meta.version,
-        spec,
-        input: Input {
-            payload: meta.input.payload.value(),
-            entrypoint: meta.entrypoint.clone(),
-            context: meta.input.context.clone(),
-            metadata: meta.input.metadata.clone(),
-            session: meta.session.clone(),
-        },
-        inherited: source.inherited,
-        recording: source.recording,
-        fork: meta.fork().map(|fork| ForkEdit {
-            from_step: fork.from_step,
-            edit: fork.edit.clone(),
-        }),
-        depth: meta.depth().into(),
-        epoch,
-        journal,
-        deadline: meta.deadline_at,
-        attempt: epoch,
-    }
+    crate::worker::grant(meta, spec, epoch, journal, source)
 }
 
 /// Tells the lane that the worker is gone.

@@ -15,7 +15,8 @@ use super::world::Sim;
 use crate::core::mail::{ChildRequest, Letter, Mail};
 use crate::core::pauses::Pauses;
 use crate::directory::Owner;
-use crate::lane::command::{Accept, Action, Command, Steer, moved};
+use crate::lane::command::{Accept, Command, moved};
+use crate::post::{Told, told};
 use crate::request;
 use crate::shards::{SHARDS, ShardId};
 
@@ -91,27 +92,13 @@ async fn serve(sim: &Arc<Sim>, process: &Arc<Process>, letters: Vec<Mail>) -> Ve
 }
 
 async fn serve_one(sim: &Arc<Sim>, process: &Arc<Process>, letter: Mail) -> Result<(), Problem> {
-    let actor = format!("invocation:{}", letter.sender);
-    let read = letter.read();
-    let action = match letter.body.clone() {
-        Letter::Child(request) => return accept_child(sim, process, letter, *request).await,
-        Letter::Result(about) => Action::Signal {
-            key: Some(format!("child/{}", letter.sender)),
-            about: *about,
-        },
-        Letter::Cancel { reason } => Action::Cancel { reason },
-    };
+    let shard = letter.shard;
     let (answer, answered) = oneshot::channel();
-    let steer = Steer {
-        id: letter.recipient,
-        shard: letter.shard,
-        tenant: letter.tenant,
-        actor,
-        action,
-        letter: Some(read),
-        answer,
+    let steer = match told(letter, answer) {
+        Told::Child(letter, request) => return accept_child(sim, process, letter, *request).await,
+        Told::Open(steer) => steer,
     };
-    process.lane(letter.shard).send(Command::Steer(Box::new(steer)))?;
+    process.lane(shard).send(Command::Steer(steer))?;
     let answered = tokio::time::timeout(STEER_DEADLINE, answered).await;
     answered.map_err(|_| moved())?.map_err(|_| moved())?.map(drop)
 }
