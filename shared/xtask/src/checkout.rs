@@ -33,6 +33,13 @@ impl Checkout {
         })
     }
 
+    /// The same checkout with a mark of its own, so that only what this copy starts is found by it.
+    #[cfg(test)]
+    pub(crate) fn marked(mut self, name: &str) -> Self {
+        self.mark.1 = format!("{}-{name}", self.mark.1);
+        self
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

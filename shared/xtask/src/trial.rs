@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_process_left_behind_is_found_and_ended() {
-        let checkout = Checkout::find().unwrap();
+        // Other tests of this process start commands of the checkout too.
+        let checkout = Checkout::find().unwrap().marked("left-behind");
         let mut child = checkout.command("sleep").arg("600").spawn().unwrap();
         let error = left_behind(&checkout).unwrap_err();
         assert!(error.to_string().contains("1 processes"), "{error}");

@@ -133,8 +133,10 @@ async fn a_session_of_1000_messages_from_10_senders_over_3_processes_runs_in_ord
     let senders = (0..SENDERS).map(|sender| send(&http, &agent, &session, sender, &sent));
     let of_session = || {
         let mut entries = field.outside.entries(&place);
+        // Without the message that found the session; a hand-over of shards at the start may repeat its call.
         entries.retain(|entry| entry.body["session"] == json!(session));
-        entries.split_off(1)
+        entries.retain(|entry| entry.body["payload"]["number"] != json!(MESSAGES));
+        entries
     };
     let killed = async {
         until(60, "a third of it is done", || async {
