@@ -4,15 +4,20 @@
 pub mod endpoint;
 
 pub mod execution;
+pub mod fleet;
+pub mod heartbeat;
+pub mod identity;
 pub mod inference;
 pub mod journal;
 pub mod memory;
 pub mod messaging;
 pub mod node;
 pub mod page;
+pub mod reconciler;
 pub mod registry;
 mod status;
 pub mod steering;
+pub mod tunnel;
 
 pub use endpoint::{Access, Caller, Endpoint, StreamEndpoint};
 pub use page::{Page, PageQuery};

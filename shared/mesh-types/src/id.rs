@@ -117,6 +117,10 @@ ids! {
     DeadLetterId = "ded_", "ded_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One start of one process.
     InstanceId = "ins_", "ins_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// An agent's version on a node.
+    ReplicaId = "rpl_", "rpl_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One pass of the reconciler.
+    PassId = "pas_", "pas_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One request at the edge.
     RequestId = "req_", "req_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 }

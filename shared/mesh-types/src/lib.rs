@@ -4,6 +4,7 @@ pub mod agent;
 mod agent_rules;
 pub mod content;
 pub mod event;
+pub mod fleet;
 pub mod id;
 pub mod json;
 pub mod name;
@@ -14,7 +15,7 @@ pub mod subject;
 pub mod time;
 pub mod tool;
 
-pub use id::{DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, RequestId};
+pub use id::{DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId, RequestId};
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};
 pub use problem::{Code, Problem};
 pub use subject::Subject;

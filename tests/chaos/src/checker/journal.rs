@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mesh_api::journal::Fact;
+use mesh_api::journal::{Fact, StepKind};
 
 use super::{Violation, violation};
 use crate::evidence::{Evidence, Invocation};
@@ -137,13 +137,26 @@ pub(super) fn steps_done_once(evidence: &Evidence, found: &mut Vec<Violation>) {
                 format!("completed, but step {step} was begun and never settled"),
             ));
         }
-        // Steps are numbered from 1 without a hole.
-        let highest = done.iter().max().copied().unwrap_or_default();
-        let missing = (1..=highest).find(|step| !done.contains(step) && !begun.contains(step));
-        if let Some(step) = missing {
-            found.push(violation(id, format!("step {step} is nowhere, step {highest} is done")));
+        let known = done.union(&begun).copied().collect();
+        if let Some((step, highest)) = hole(invocation, &done, &known).filter(|_| invocation.ended.is_some()) {
+            let outcome = invocation.ended.as_ref().map_or("", |row| row.outcome.as_str());
+            let detail = format!("{outcome}, and step {step} is nowhere, step {highest} is done");
+            found.push(violation(id, detail));
         }
     }
+}
+
+/// Steps are numbered from 1 without a hole. Only the calls of one model turn run side by side, and pure ones among them
+/// leave no `begun`: where the end came while they ran, the last turn may lack some. No model step comes after those.
+fn hole(invocation: &Invocation, done: &BTreeSet<u32>, known: &BTreeSet<u32>) -> Option<(u32, u32)> {
+    let is_completed = invocation.ended.as_ref().is_some_and(|row| row.outcome == "completed");
+    let models = invocation.records.iter().filter_map(|entry| match &entry.fact {
+        Some(Fact::Done(fact)) if fact.kind == StepKind::Model => Some(fact.step),
+        _ => None,
+    });
+    let highest = done.last().copied()?;
+    let gapless_to = if is_completed { highest } else { models.max()? };
+    (1..=gapless_to).find(|step| !known.contains(step)).map(|step| (step, highest))
 }
 
 pub(super) fn delay_kept(evidence: &Evidence, found: &mut Vec<Violation>) {
