@@ -14,6 +14,10 @@ use tokio::sync::Mutex;
 pub(crate) enum Service {
     /// Tenants, agents, versions
     Registry,
+    /// Credentials and audit facts
+    Identity,
+    /// What is seen of nodes
+    Heartbeat,
     /// Invocations and their journal
     Execution,
     /// Channels and messages
@@ -22,28 +26,36 @@ pub(crate) enum Service {
     Memory,
     /// The way to models
     Inference,
+    /// Desired against observed
+    Reconciler,
     /// HTTP API and web UI
     Gateway,
 }
 
 impl Service {
     /// All that `mesh up` serves, in the order of the documentation.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Registry,
+        Self::Identity,
+        Self::Heartbeat,
         Self::Execution,
         Self::Messaging,
         Self::Memory,
         Self::Inference,
+        Self::Reconciler,
         Self::Gateway,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Registry => "registry",
+            Self::Identity => "identity",
+            Self::Heartbeat => "heartbeat",
             Self::Execution => "execution",
             Self::Messaging => "messaging",
             Self::Memory => "memory",
             Self::Inference => "inference",
+            Self::Reconciler => "reconciler",
             Self::Gateway => "gateway",
         }
     }
@@ -62,10 +74,13 @@ impl Service {
 #[derive(Debug, Clone)]
 pub(crate) struct Configs {
     pub(crate) registry: registry::Config,
+    pub(crate) identity: identity::Config,
+    pub(crate) heartbeat: heartbeat::Config,
     pub(crate) execution: execution::Config,
     pub(crate) messaging: messaging::Config,
     pub(crate) memory: memory::Config,
     pub(crate) inference: inference::Config,
+    pub(crate) reconciler: reconciler::Config,
     pub(crate) gateway: gateway::Config,
     /// Of `mesh node`, which is no part of `mesh up`.
     pub(crate) node: node::Config,
@@ -76,10 +91,13 @@ impl Configs {
         let environment = loader.environment();
         let mut configs = Self {
             registry: loader.load("registry")?,
+            identity: loader.load("identity")?,
+            heartbeat: loader.load("heartbeat")?,
             execution: loader.load("execution")?,
             messaging: loader.load("messaging")?,
             memory: loader.load("memory")?,
             inference: loader.load("inference")?,
+            reconciler: loader.load("reconciler")?,
             gateway: loader.parse("gateway")?,
             node: loader.load("node")?,
         };
@@ -129,9 +147,12 @@ impl Configs {
         }
     }
 
-    fn databases(&mut self) -> [&mut DatabaseConfig; 4] {
+    fn databases(&mut self) -> [&mut DatabaseConfig; 7] {
         [
             &mut self.registry.database,
+            &mut self.identity.database,
+            &mut self.heartbeat.database,
+            &mut self.reconciler.database,
             &mut self.execution.database,
             &mut self.messaging.database,
             &mut self.memory.database,
@@ -142,6 +163,9 @@ impl Configs {
     pub(crate) fn lacks_database(&self, services: &[Service]) -> Option<Service> {
         let url = |service: Service| match service {
             Service::Registry => &self.registry.database.url,
+            Service::Identity => &self.identity.database.url,
+            Service::Heartbeat => &self.heartbeat.database.url,
+            Service::Reconciler => &self.reconciler.database.url,
             Service::Execution => &self.execution.database.url,
             Service::Messaging => &self.messaging.database.url,
             _ => &self.memory.database.url,
@@ -156,10 +180,13 @@ impl Configs {
     pub(crate) fn describe(&self, loader: &Loader) -> Vec<Entry> {
         [
             loader.describe("registry", &self.registry),
+            loader.describe("identity", &self.identity),
+            loader.describe("heartbeat", &self.heartbeat),
             loader.describe("execution", &self.execution),
             loader.describe("messaging", &self.messaging),
             loader.describe("memory", &self.memory),
             loader.describe("inference", &self.inference),
+            loader.describe("reconciler", &self.reconciler),
             loader.describe("gateway", &self.gateway),
             loader.describe("node", &self.node),
         ]
@@ -192,10 +219,13 @@ pub(crate) async fn run(
     }
     match service {
         Service::Registry => supervised!(registry),
+        Service::Identity => supervised!(identity),
+        Service::Heartbeat => supervised!(heartbeat),
         Service::Execution => supervised!(execution),
         Service::Messaging => supervised!(messaging),
         Service::Memory => supervised!(memory),
         Service::Inference => supervised!(inference),
+        Service::Reconciler => supervised!(reconciler),
         Service::Gateway => {
             let edge = edge.expect("whoever serves the gateway has bound its socket");
             supervise(context, service.name(), restart, |context| async move {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EventId, MemoryId};
-use crate::name::{AgentName, ChannelId, MessageId, Tenant, Token};
+use crate::fleet::NodeMode;
+use crate::id::{EventId, MemoryId, PassId};
+use crate::name::{AgentName, ChannelId, MessageId, NodeId, Tenant, Token};
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -46,6 +47,46 @@ pub enum Fact {
     MemoryStored { memory: MemoryId, agent: AgentName },
     #[serde(rename = "memory.forgotten.v1")]
     MemoryForgotten { memory: MemoryId, agent: AgentName },
+    /// Of a node's events, `owner` and `mode` say who may see them.
+    #[serde(rename = "node.registered.v1")]
+    NodeRegistered {
+        node: NodeId,
+        owner: String,
+        mode: NodeMode,
+    },
+    #[serde(rename = "node.updated.v1")]
+    NodeUpdated {
+        node: NodeId,
+        owner: String,
+        mode: NodeMode,
+    },
+    #[serde(rename = "node.forgotten.v1")]
+    NodeForgotten {
+        node: NodeId,
+        owner: String,
+        mode: NodeMode,
+    },
+    /// It is alive again, or for the first time.
+    #[serde(rename = "node.came.v1")]
+    NodeCame { node: NodeId, incarnation: u64 },
+    /// Its presence has run out.
+    #[serde(rename = "node.lost.v1")]
+    NodeLost { node: NodeId, incarnation: u64 },
+    /// A pass of the reconciler changed something; `actions` counts what it did.
+    #[serde(rename = "pass.applied.v1")]
+    PassApplied { pass: PassId, actions: u32 },
+    #[serde(rename = "service.degraded.v1")]
+    ServiceDegraded { service: Token, since: Timestamp },
+    #[serde(rename = "service.recovered.v1")]
+    ServiceRecovered { service: Token, since: Timestamp },
+    /// Who did, or tried, what; `outcome` is `done` or `refused`.
+    #[serde(rename = "audit.noted.v1")]
+    AuditNoted {
+        action: String,
+        subject: String,
+        outcome: String,
+        reason: String,
+    },
 }
 
 impl Event {
@@ -62,6 +103,15 @@ impl Event {
             Fact::MessagePosted { channel, .. } => ("channel", "posted", Some(channel.token().clone())),
             Fact::MemoryStored { memory, .. } => ("memory", "stored", memory_token(memory)),
             Fact::MemoryForgotten { memory, .. } => ("memory", "forgotten", memory_token(memory)),
+            Fact::NodeRegistered { node, .. } => ("node", "registered", Some(node.token().clone())),
+            Fact::NodeUpdated { node, .. } => ("node", "updated", Some(node.token().clone())),
+            Fact::NodeForgotten { node, .. } => ("node", "forgotten", Some(node.token().clone())),
+            Fact::NodeCame { node, .. } => ("node", "came", Some(node.token().clone())),
+            Fact::NodeLost { node, .. } => ("node", "lost", Some(node.token().clone())),
+            Fact::PassApplied { pass, .. } => ("pass", "applied", pass.to_string().parse().ok()),
+            Fact::ServiceDegraded { service, .. } => ("service", "degraded", Some(service.clone())),
+            Fact::ServiceRecovered { service, .. } => ("service", "recovered", Some(service.clone())),
+            Fact::AuditNoted { .. } => ("audit", "noted", self.id.to_string().parse().ok()),
         };
         let fixed = |text: &str| text.parse::<Token>().expect("a literal of this table is a token");
         Subject::Event {
@@ -127,6 +177,60 @@ mod tests {
                 },
             ),
             ("memory.forgotten.v1", Fact::MemoryForgotten { memory, agent }),
+        ]
+        .into_iter()
+        .chain(fleet_samples())
+        .collect()
+    }
+
+    fn fleet_samples() -> Vec<(&'static str, Fact)> {
+        let node: NodeId = "kitchen".parse().unwrap();
+        let (owner, mode) = ("ann".to_owned(), NodeMode::Shared);
+        let service: Token = "memory".parse().unwrap();
+        let since = Timestamp::from_millis(1_795_258_800_000);
+        let registered = Fact::NodeRegistered {
+            node: node.clone(),
+            owner: owner.clone(),
+            mode,
+        };
+        let updated = Fact::NodeUpdated {
+            node: node.clone(),
+            owner: owner.clone(),
+            mode,
+        };
+        let forgotten = Fact::NodeForgotten {
+            node: node.clone(),
+            owner,
+            mode,
+        };
+        let came = Fact::NodeCame {
+            node: node.clone(),
+            incarnation: 7,
+        };
+        let noted = Fact::AuditNoted {
+            action: "node.enroll".into(),
+            subject: "kitchen".into(),
+            outcome: "refused".into(),
+            reason: "of another owner".into(),
+        };
+        let applied = Fact::PassApplied {
+            pass: PassId::from_u128(9),
+            actions: 2,
+        };
+        let degraded = Fact::ServiceDegraded {
+            service: service.clone(),
+            since,
+        };
+        vec![
+            ("node.registered.v1", registered),
+            ("node.updated.v1", updated),
+            ("node.forgotten.v1", forgotten),
+            ("node.came.v1", came),
+            ("node.lost.v1", Fact::NodeLost { node, incarnation: 7 }),
+            ("pass.applied.v1", applied),
+            ("service.degraded.v1", degraded),
+            ("service.recovered.v1", Fact::ServiceRecovered { service, since }),
+            ("audit.noted.v1", noted),
         ]
     }
 

@@ -15,7 +15,9 @@ pub mod subject;
 pub mod time;
 pub mod tool;
 
-pub use id::{DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId, RequestId};
+pub use id::{
+    DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId, RequestId,
+};
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};
 pub use problem::{Code, Problem};
 pub use subject::Subject;

@@ -71,10 +71,12 @@ pub enum Bucket {
     Agents,
     /// Nodes that are alive.
     Presence,
+    /// What nodes are to run (`node.<node>`), and what new invocations go to (`agent.<tenant>.<agent>`).
+    Assignments,
 }
 
 impl Bucket {
-    pub const ALL: [Self; 2] = [Self::Agents, Self::Presence];
+    pub const ALL: [Self; 3] = [Self::Agents, Self::Presence, Self::Assignments];
 
     /// Its name on the server.
     #[must_use]
@@ -82,6 +84,7 @@ impl Bucket {
         match self {
             Self::Agents => "AGENTS",
             Self::Presence => "PRESENCE",
+            Self::Assignments => "ASSIGNMENTS",
         }
     }
 
@@ -91,6 +94,7 @@ impl Bucket {
         match self {
             Self::Agents => "KV_AGENTS",
             Self::Presence => "KV_PRESENCE",
+            Self::Assignments => "KV_ASSIGNMENTS",
         }
     }
 }

@@ -30,7 +30,7 @@ const WATCHES_MAX: i64 = 1_000;
 pub fn standard() -> Topology {
     Topology {
         streams: vec![invocations(), journal(), tokens(), events(), dead_letters()],
-        buckets: vec![agents(), presence()],
+        buckets: vec![agents(), presence(), assignments()],
         consumers: vec![intake()],
     }
 }
@@ -189,6 +189,17 @@ fn presence() -> StreamSpec {
         allow_message_ttl: true,
         subject_delete_marker_ttl: HEARTBEAT,
         ..bucket(Bucket::Presence, "Nodes that are alive")
+    }
+}
+
+fn assignments() -> StreamSpec {
+    StreamSpec {
+        max_bytes: 64 * MIB,
+        max_msg_size: 512 * KIB,
+        ..bucket(
+            Bucket::Assignments,
+            "What nodes are to run, and what new invocations go to",
+        )
     }
 }
 

@@ -156,7 +156,9 @@ fn hole(invocation: &Invocation, done: &BTreeSet<u32>, known: &BTreeSet<u32>) ->
     });
     let highest = done.last().copied()?;
     let gapless_to = if is_completed { highest } else { models.max()? };
-    (1..=gapless_to).find(|step| !known.contains(step)).map(|step| (step, highest))
+    (1..=gapless_to)
+        .find(|step| !known.contains(step))
+        .map(|step| (step, highest))
 }
 
 pub(super) fn delay_kept(evidence: &Evidence, found: &mut Vec<Violation>) {

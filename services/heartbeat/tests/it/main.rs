@@ -1,0 +1,1 @@
+//! `heartbeat` against a real nats-server and a real Postgres.

@@ -1,0 +1,1 @@
+//! `reconciler` against a real nats-server and a real Postgres.
