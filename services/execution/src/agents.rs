@@ -8,6 +8,7 @@ use mesh_api::registry::{AgentResolve, Artifact, ArtifactGet, ArtifactRequest, P
 use mesh_bus::{Bucket, Bus, KvEntry};
 use mesh_runtime::Context;
 use mesh_types::agent::AgentSpec;
+use mesh_types::fleet::Serving;
 use mesh_types::{AgentName, Code, Problem, Tenant};
 use sha2::{Digest, Sha256};
 
@@ -32,6 +33,8 @@ pub(crate) struct Agents {
 #[derive(Default)]
 struct Cache {
     pointers: HashMap<(Tenant, AgentName), Pointer>,
+    /// Where the reconciler has moved new invocations of agents with a `placement`.
+    serving: HashMap<(Tenant, AgentName), Serving>,
     specs: HashMap<String, Arc<AgentSpec>>,
 }
 
@@ -43,7 +46,33 @@ impl Agents {
         })
     }
 
-    /// The published version; asks the registry before it says "unknown".
+    /// What new invocations are pinned to: the published version, or the one that serves where the agent runs on nodes
+    /// and a replica of it is healthy. Asks the registry before it says "unknown".
+    pub(crate) async fn current(&self, tenant: &Tenant, agent: &AgentName) -> Result<Pinned, Problem> {
+        let published = self.published(tenant, agent).await?;
+        if published.spec.placement.is_none() {
+            return Ok(published);
+        }
+        let place = (tenant.clone(), agent.clone());
+        let serving = self.cache().serving.get(&place).cloned();
+        match serving {
+            Some(serving) if serving.hash != published.hash => Ok(Pinned {
+                spec: self.artifact(tenant, &serving.hash).await?,
+                version: serving.version,
+                hash: serving.hash,
+            }),
+            _ => Ok(published),
+        }
+    }
+
+    pub(crate) fn serve(&self, tenant: Tenant, agent: AgentName, serving: Option<Serving>) {
+        let mut cache = self.cache();
+        match serving {
+            Some(serving) => cache.serving.insert((tenant, agent), serving),
+            None => cache.serving.remove(&(tenant, agent)),
+        };
+    }
+
     pub(crate) async fn published(&self, tenant: &Tenant, agent: &AgentName) -> Result<Pinned, Problem> {
         let place = (tenant.clone(), agent.clone());
         let hit = {

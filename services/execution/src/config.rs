@@ -14,6 +14,8 @@ pub struct Config {
     pub lanes: usize,
     /// Invocations that this process runs at once, over all agents.
     pub hosted_slots: u32,
+    /// Milliseconds that a node keeps what it was granted without being heard of. A lost presence ends it sooner.
+    pub node_lease_ms: u64,
     /// Seconds that running invocations get at a shutdown before they are left to the next owner.
     pub drain_seconds: u64,
     /// Goes on with a database that is older than what was relayed of it, as after a restore, and starts a new feed.
@@ -42,6 +44,7 @@ impl Default for Config {
             instance: "execution".into(),
             lanes: 2,
             hosted_slots: 1_024,
+            node_lease_ms: 15_000,
             drain_seconds: 5,
             accept_older_database: false,
             keys_kept_days: 7,
@@ -60,6 +63,10 @@ impl Validate for Config {
         }
         if self.hosted_slots == 0 {
             return Err("execution.hosted_slots must be at least 1".into());
+        }
+        // No effect starts in the last second of a lease.
+        if !(2_000..=600_000).contains(&self.node_lease_ms) {
+            return Err("execution.node_lease_ms must lie between 2000 and 600000".into());
         }
         if self.keys_kept_days == 0 || self.feed_kept_days == 0 {
             return Err("execution.keys_kept_days and execution.feed_kept_days must be at least 1".into());

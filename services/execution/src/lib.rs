@@ -8,6 +8,7 @@ mod bus;
 mod config;
 mod core;
 mod directory;
+mod fleet;
 mod history;
 mod hosted;
 mod housekeeping;

@@ -27,7 +27,7 @@ use crate::state::State;
 use crate::steward::{HandOver, Held, Namesake, Steward};
 use crate::store::ledger::PgLedger;
 use crate::worker::{self, Hosted};
-use crate::{Error, bus};
+use crate::{Error, bus, fleet};
 
 /// Streamed tokens on their way to NATS.
 const TOKENS_QUEUED_MAX: usize = 4_096;
@@ -85,7 +85,7 @@ impl Parts {
             agents: Arc::clone(&agents),
             pool: pool.clone(),
             lanes: handles.clone(),
-            tokens: tokens_sender,
+            tokens: tokens_sender.clone(),
             toolbox: mesh_tools::Toolbox::new(config.tools.clone()),
         });
         // Grows with each start: nothing of an earlier one is taken for ours.
@@ -108,6 +108,7 @@ impl Parts {
                     relay: outbox.clone(),
                     lost: Box::new(move |shard, epoch| directory.lost(shard, epoch)),
                     posted: Box::new(move |shard| post.posted(shard)),
+                    node_lease: Duration::from_millis(config.node_lease_ms),
                     pauses: Arc::clone(&pauses),
                     relayed: Arc::clone(&marks),
                     draining: stops.draining.clone(),
@@ -163,7 +164,7 @@ impl Parts {
             postbox: Arc::clone(&postbox),
             pauses,
         };
-        let nodes = Nodes::new(pool.clone());
+        let nodes = Nodes::new(context, pool.clone());
         let ringer = Ringer {
             context: context.clone(),
             nodes: Arc::clone(&nodes),
@@ -183,6 +184,7 @@ impl Parts {
             hand_overs,
             postbox,
             nodes,
+            tokens: tokens_sender,
         });
         Self {
             state,
@@ -228,6 +230,10 @@ impl Parts {
         tasks.spawn("steward", guarded(core_ended.clone(), stewarding));
         let tokens = worker::publish_tokens(context.bus.clone(), tokens);
         tasks.spawn("tokens", tokens);
+        let fleet = Arc::clone(&state.nodes.fleet);
+        tasks.spawn("assignments", fleet.follow(context.clone(), Arc::clone(&agents)));
+        let presence = fleet::follow_presence(context.clone(), state.lanes.clone());
+        tasks.spawn("presence", presence);
         tasks.spawn("agents", agents.follow());
         tasks.spawn("postman", postman.run());
         tasks.spawn("node-bells", ringer.run());

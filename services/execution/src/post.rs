@@ -10,7 +10,7 @@ use mesh_api::journal::{About, Outcome, Usage};
 use mesh_api::{Caller, Endpoint};
 use mesh_runtime::fail_point;
 use mesh_runtime::{Context, Doorbell};
-use mesh_types::{Code, InvocationId, NodeId, Problem, Subject};
+use mesh_types::{Code, InvocationId, Problem, Subject};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
@@ -41,8 +41,6 @@ pub(crate) struct Bell;
 pub(crate) enum Ring {
     Mail,
     Pauses,
-    /// This node is there: it is rung from now on when something waits for nodes.
-    Node(NodeId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

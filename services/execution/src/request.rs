@@ -27,7 +27,7 @@ const DELAY_MAX_MS: u64 = 366 * 86_400_000;
 /// A checked request, pinned to a version.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
-    pub(crate) meta: Meta,
+    pub(crate) meta: Arc<Meta>,
     pub(crate) spec: Arc<AgentSpec>,
     pub(crate) id_is_given: bool,
     /// As it came, to pass it on to another process.
@@ -109,7 +109,7 @@ pub(crate) fn prepare(
         links: None,
     };
     Prepared {
-        meta,
+        meta: Arc::new(meta),
         spec: pinned.spec,
         id_is_given: minted_is_given || request.invocation_id.is_some(),
         request,
@@ -144,10 +144,12 @@ pub(crate) fn prepare_child(
         request_id: None,
     };
     let mut prepared = prepare(&caller, &request.agent, invoke, pinned, letter.recipient, true, now);
-    prepared.meta.shard = letter.shard;
-    prepared.meta.input.parent_shard = Some(request.parent_shard);
-    prepared.meta.input.held_sessions.clone_from(&request.held_sessions);
-    prepared.meta.links = Some(Box::new(Links {
+    // Nobody else has it yet.
+    let meta = Arc::make_mut(&mut prepared.meta);
+    meta.shard = letter.shard;
+    meta.input.parent_shard = Some(request.parent_shard);
+    meta.input.held_sessions.clone_from(&request.held_sessions);
+    meta.links = Some(Box::new(Links {
         parent: Some(Parent {
             invocation: letter.sender,
             step: request.step,
@@ -222,7 +224,7 @@ pub(crate) fn prepare_fork(
         ..source
     };
     Prepared {
-        meta,
+        meta: Arc::new(meta),
         spec,
         id_is_given: order.is_repeat,
         request: InvokeRequest::default(),

@@ -73,7 +73,7 @@ impl Router {
         derived_id: Option<InvocationId>,
     ) -> Result<Prepared, Problem> {
         request::check(&request, &caller.tenant)?;
-        let pinned = self.agents.published(&caller.tenant, agent).await?;
+        let pinned = self.agents.current(&caller.tenant, agent).await?;
         let minted = derived_id.unwrap_or_else(|| self.context.ids.next());
         let now = self.context.clock.now();
         Ok(request::prepare(
@@ -154,7 +154,7 @@ impl Router {
         let (answer, answered) = oneshot::channel();
         let (waiter, ended) = oneshot::channel();
         self.lane(prepared.meta.shard).accept(Box::new(Accept {
-            meta: prepared.meta.clone(),
+            meta: Arc::clone(&prepared.meta),
             spec: Arc::clone(&prepared.spec),
             id_is_given: prepared.id_is_given,
             answer,
@@ -178,7 +178,7 @@ impl Router {
 
     /// A child that its parent's letter asks for; done when it is durable, now or before.
     pub(crate) async fn accept_child(&self, letter: &Mail, request: &ChildRequest) -> Result<(), Problem> {
-        let pinned = self.agents.published(&letter.tenant, &request.agent).await?;
+        let pinned = self.agents.current(&letter.tenant, &request.agent).await?;
         let prepared = request::prepare_child(letter, request, pinned, self.context.clock.now())?;
         let (answer, answered) = oneshot::channel();
         self.lane(letter.shard).accept(Box::new(Accept {

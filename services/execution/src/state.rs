@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mesh_api::journal::TokenChunk;
 use mesh_runtime::Context;
+use mesh_types::Subject;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
@@ -33,6 +35,8 @@ pub(crate) struct State {
     pub(crate) hand_overs: mpsc::UnboundedSender<HandOver>,
     pub(crate) postbox: Arc<Postbox>,
     pub(crate) nodes: Arc<Nodes>,
+    /// Streamed text on its way to NATS; full means dropped, as the record supersedes it.
+    pub(crate) tokens: mpsc::Sender<(Subject, TokenChunk)>,
 }
 
 impl State {

@@ -52,7 +52,7 @@ impl Hosted {
             .spawn("invocation", async move { hosted.run(start).await });
     }
 
-    async fn run(self: Arc<Self>, start: Start) {
+    async fn run(self: Arc<Self>, mut start: Start) {
         let lane = self.lanes[usize::from(start.meta.shard) % self.lanes.len()].clone();
         let guard = HolderGuard {
             lane: lane.clone(),
@@ -62,6 +62,7 @@ impl Hosted {
         };
         fail_point!(async "worker.grant.after");
         let cancel = start.cancel.clone();
+        let journal = std::mem::take(&mut start.journal);
         let meta = &start.meta;
         let effects = HostedEffects {
             caller: self.context.caller(meta.tenant.clone()),
@@ -72,7 +73,7 @@ impl Hosted {
             hosted: Arc::clone(&self),
         };
         let prepared = tokio::select! {
-            prepared = self.prepare(&start) => prepared,
+            prepared = self.prepare(&start, journal) => prepared,
             () = cancel.cancelled() => return,
         };
         let (spec, journal, source) = match prepared {
@@ -86,7 +87,11 @@ impl Hosted {
 
     /// Artifact and journal, waiting for registry and database as long as it takes: no attempt is counted for them.
     /// What neither will ever give is a problem.
-    async fn prepare(&self, start: &Start) -> Result<(Arc<AgentSpec>, Vec<Record>, Source), Problem> {
+    async fn prepare(
+        &self,
+        start: &Start,
+        journal: Vec<Record>,
+    ) -> Result<(Arc<AgentSpec>, Vec<Record>, Source), Problem> {
         let meta = &start.meta;
         let mut pause = RETRY_PAUSE;
         let spec = match &start.spec {
@@ -105,8 +110,8 @@ impl Hosted {
                 pause = (pause * 2).min(RETRY_PAUSE_MAX);
             },
         };
-        if !start.journal.is_empty() && meta.fork().is_none() {
-            return Ok((spec, start.journal.clone(), Source::default()));
+        if !journal.is_empty() && meta.fork().is_none() {
+            return Ok((spec, journal, Source::default()));
         }
         loop {
             let read = async {

@@ -5,14 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use mesh_runtime::Validate;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::tunnel::{NatsProxyConfig, TunnelConfig};
+
 /// Table `gateway` of the configuration; keys are `MESH_GATEWAY__<KEY>` in the environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// An IP address or `localhost`. Only loopback is served while there is no sign-in.
+    /// An IP address or `localhost`. Only loopback is served where no credentials are demanded.
     pub host: String,
     /// `MESH_HTTP_PORT`; 0 takes a free one.
     pub port: u16,
+    /// Nobody gets in without a credential (`MESH_REQUIRE_CREDENTIALS`).
+    pub require_credentials: bool,
     /// Largest request body in bytes; at most 1 MiB.
     pub body_bytes_max: usize,
     /// Origins of other pages that may call the API from a browser; a list, or text with commas (`CORS_ORIGINS`).
@@ -27,6 +31,8 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Open event streams at most; one more is refused as busy.
     pub streams_max: usize,
+    pub tunnel: TunnelConfig,
+    pub nats: NatsProxyConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +40,8 @@ pub enum ConfigRefused {
     #[error("`host` is `{host}`, which is no IP address: write 127.0.0.1, ::1 or localhost")]
     Host { host: String },
     #[error(
-        "`host` {host} can be reached from other machines, and there is no sign-in yet: use 127.0.0.1 \
-         (for access from outside put a tunnel such as ssh -L in front)"
+        "`host` {host} can be reached from other machines, and nobody signs in: use 127.0.0.1, or set \
+         MESH_REQUIRE_CREDENTIALS=1"
     )]
     NotLoopback { host: IpAddr },
     #[error("`{key}` {rule}")]
@@ -47,12 +53,15 @@ impl Default for Config {
         Self {
             host: "127.0.0.1".into(),
             port: 8_000,
+            require_credentials: false,
             body_bytes_max: mesh_types::json::BODY_BYTES_MAX,
             cors_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             request_timeout_ms: 30_000,
             drain_timeout_ms: 10_000,
             streams_max: 1_000,
+            tunnel: TunnelConfig::default(),
+            nats: NatsProxyConfig::default(),
         }
     }
 }
@@ -66,7 +75,7 @@ impl Config {
                 host: self.host.clone(),
             })?,
         };
-        if !host.is_loopback() {
+        if !host.is_loopback() && !self.require_credentials {
             return Err(ConfigRefused::NotLoopback { host });
         }
         let body_limit = 1_024..=mesh_types::json::BODY_BYTES_MAX;
@@ -100,7 +109,11 @@ impl Config {
                 "cors_origins",
                 "must name origins such as http://localhost:5173; `*` would let every page in",
             ),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.tunnel.rules())
+        .chain(self.nats.rules())
+        {
             if !ok {
                 return Err(ConfigRefused::Value { key, rule });
             }
@@ -157,6 +170,12 @@ mod tests {
             );
         }
         assert!(matches!(with_host("example.org"), Err(ConfigRefused::Host { .. })));
+        let open = Config {
+            host: "0.0.0.0".into(),
+            require_credentials: true,
+            ..Config::default()
+        };
+        assert_eq!(open.address().unwrap().to_string(), "0.0.0.0:8000");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod config;
 mod feed;
 mod http;
 mod state;
+mod tunnel;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 
 pub use config::{Config, ConfigRefused};
 pub use http::openapi;
+pub use tunnel::{NatsProxyConfig, TunnelConfig};
 
 /// Why the edge could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Errors: a host that is not loopback (there is no sign-in yet), a port in use.
+    /// Errors: a host that is not loopback where no credentials are demanded, a port in use.
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let address = config.address()?;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
@@ -82,14 +84,18 @@ impl Gateway {
         let shutdown = context.shutdown.clone();
         let drain = Duration::from_millis(config.drain_timeout_ms);
         let router = http::router(&config, &context);
-        tracing::info!(%address, "development mode: there is no sign-in, so only this machine is served");
+        if config.require_credentials {
+            tracing::info!(%address, "credentials are demanded");
+        } else {
+            tracing::info!(%address, "development mode: nobody signs in, so only this machine is served");
+        }
         let listener = listener.tap_io(|stream| {
             // Without it small answers wait for the peer's delayed acknowledgement.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY was refused");
             }
         });
-        let serve = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let serve = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let overdue = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;

@@ -13,7 +13,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::http::credentials::Desk;
+use crate::http::nats_proxy::NatsProxy;
 use crate::http::problem::Failure;
+use crate::tunnel::Tunnels;
 
 /// Cheap to clone; one per process.
 #[derive(Clone)]
@@ -29,6 +32,9 @@ pub(crate) struct Inner {
     /// Lower-case names that `Host` may say besides loopback.
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) cors_origins: Vec<String>,
+    pub(crate) desk: Desk,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) nats_proxy: NatsProxy,
     /// One permit per open event stream.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) streams_max: usize,
@@ -59,6 +65,9 @@ impl App {
                 .map(|host| host.to_ascii_lowercase())
                 .collect(),
             cors_origins: config.cors_origins.clone(),
+            tunnels: Tunnels::new(config.tunnel.clone(), context.tasks.clone()),
+            nats_proxy: NatsProxy::new(config.nats.clone(), context.tasks.clone()),
+            desk: Desk::new(config.require_credentials),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_max: config.streams_max,
             requests: context.metrics.counter(MetricName::HttpRequests),

@@ -1,14 +1,27 @@
 //! `identity`: credentials, NATS users of nodes, and the audit facts.
 
+mod bus;
+mod callout;
 mod config;
+mod credential;
+mod forgotten;
+mod refusals;
+mod relay;
+mod state;
+mod store;
+mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_bus::BusError;
-use mesh_runtime::{Context, health};
+use mesh_bus::{Bus, BusError, BusOptions};
+use mesh_runtime::{Context, Doorbell, health};
 use mesh_store::{Role, StoreError, StoreOptions};
 
 pub use config::Config;
+
+use callout::{Connections, Issuer};
+use state::State;
 
 /// How long requests in hand may take after the shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -19,6 +32,8 @@ pub enum Error {
     Store(#[from] StoreError),
     #[error("the endpoints of identity: {0}")]
     Bus(#[from] BusError),
+    #[error("the configuration of identity: {0}")]
+    Config(String),
 }
 
 /// Serves until `context.shutdown`; waits for the database and its schema first, for ever.
@@ -35,11 +50,45 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
     }
+    let state = Arc::new(State {
+        issuer: issuer(&config)?,
+        system: system(&config, &context).await?,
+        config,
+        context: context.clone(),
+        pool: pool.clone(),
+        relay_bell: Doorbell::new(),
+        refusals: std::sync::Mutex::default(),
+        connections: Connections::default(),
+    });
+    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
+    context.tasks.spawn("refusals", refusals::run(Arc::clone(&state)));
+    context.tasks.spawn("forgotten-nodes", forgotten::run(Arc::clone(&state)));
     let service = context.bus.service("identity", env!("CARGO_PKG_VERSION"));
-    let serving = service.start().await?;
+    let serving = bus::serve(service, &state).start().await?;
     context.shutdown.cancelled().await;
     serving.drain(DRAIN).await;
     context.tasks.drain(DRAIN).await;
     pool.close().await;
     Ok(())
+}
+
+fn issuer(config: &Config) -> Result<Option<Issuer>, Error> {
+    let seed = &config.nats_issuer_seed;
+    if seed.is_empty() {
+        return Ok(None);
+    }
+    Issuer::new(seed, &config.nats_account).map(Some).map_err(Error::Config)
+}
+
+/// A connection to the server's system account, where it is configured.
+async fn system(config: &Config, context: &Context) -> Result<Option<Bus>, Error> {
+    let Some((user, password)) = config.nats_system.expose().split_once(':') else {
+        return Ok(None);
+    };
+    let options = BusOptions {
+        name: "mesh-identity-system".into(),
+        user: Some((user.to_owned(), password.to_owned())),
+        ..context.bus.options().clone()
+    };
+    Ok(Some(Bus::connect(options).await?))
 }

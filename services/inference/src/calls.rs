@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::Chunks;
 use crate::config::Limits;
+use mesh_models::Chunks;
 
 /// Answers that are kept for repeats hold at most so much text, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;

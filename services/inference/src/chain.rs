@@ -7,9 +7,9 @@ use mesh_api::journal::Usage;
 use mesh_types::{Code, Problem};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{Answer, Chunks, Try, TryError, estimate_tokens};
 use crate::config::{Config, LOCAL_GRACE};
 use crate::providers::{Providers, Route};
+use mesh_models::{Answer, Chunks, Try, TryError, estimate_tokens};
 
 /// A pause between two tries never exceeds this.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);

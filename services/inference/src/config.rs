@@ -167,14 +167,20 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(crate) fn connect_timeout(&self) -> Duration {
-        Duration::from_millis(self.connect_timeout_ms)
-    }
     pub(crate) fn first_byte_timeout(&self) -> Duration {
         Duration::from_millis(self.first_byte_timeout_ms)
     }
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
+    }
+    /// Of one try.
+    pub(crate) fn waits(&self) -> mesh_models::Waits {
+        mesh_models::Waits {
+            connect: Duration::from_millis(self.connect_timeout_ms),
+            first_byte: self.first_byte_timeout(),
+            idle: self.idle_timeout(),
+            response_bytes_max: self.response_bytes_max,
+        }
     }
     pub(crate) fn call_timeout(&self) -> Duration {
         Duration::from_millis(self.call_timeout_ms)

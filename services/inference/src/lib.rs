@@ -1,12 +1,10 @@
 //! inference: the way to models. Providers with their keys, fallbacks, streams, usage; no database.
 
-mod answer;
 mod bus;
 mod calls;
 mod chain;
 mod config;
 mod mock;
-mod openai;
 mod providers;
 mod state;
 

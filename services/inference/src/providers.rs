@@ -6,10 +6,10 @@ use mesh_api::inference::{CompleteRequest, ModelList, ModelView};
 use mesh_types::Code;
 use url::Url;
 
-use crate::answer::{Answer, Chunks, Try, TryError};
 use crate::config::{Config, OPENAI_BASE_URL, ProviderConfig, ProviderKind, RouteRule, matches_model};
 use crate::mock::Mock;
-use crate::openai::OpenAi;
+use mesh_models::OpenAi;
+use mesh_models::{Answer, Chunks, Try, TryError};
 
 /// Prefixes of well-known names; rules of the configuration go before them.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -184,7 +184,7 @@ impl Providers {
 fn open(declared: &ProviderConfig, config: &Config) -> Result<Provider, crate::Error> {
     let url = |text: &str| Url::parse(text).map_err(|error| crate::Error::Config(error.to_string()));
     let client =
-        |base: &Url| OpenAi::new(base, declared.api_key.clone(), config.limits.clone()).map_err(crate::Error::Client);
+        |base: &Url| OpenAi::new(base, declared.api_key.clone(), config.limits.waits()).map_err(crate::Error::Client);
     match (declared.kind, &declared.base_url) {
         (ProviderKind::Mock, _) => Ok(Provider::Mock(Mock::new(config))),
         (ProviderKind::Openai, Some(base)) => Ok(Provider::OpenAi(client(&url(base)?)?)),

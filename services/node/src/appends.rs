@@ -240,9 +240,11 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let ticket = Ticket {
             tenant: Tenant::default(),
+            agent: "a".parse().unwrap(),
             invocation: InvocationId::from_u128(bytes as u128),
             shard: 0,
             epoch: 1,
+            issued_at: mesh_types::Timestamp::EPOCH,
             signature: String::new(),
         };
         let append = OneAppend {

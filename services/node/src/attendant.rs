@@ -14,8 +14,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::held::Held;
-use crate::{Config, Node, work};
+use crate::{Node, work};
 
+/// Who rings, besides the owners of work: what this node is to run has changed, or how it is configured.
+const RECONCILER: &str = "reconciler";
+const REGISTRY: &str = "registry";
 /// How often it says that it is there, without anything else to say.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(10);
 /// Until an owner has said otherwise.
@@ -33,7 +36,6 @@ struct Open {
 
 pub(crate) struct Attendant {
     node: Arc<Node>,
-    slots: u32,
     ended: CancellationToken,
     bell: Subscription,
     reconnects: watch::Receiver<u64>,
@@ -43,12 +45,14 @@ pub(crate) struct Attendant {
     announce_at: Duration,
     /// Owners that have work for us; `None` asks whichever hears it.
     wanted: BTreeSet<Option<String>>,
+    /// Owners that have more than the slots of its agents took: asked again when one is free.
+    full: BTreeSet<Option<String>>,
     open: Option<Open>,
     is_hungry: bool,
 }
 
 impl Attendant {
-    pub(crate) async fn new(node: &Arc<Node>, config: &Config, ended: CancellationToken) -> Result<Self, BusError> {
+    pub(crate) async fn new(node: &Arc<Node>, ended: CancellationToken) -> Result<Self, BusError> {
         let bus = &node.context.bus;
         let subject = Subject::Bell {
             node: node.execution.node.clone(),
@@ -59,12 +63,12 @@ impl Attendant {
             bell: bus.subscribe(&Filter::Only(subject)).await?,
             reconnects,
             node: Arc::clone(node),
-            slots: config.slots,
             ended,
             lease: LEASE_DEFAULT,
             alive_at: Duration::ZERO,
             announce_at: Duration::ZERO,
             wanted: BTreeSet::new(),
+            full: BTreeSet::new(),
             open: None,
             is_hungry: false,
         })
@@ -101,7 +105,13 @@ impl Attendant {
                 None => self.ended.cancelled().await,
             },
             // Somebody's lease is short, or a slot is free.
-            () = self.node.bell.rung() => self.is_hungry = true,
+            () = self.node.bell.rung() => {
+                self.is_hungry = true;
+                self.wanted.append(&mut self.full);
+            }
+            () = self.node.claimable.rung() => {
+                self.wanted.insert(None);
+            }
             changed = self.reconnects.changed() => {
                 if changed.is_ok() {
                     self.wanted.insert(None);
@@ -114,6 +124,11 @@ impl Attendant {
 
     fn rung(&mut self, payload: &[u8]) {
         let bell = serde_json::from_slice::<Bell>(payload).ok();
+        match bell.as_ref().map(|bell| bell.owner.as_str()) {
+            Some(RECONCILER) => return self.node.assigned.ring(),
+            Some(REGISTRY) => return self.node.untold.ring(),
+            _ => {}
+        }
         if bell.as_ref().is_none_or(|bell| bell.stops) {
             self.alive_at = self.node.execution.now();
         }
@@ -154,11 +169,12 @@ impl Attendant {
 
     /// Whether there may be more to claim at once.
     async fn claim_if_wanted(&mut self) -> bool {
-        if self.node.draining.is_cancelled() {
+        if !self.node.takes_work() {
+            self.open = None;
             return false;
         }
         let held = u32::try_from(self.node.held.len()).unwrap_or(u32::MAX);
-        let free = self.slots.saturating_sub(held);
+        let free = self.node.config.slots.saturating_sub(held);
         let open = match self.open.take() {
             Some(open) => open,
             None if free == 0 => return false,
@@ -177,6 +193,7 @@ impl Attendant {
             request_id: self.node.context.ids.next::<RequestId>().to_string(),
             free_slots: free,
             running: self.node.held.running(),
+            ready: self.node.replicas.ready(),
         };
         Open { request, tries: 0 }
     }
@@ -186,8 +203,12 @@ impl Attendant {
         match self.node.execution.ask::<NodeClaim>(&open.request).await {
             Ok(reply) => {
                 self.lease = Duration::from_millis(reply.lease_ms);
-                if reply.more && !reply.grants.is_empty() {
-                    self.wanted.insert(Some(reply.owner));
+                if reply.more {
+                    let again = match reply.grants.is_empty() {
+                        true => &mut self.full,
+                        false => &mut self.wanted,
+                    };
+                    again.insert(Some(reply.owner));
                 }
                 for grant in reply.grants {
                     self.take(grant, sent);

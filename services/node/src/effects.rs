@@ -1,47 +1,50 @@
 //! What the agent loop may do on a node. No effect starts but within the lease; models, channels and memories are asked
-//! as any other service asks them.
+//! by the node's own roads, with the ticket of the invocation that is held. With an endpoint of its own, the node asks
+//! that for models.
 
 use std::sync::Arc;
 
-use mesh_api::Caller;
 use mesh_api::execution::{AcceptRequest, InvocationAccept, InvokeRequest};
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::journal::{Fact, TokenChunk};
 use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
-use mesh_bus::Bus;
+use mesh_api::node::{Ticket, TokenBatch};
+use mesh_api::Endpoint;
 use mesh_types::tool::{ToolCall, ToolReply};
-use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem, Subject};
+use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem};
 use mesh_worker::{
     AppendError, Appended, Channels, Effects, Invocations, Journal, Memories, Model, Outside, Then, Tokens,
 };
 use tokio::sync::mpsc;
 
 use crate::Node;
+use crate::execution::Execution;
 use crate::held::Held;
 use crate::journal::GrantJournal;
+
+/// Text of one message, about.
+const BATCH_BYTES: usize = 64 * 1024;
 
 pub(crate) struct NodeEffects {
     node: Arc<Node>,
     held: Arc<Held>,
-    caller: Caller,
     pub(crate) journal: GrantJournal,
 }
 
 impl NodeEffects {
     pub(crate) fn new(node: &Arc<Node>, held: &Arc<Held>, seq: u32) -> Self {
         Self {
-            caller: node.context.caller(held.ticket.tenant.clone()),
             journal: GrantJournal::new(node, held, seq),
             node: Arc::clone(node),
             held: Arc::clone(held),
         }
     }
 
-    /// The way to other services, once an effect may start.
-    async fn bus(&self) -> &Bus {
+    /// Asks another service, once an effect may start.
+    async fn ask<E: Endpoint>(&self, request: E::Request) -> Result<E::Reply, Problem> {
         self.may_start().await;
-        self.node.execution.bus()
+        self.node.execution.ask_for::<E>(&self.held.ticket, request).await
     }
 
     async fn may_start(&self) {
@@ -64,22 +67,21 @@ impl Channels for NodeEffects {
             limit,
             before: None,
         };
-        let history = self.bus().await.call::<ChannelHistory>(&self.caller, &request).await?;
-        Ok(history.items)
+        Ok(self.ask::<ChannelHistory>(request).await?.items)
     }
 
     async fn post(&self, request: PostRequest) -> Result<Message, Problem> {
-        self.bus().await.call::<MessagePost>(&self.caller, &request).await
+        self.ask::<MessagePost>(request).await
     }
 }
 
 impl Memories for NodeEffects {
     async fn query(&self, request: QueryRequest) -> Result<QueryReply, Problem> {
-        self.bus().await.call::<MemoryQuery>(&self.caller, &request).await
+        self.ask::<MemoryQuery>(request).await
     }
 
     async fn store(&self, request: StoreRequest) -> Result<Memory, Problem> {
-        self.bus().await.call::<MemoryStore>(&self.caller, &request).await
+        self.ask::<MemoryStore>(request).await
     }
 }
 
@@ -87,10 +89,17 @@ impl Model for NodeEffects {
     async fn complete(
         &self,
         request: CompleteRequest,
-        on_chunk: impl FnMut(Chunk) + Send,
+        mut on_chunk: impl FnMut(Chunk) + Send,
     ) -> Result<Completion, Problem> {
-        let bus = self.bus().await;
-        bus.call_stream::<Complete>(&self.caller, &request, on_chunk).await
+        self.may_start().await;
+        let answered = match self.node.models.own_endpoint()? {
+            Some(local) => local.stream(&request, &mut on_chunk).await,
+            None => {
+                let execution = &self.node.execution;
+                execution.stream_for::<Complete>(&self.held.ticket, request, on_chunk).await
+            }
+        };
+        answered.inspect(|completion| self.node.load.add_tokens(completion.usage.output_tokens))
     }
 }
 
@@ -108,22 +117,14 @@ impl Invocations for NodeEffects {
             request,
             wait_ms: 0,
         };
-        let accepted = self
-            .bus()
-            .await
-            .call::<InvocationAccept>(&self.caller, &request)
-            .await?;
-        Ok(accepted.id)
+        Ok(self.ask::<InvocationAccept>(request).await?.id)
     }
 }
 
 impl Tokens for NodeEffects {
     fn chunk(&self, chunk: TokenChunk) {
-        let subject = Subject::Tokens {
-            tenant: self.held.ticket.tenant.clone(),
-            invocation: self.held.ticket.invocation,
-        };
-        let _ = self.node.tokens.try_send((subject, chunk));
+        // Full: dropped, as the record supersedes it.
+        let _ = self.node.tokens.try_send((Arc::clone(&self.held), chunk));
     }
 }
 
@@ -133,12 +134,29 @@ impl Effects for NodeEffects {
     }
 }
 
-/// Publishes tokens in order; ends when every worker is gone.
-pub(crate) async fn publish_tokens(bus: Bus, mut tokens: mpsc::Receiver<(Subject, TokenChunk)>) {
-    while let Some((subject, chunk)) = tokens.recv().await {
-        let payload = serde_json::to_vec(&chunk).unwrap_or_default();
-        if let Err(error) = bus.publish(&subject, payload.into()).await {
-            tracing::debug!(%error, "a token is not published; the record will have it");
+/// Publishes tokens in order, what came together in one message; ends when every worker is gone.
+pub(crate) async fn publish_tokens(execution: Execution, mut tokens: mpsc::Receiver<(Arc<Held>, TokenChunk)>) {
+    let mut next = tokens.recv().await;
+    while let Some((held, chunk)) = next.take() {
+        let mut bytes = chunk.text.len();
+        let mut chunks = vec![chunk];
+        while bytes < BATCH_BYTES {
+            match tokens.try_recv() {
+                Ok((of, chunk)) if Arc::ptr_eq(&of, &held) => {
+                    bytes += chunk.text.len();
+                    chunks.push(chunk);
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let ticket: Ticket = held.ticket.clone();
+        execution.tell_tokens(&TokenBatch { ticket, chunks }).await;
+        if next.is_none() {
+            next = tokens.recv().await;
         }
     }
 }

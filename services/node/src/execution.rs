@@ -1,11 +1,14 @@
-//! What the node asks of `execution`, by its own subjects.
+//! What the node asks of the mesh, by its own subjects: of `execution`, and of other services for what it holds.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mesh_api::node::{NodePut, NodeWork, PART_BYTES_MAX, PutRequest, Ticket, WireWork, WorkRequest};
-use mesh_api::{Caller, Endpoint};
+use mesh_api::node::{
+    NodeAppend, NodePut, NodeWork, PART_BYTES_MAX, PutRequest, TOKEN, Ticket, TokenBatch, WireWork, WorkRequest,
+};
+use mesh_api::road::{ByNode, Ticketed};
+use mesh_api::{Caller, Endpoint, StreamEndpoint};
 use mesh_bus::Bus;
 use mesh_runtime::Context;
 use mesh_types::{Code, NodeId, Problem, Subject, Tenant};
@@ -30,10 +33,6 @@ impl Execution {
         }
     }
 
-    pub(crate) fn bus(&self) -> &Bus {
-        &self.context.bus
-    }
-
     /// On the monotonic clock: what leases are measured by.
     pub(crate) fn now(&self) -> Duration {
         self.context.clock.monotonic()
@@ -42,14 +41,58 @@ impl Execution {
     /// # Errors
     /// As [`Bus::call_at`].
     pub(crate) async fn ask<E: Endpoint>(&self, request: &E::Request) -> Result<E::Reply, Problem> {
-        let subject = Subject::NodeService {
-            node: self.node.clone(),
-            service: E::SERVICE.parse()?,
-            endpoint: E::NAME.parse()?,
+        let subject = self.road(E::SERVICE, E::NAME)?;
+        self.bus().call_at::<E>(&subject, &nobody(), request, E::DEADLINE).await
+    }
+
+    /// Asks a service in the name of an invocation that is held.
+    ///
+    /// # Errors
+    /// As [`Bus::call`].
+    pub(crate) async fn ask_for<E: Endpoint>(&self, ticket: &Ticket, request: E::Request) -> Result<E::Reply, Problem> {
+        let ticket = ticket.clone();
+        self.ask::<ByNode<E>>(&Ticketed { ticket, request }).await
+    }
+
+    /// As [`Execution::ask_for`], with what is streamed before the answer.
+    ///
+    /// # Errors
+    /// As [`Bus::call_stream`].
+    pub(crate) async fn stream_for<E: StreamEndpoint>(
+        &self,
+        ticket: &Ticket,
+        request: E::Request,
+        on_chunk: impl FnMut(E::Chunk) + Send,
+    ) -> Result<E::Reply, Problem> {
+        let subject = self.road(E::SERVICE, E::NAME)?;
+        let ticket = ticket.clone();
+        let request = Ticketed { ticket, request };
+        let bus = self.bus();
+        bus.call_stream_at::<ByNode<E>>(&subject, &nobody(), &request, on_chunk).await
+    }
+
+    /// Streamed text, without an answer: it may be lost, as the record will have it.
+    pub(crate) async fn tell_tokens(&self, batch: &TokenBatch) {
+        let told = async {
+            let subject = self.road(NodeAppend::SERVICE, TOKEN)?;
+            let payload = serde_json::to_vec(batch).unwrap_or_default();
+            self.bus().publish(&subject, payload.into()).await.map_err(Problem::from)
         };
-        // Nobody looks at it: who asks stands in the subject.
-        let caller = Caller::service("node", Tenant::default());
-        self.bus().call_at::<E>(&subject, &caller, request, E::DEADLINE).await
+        if let Err(problem) = told.await {
+            tracing::debug!(%problem, "tokens are not published; the record will have them");
+        }
+    }
+
+    fn road(&self, service: &str, endpoint: &str) -> Result<Subject, Problem> {
+        Ok(Subject::NodeService {
+            node: self.node.clone(),
+            service: service.parse()?,
+            endpoint: endpoint.parse()?,
+        })
+    }
+
+    fn bus(&self) -> &Bus {
+        &self.context.bus
     }
 
     /// Sends a body ahead, as long as it takes; answers its hash.
@@ -117,4 +160,9 @@ impl Execution {
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
+}
+
+/// Nobody looks at it: who asks stands in the subject.
+fn nobody() -> Caller {
+    Caller::service("node", Tenant::default())
 }

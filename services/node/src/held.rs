@@ -1,7 +1,7 @@
 //! What the node holds: from the grant until its worker has let go, however that ends.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mesh_api::node::{HeldWork, Ticket};
@@ -16,6 +16,8 @@ use crate::lease::Lease;
 pub(crate) struct Held {
     pub(crate) ticket: Ticket,
     pub(crate) agent: AgentName,
+    /// Of its agent, once its work is read.
+    pub(crate) version: OnceLock<u32>,
     pub(crate) lease: Lease,
     /// Stops its worker at once.
     pub(crate) cancel: CancellationToken,
@@ -26,10 +28,20 @@ impl Held {
         Arc::new(Self {
             ticket,
             agent,
+            version: OnceLock::new(),
             lease: Lease::new(sent, lease),
             cancel: CancellationToken::new(),
         })
     }
+}
+
+/// What is held, as a replica's report counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunningWork {
+    pub(crate) tenant: Tenant,
+    pub(crate) agent: AgentName,
+    /// `None` until it is known.
+    pub(crate) version: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -88,6 +100,16 @@ impl Holdings {
             epoch: held.ticket.epoch,
         });
         named.collect()
+    }
+
+    pub(crate) fn work(&self) -> Vec<RunningWork> {
+        let all = self.all();
+        let work = all.values().map(|held| RunningWork {
+            tenant: held.ticket.tenant.clone(),
+            agent: held.agent.clone(),
+            version: held.version.get().copied(),
+        });
+        work.collect()
     }
 
     /// How many of each agent.
@@ -154,9 +176,11 @@ mod tests {
     fn held(epoch: u32) -> Arc<Held> {
         let ticket = Ticket {
             tenant: Tenant::default(),
+            agent: "a".parse().unwrap(),
             invocation: InvocationId::from_u128(1),
             shard: 0,
             epoch,
+            issued_at: mesh_types::Timestamp::EPOCH,
             signature: String::new(),
         };
         Held::new(ticket, "a".parse().unwrap(), Duration::ZERO, Duration::from_secs(15))

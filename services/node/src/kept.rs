@@ -88,9 +88,11 @@ mod tests {
         let result = KeptResult {
             ticket: Ticket {
                 tenant: Tenant::default(),
+                agent: "a".parse().unwrap(),
                 invocation: InvocationId::from_u128(5),
                 shard: 1,
                 epoch: 2,
+                issued_at: mesh_types::Timestamp::EPOCH,
                 signature: "ab".into(),
             },
             after_seq: 9,

@@ -50,6 +50,7 @@ async fn run(node: &Arc<Node>, held: &Arc<Held>, work: Option<Box<WireWork>>) {
             return;
         }
     };
+    let _ = held.version.set(work.version);
     let seq = work.journal.last().map_or(0, |record| record.seq);
     let effects = NodeEffects::new(node, held, seq);
     let cancel = held.cancel.clone();

@@ -1,7 +1,17 @@
 //! `reconciler`: desired against observed: assignments, passes, and their reasons.
 
+mod brain;
+mod bus;
 mod config;
+mod core;
+mod leader;
+mod loops;
+mod observe;
+mod shown;
+mod state;
+mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_bus::BusError;
@@ -9,6 +19,9 @@ use mesh_runtime::{Context, health};
 use mesh_store::{Role, StoreError, StoreOptions};
 
 pub use config::Config;
+pub use core::bench::{PlanTimes, plan_times};
+
+use state::State;
 
 /// How long requests in hand may take after the shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -35,11 +48,14 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
     }
+    let state = Arc::new(State::new(config, context.clone(), pool.clone()));
     let service = context.bus.service("reconciler", env!("CARGO_PKG_VERSION"));
-    let serving = service.start().await?;
+    let serving = bus::serve(service, &state).start().await?;
+    loops::start(&state);
     context.shutdown.cancelled().await;
     serving.drain(DRAIN).await;
     context.tasks.drain(DRAIN).await;
+    leader::resign(&state).await;
     pool.close().await;
     Ok(())
 }

@@ -4,6 +4,8 @@ mod agents;
 mod artifact;
 mod bus;
 mod config;
+mod nodes;
+mod placed;
 mod pointers;
 mod relay;
 mod state;

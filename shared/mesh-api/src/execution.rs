@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::journal::{Effect, JournalPage, Outcome, StepKind, Usage};
 use crate::page::{Page, PageQuery};
-pub use crate::status::{ExecutionStatusView, ShardView};
+pub use crate::status::{AgentDemand, Demand, DemandRequest, ExecutionStatusView, ShardView};
 
 endpoints! { "execution";
     InvocationAccept = "invocation-accept", AcceptRequest => Invocation, Operator, 330 s;
@@ -22,6 +22,8 @@ endpoints! { "execution";
     DeadLetterDiscard = "dead-letter-discard", DeadLetterRequest => DeadLetter, Operator, 5 s;
     /// Who owns which shard, how far it is, what waits: for people and probes.
     ExecutionStatus = "status", Empty => ExecutionStatusView, Viewer, 5 s;
+    /// What waits for nodes and runs on them, of every tenant and every owner: what replicas are scaled by.
+    ExecutionDemand = "demand", DemandRequest => Demand, Service, 5 s;
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -177,7 +179,8 @@ pub struct Invocation {
     pub ended_at: Option<Timestamp>,
     /// Highest committed record: the cursor to read on from.
     pub cursor: u32,
-    /// Why it ended as it did, in one word: `operator_canceled`, `deadline_exceeded`, `limit_tokens` …
+    /// Why it ended as it did, in one word: `operator_canceled`, `deadline_exceeded`, `limit_tokens` … Of a queued one
+    /// `waits_for_node`, where it runs on nodes only.
     #[serde(default)]
     pub reason: Option<String>,
     /// What it waits for, while it waits.

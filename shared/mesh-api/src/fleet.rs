@@ -1,7 +1,7 @@
 //! Nodes at `registry`: who they are, whom they serve. Desired state; what is seen of them is `heartbeat`'s.
 
 use mesh_types::fleet::{HealthSnapshot, Labels, NodeMode, Sharing};
-use mesh_types::{AgentName, NodeId, Tenant, Timestamp};
+use mesh_types::{AgentName, NodeId, Tenant, Timestamp, fleet_policy};
 use serde::{Deserialize, Serialize};
 
 use crate::page::{Page, PageQuery};
@@ -30,10 +30,25 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// From the actor that the edge set: `user:ann` is owner `ann`; `dev` is nobody in particular.
+    /// From the actor that the edge set: `user:ann` is owner `ann`; `dev` and services are nobody in particular. Any
+    /// other actor, such as `node:…`, owns nothing: no owner has a colon in his name.
     pub fn of(caller: &crate::Caller) -> Self {
+        let actor = caller.actor.as_str();
+        let owner = match actor.strip_prefix("user:") {
+            Some(owner) => Some(owner),
+            None if actor == fleet_policy::DEVELOPER || actor.starts_with("service:") => None,
+            None => Some(actor),
+        };
         Self {
-            owner: caller.actor.strip_prefix("user:").map(str::to_owned),
+            owner: owner.map(str::to_owned),
+        }
+    }
+
+    /// As the policy takes it; `tenant` is the caller's.
+    pub fn in_tenant<'a>(&'a self, tenant: &'a Tenant) -> fleet_policy::Viewer<'a> {
+        fleet_policy::Viewer {
+            tenant,
+            owner: self.owner.as_deref(),
         }
     }
 }
@@ -129,6 +144,18 @@ pub struct NodeEntry {
     pub updated_at: Timestamp,
 }
 
+impl NodeEntry {
+    /// As the policy takes it.
+    pub fn facts(&self) -> fleet_policy::NodeFacts<'_> {
+        fleet_policy::NodeFacts {
+            tenant: &self.tenant,
+            owner: &self.owner,
+            mode: self.configuration.mode,
+            sharing: &self.configuration.sharing,
+        }
+    }
+}
+
 /// The API's record of a node: what is registered, and what is seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeRecord {
@@ -170,4 +197,15 @@ pub struct PlacedAgent {
     pub concurrency: u32,
     /// What its nodes must be capable of, such as `llm` or `cli:codex`.
     pub requires: Vec<String>,
+}
+
+impl PlacedAgent {
+    /// As the policy takes it.
+    pub fn facts(&self) -> fleet_policy::AgentFacts<'_> {
+        fleet_policy::AgentFacts {
+            tenant: &self.tenant,
+            name: &self.agent,
+            owner: self.owner.as_deref(),
+        }
+    }
 }

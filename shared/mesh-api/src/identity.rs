@@ -64,6 +64,9 @@ pub struct KeyRequest {
     /// Absent: it does not expire.
     #[serde(default)]
     pub expires_in_seconds: Option<u64>,
+    /// Absent: the caller's. Another one only for who runs the installation.
+    #[serde(default)]
+    pub tenant: Option<Tenant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

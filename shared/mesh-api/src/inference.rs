@@ -12,9 +12,15 @@ endpoints! { "inference";
     /// One model call with its fallbacks. Text arrives as chunks, the reply holds all of it.
     Complete = "complete", CompleteRequest => Completion, Operator, 120 s;
     Models = "models", Empty => ModelList, Viewer, 5 s;
+    /// A model call of a node itself, of no invocation, at `mesh.node.<node>.inference.chat`: its owner pays.
+    Chat = "chat", CompleteRequest => Completion, Service, 120 s;
 }
 
 impl StreamEndpoint for Complete {
+    type Chunk = Chunk;
+}
+
+impl StreamEndpoint for Chat {
     type Chunk = Chunk;
 }
 

@@ -341,6 +341,15 @@ pub struct JournalPage {
     pub more: bool,
 }
 
+/// A [`JournalPage`] to be written, of what lies elsewhere.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct JournalPageRef<'a> {
+    pub tenant: &'a Tenant,
+    pub invocation: InvocationId,
+    pub records: &'a [Record],
+    pub more: bool,
+}
+
 /// A piece of streamed text on `mesh.token.…`; superseded by the step's record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenChunk {

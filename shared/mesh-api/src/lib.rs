@@ -15,6 +15,7 @@ pub mod node;
 pub mod page;
 pub mod reconciler;
 pub mod registry;
+pub mod road;
 mod status;
 pub mod steering;
 pub mod tunnel;

@@ -17,7 +17,12 @@ endpoints! { "execution";
     NodeAlive = "alive", AliveRequest => AliveReply, Service, 4 s;
     NodePut = "put", PutRequest => PutReply, Service, 10 s;
     NodeWork = "work", WorkRequest => WorkReply, Service, 10 s;
+    /// The key that tickets are checked with, for every service that nodes ask.
+    TicketKeyGet = "ticket-key", TicketKeyRequest => TicketKey, Service, 3 s;
 }
+
+/// Streamed text at `mesh.node.<node>.execution.<this>`, without an answer: [`TokenBatch`].
+pub const TOKEN: &str = "token";
 
 /// Bytes that one message of a node holds at most.
 pub const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -50,6 +55,9 @@ pub struct ClaimRequest {
     /// Invocations of each agent that it runs already, to keep `limits.concurrency`.
     #[serde(default)]
     pub running: Vec<(Tenant, AgentName, u32)>,
+    /// Agents that it can run now: it grants no others. Absent: nobody has told the node what it is to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Vec<(Tenant, AgentName)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,11 +75,30 @@ pub struct ClaimReply {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     pub tenant: Tenant,
+    pub agent: AgentName,
     pub invocation: InvocationId,
     pub shard: u16,
     pub epoch: u32,
-    /// HMAC-SHA256 over all of the above and the node's name by a key of `execution`, in hexadecimal digits.
+    /// When the work was granted, by the clock of `execution`.
+    pub issued_at: Timestamp,
+    /// Ed25519 over all of the above and the node's name by a key of `execution`, in hexadecimal digits.
     pub signature: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketKeyRequest {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketKey {
+    /// Ed25519, 64 hexadecimal digits.
+    pub public: String,
+}
+
+/// Text that an invocation streams on a node, in order. `execution` passes on what the current holder says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenBatch {
+    pub ticket: Ticket,
+    pub chunks: Vec<crate::journal::TokenChunk>,
 }
 
 /// The right to run one invocation under one epoch.

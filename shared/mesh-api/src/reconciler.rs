@@ -36,6 +36,9 @@ pub struct Pass {
     pub because: String,
     pub seen: Seen,
     pub actions: Vec<Action>,
+    /// Actions beyond those listed.
+    #[serde(default)]
+    pub more: u32,
     pub took_ms: f64,
     /// What could not be observed or written; then nothing was applied.
     pub error: Option<String>,

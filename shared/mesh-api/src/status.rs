@@ -1,5 +1,6 @@
-//! What one execution process says of itself.
+//! What execution processes say of themselves, and of the work that waits for nodes.
 
+use mesh_types::{AgentName, Tenant};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -21,4 +22,28 @@ pub struct ShardView {
     pub epoch: u64,
     pub batch: u64,
     pub relayed_batch: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DemandRequest {}
+
+/// Open work of agents with a `placement`, over all owners of shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// Sorted by tenant and agent; who has no open work is left out.
+    pub agents: Vec<AgentDemand>,
+    /// Whether every shard has answered. If not, what is missing may still wait: nobody is scaled down by it.
+    pub complete: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentDemand {
+    pub tenant: Tenant,
+    pub agent: AgentName,
+    /// Runnable now, and nobody runs them.
+    pub waiting: u64,
+    /// Held by nodes.
+    pub running: u64,
+    /// Since the oldest of those that wait was accepted; 0 if none waits.
+    pub oldest_waiting_ms: u64,
 }

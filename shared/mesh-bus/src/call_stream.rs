@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use mesh_api::{Caller, Endpoint, StreamEndpoint};
-use mesh_types::{Code, Problem};
+use mesh_types::{Code, Problem, Subject};
 
 use crate::call::{encode, nobody_there, read_answer, timed_out};
 use crate::headers::inject_trace;
@@ -46,21 +46,34 @@ impl Bus {
         &self,
         caller: &Caller,
         request: &E::Request,
+        on_chunk: impl FnMut(E::Chunk) + Send,
+    ) -> Result<E::Reply, Problem> {
+        self.call_stream_at::<E>(&E::subject(), caller, request, on_chunk).await
+    }
+
+    /// As [`Bus::call_stream`], at another subject, such as a node's own road.
+    ///
+    /// # Errors
+    /// As [`Bus::call`].
+    pub async fn call_stream_at<E: StreamEndpoint>(
+        &self,
+        subject: &Subject,
+        caller: &Caller,
+        request: &E::Request,
         mut on_chunk: impl FnMut(E::Chunk) + Send,
     ) -> Result<E::Reply, Problem> {
         let payload = encode(request)?;
         let mut headers = Headers::of_caller(caller);
         inject_trace(&mut headers);
-        let subject = E::subject().to_string();
         let mut pauses = NO_RESPONDERS_PAUSES.iter();
         loop {
-            let asked = self.stream_once::<E>(&subject, &headers, &payload, &mut on_chunk).await;
+            let asked = self.stream_once::<E>(subject, &headers, &payload, &mut on_chunk).await;
             match asked {
                 Ok(reply) => return Ok(reply),
                 Err(Ended::With(problem)) => return Err(problem),
                 Err(Ended::NobodyListens) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
-                    None => return Err(nobody_there(&subject)),
+                    None => return Err(nobody_there(&subject.to_string())),
                 },
             }
         }
@@ -68,16 +81,17 @@ impl Bus {
 
     async fn stream_once<E: StreamEndpoint>(
         &self,
-        subject: &str,
+        subject: &Subject,
         headers: &Headers,
         payload: &bytes::Bytes,
         on_chunk: &mut (impl FnMut(E::Chunk) + Send),
     ) -> Result<E::Reply, Ended> {
         let inbox = self.client().new_inbox();
         let messages = self.subscribe_at(inbox.clone(), None).await.map_err(Ended::from)?;
-        let leaving = Leaving::new(self, E::SERVICE, inbox.clone());
+        let leaving = Leaving::new(self, subject, inbox.clone());
+        let subject = subject.to_string();
         let ended = self
-            .stream_at::<E>(subject, headers, payload, (inbox, messages), on_chunk)
+            .stream_at::<E>(&subject, headers, payload, (inbox, messages), on_chunk)
             .await;
         // Also after an error: the answer may be on its way, and a repeat asks for the same.
         leaving.stayed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ClientError, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 
 use crate::BusError;
@@ -27,7 +27,7 @@ pub(crate) const ENQUEUE_DEADLINE: Duration = Duration::from_secs(10);
 /// How to reach NATS.
 #[derive(Clone)]
 pub struct BusOptions {
-    /// `nats://host:port`, several separated by commas.
+    /// `nats://host:port`, several separated by commas; `ws://` and `wss://` with a path for NATS over WebSocket.
     pub url: String,
     /// Name of the connection, as the server lists it.
     pub name: String,
@@ -67,7 +67,12 @@ struct Bells {
     missed: watch::Sender<u64>,
     /// Times a connection was made.
     connected: watch::Sender<u64>,
+    /// Times the server refused the credential.
+    refused: watch::Sender<u64>,
 }
+
+/// Where answers come to who may hear any.
+const INBOX: &str = "_INBOX";
 
 impl Bus {
     /// Connects in the background, for ever, with growing pauses and jitter: services start in
@@ -76,36 +81,36 @@ impl Bus {
     /// # Errors
     /// [`BusError::Address`] when the address is none.
     pub async fn connect(options: BusOptions) -> Result<Self, BusError> {
+        Self::open(options, INBOX, FirstTry::Background).await
+    }
+
+    /// As [`Bus::connect`], with all inboxes below `inbox`, such as `_INBOX.kitchen`: for who may hear only these.
+    ///
+    /// # Errors
+    /// As [`Bus::connect`].
+    pub async fn connect_confined(options: BusOptions, inbox: &str) -> Result<Self, BusError> {
+        Self::open(options, inbox, FirstTry::Background).await
+    }
+
+    /// As [`Bus::connect_confined`], but connected when it returns; it tries each address once. Later it reconnects
+    /// for ever, too.
+    ///
+    /// # Errors
+    /// [`BusError::Unreachable`], [`BusError::CredentialRefused`] or [`BusError::Address`].
+    pub async fn connect_now(options: BusOptions, inbox: &str) -> Result<Self, BusError> {
+        Self::open(options, inbox, FirstTry::Now).await
+    }
+
+    async fn open(options: BusOptions, inbox: &str, first_try: FirstTry) -> Result<Self, BusError> {
         let bells = Arc::new(Bells {
             missed: watch::channel(0).0,
             connected: watch::channel(0).0,
+            refused: watch::channel(0).0,
         });
-        let on_event = Arc::clone(&bells);
-        let url = options.url.clone();
-        let mut connect = ConnectOptions::new()
-            .name(&options.name)
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .connection_timeout(CONNECT_DEADLINE)
-            .ping_interval(PING_INTERVAL)
-            .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
-            .client_capacity(OUTGOING_MESSAGES_MAX)
-            .reconnect_delay_callback(pause_before)
-            .event_callback(move |event| {
-                on_event.heard(&event);
-                async {}
-            });
-        if let Some((user, password)) = &options.user {
-            connect = connect.user_and_password(user.clone(), password.clone());
-        }
-        let addresses: Vec<&str> = url.split(',').map(str::trim).collect();
-        let client = connect
-            .connect(addresses.as_slice())
-            .await
-            .map_err(|source| BusError::Address {
-                url: options.url.clone(),
-                source,
-            })?;
+        let connect = connect_options(&options, inbox, first_try, Arc::clone(&bells));
+        let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
+        let connected = connect.connect(addresses.as_slice()).await;
+        let client = connected.map_err(|source| not_connected(&options.url, source))?;
         let jetstream = async_nats::jetstream::new(client.clone());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -143,7 +148,15 @@ impl Bus {
         self.inner.bells.missed.subscribe()
     }
 
-    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+    /// A bell: its number rises whenever the server refuses the credential, which is tried again for ever.
+    #[must_use]
+    pub fn refusals(&self) -> watch::Receiver<u64> {
+        self.inner.bells.refused.subscribe()
+    }
+
+    /// A bell: its number rises whenever a connection is made. What a server held in memory may be gone then.
+    #[must_use]
+    pub fn connections(&self) -> watch::Receiver<u64> {
         self.inner.bells.connected.subscribe()
     }
 
@@ -155,7 +168,9 @@ impl Bus {
         &self.inner.jetstream
     }
 
-    pub(crate) fn options(&self) -> &BusOptions {
+    /// How this bus was connected.
+    #[must_use]
+    pub fn options(&self) -> &BusOptions {
         &self.inner.options
     }
 
@@ -186,10 +201,88 @@ impl Bells {
                 tracing::warn!(subscription, "a slow subscriber lost messages");
                 self.missed.send_modify(|count| *count += 1);
             }
-            Event::ServerError(error) => tracing::warn!(%error, "NATS reports an error"),
-            Event::ClientError(error) => tracing::warn!(%error, "the NATS client reports an error"),
+            Event::ServerError(error) => {
+                if matches!(error, ServerError::AuthorizationViolation) {
+                    self.refused.send_modify(|count| *count += 1);
+                }
+                tracing::warn!(%error, "NATS reports an error");
+            }
+            Event::ClientError(error) => {
+                if is_refusal(error) {
+                    self.refused.send_modify(|count| *count += 1);
+                }
+                tracing::warn!(%error, "the NATS client reports an error");
+            }
             Event::Disconnected | Event::LameDuckMode | Event::Draining | Event::Closed => {}
         }
+    }
+}
+
+/// How the first connection is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstTry {
+    Background,
+    Now,
+}
+
+fn connect_options(options: &BusOptions, inbox: &str, first_try: FirstTry, bells: Arc<Bells>) -> ConnectOptions {
+    let mut connect = ConnectOptions::new()
+        .name(&options.name)
+        .max_reconnects(None)
+        .connection_timeout(CONNECT_DEADLINE)
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
+        .client_capacity(OUTGOING_MESSAGES_MAX)
+        .custom_inbox_prefix(inbox)
+        .reconnect_delay_callback(pause_before)
+        .event_callback(move |event| {
+            bells.heard(&event);
+            async {}
+        });
+    if first_try == FirstTry::Background {
+        connect = connect.retry_on_initial_connect();
+    }
+    if options.url.starts_with("ws") {
+        // A proxy's servers have addresses that its clients cannot reach.
+        connect = connect.ignore_discovered_servers();
+    }
+    if let Some((user, password)) = &options.user {
+        connect = connect.user_and_password(user.clone(), password.clone());
+    }
+    connect
+}
+
+fn not_connected(url: &str, source: ConnectError) -> BusError {
+    let url = without_user(url);
+    match source.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            BusError::CredentialRefused { url }
+        }
+        ConnectErrorKind::ServerParse => BusError::Address { url, source },
+        _ => BusError::Unreachable { url, source },
+    }
+}
+
+/// For errors: what stands before an `@` may be a password.
+fn without_user(url: &str) -> String {
+    let hide = |url: &str| match url.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://{host}"),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    };
+    url.split(',').map(hide).collect::<Vec<_>>().join(",")
+}
+
+/// The client passes a refused connection on as text only.
+fn is_refusal(error: &ClientError) -> bool {
+    match error {
+        ClientError::Other(text) => {
+            let refused = [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication];
+            refused.iter().any(|kind| text == &kind.to_string())
+        }
+        _ => false,
     }
 }
 
@@ -215,6 +308,12 @@ mod tests {
             );
         }
         assert!(pause_before(20) >= RECONNECT_PAUSE_MAX / 2);
+    }
+
+    #[test]
+    fn an_error_names_the_address_without_its_password() {
+        assert_eq!(without_user("nats://ann:hunter2@a:4222,nats://b:1"), "nats://a:4222,nats://b:1");
+        assert_eq!(without_user("localhost"), "localhost");
     }
 
     #[test]

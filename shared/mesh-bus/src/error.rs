@@ -14,6 +14,16 @@ pub enum BusError {
         #[source]
         source: async_nats::ConnectError,
     },
+    /// Nobody answers at the address, or what answers is no NATS.
+    #[error("NATS at `{url}` cannot be reached")]
+    Unreachable {
+        url: String,
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// The server does not let this credential in.
+    #[error("NATS at `{url}` refuses the credential")]
+    CredentialRefused { url: String },
     /// The connection is down and what waits for it has reached its bound.
     #[error("not connected to NATS while about to {doing}")]
     Disconnected { doing: &'static str },
@@ -57,10 +67,11 @@ impl BusError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Disconnected { .. } | Self::NoStream { .. } | Self::Unknown { .. } => true,
+            Self::Unreachable { .. } | Self::Disconnected { .. } | Self::NoStream { .. } | Self::Unknown { .. } => true,
             // A full stream empties; so does JetStream's own overload.
             Self::Refused { code, .. } => matches!(code, 10_008 | 10_023 | 10_047 | 10_077),
             Self::Client { .. } => true,
+            Self::CredentialRefused { .. } => false,
             Self::Address { .. } | Self::TooLarge { .. } | Self::Answer { .. } | Self::Key { .. } => false,
         }
     }

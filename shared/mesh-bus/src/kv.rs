@@ -18,6 +18,7 @@ use crate::{Bucket, Bus, BusError, Headers};
 
 const OPERATION: &str = "KV-Operation";
 const MARKER_REASON: &str = "Nats-Marker-Reason";
+const TTL: &str = "Nats-TTL";
 const SEQUENCE: &str = "Nats-Sequence";
 /// Keys that a list reads at the same time.
 const LIST_READS_MAX: usize = 32;
@@ -69,6 +70,28 @@ impl Bus {
         self.store_at(subject, Headers::new(), value)
             .await
             .map(|stored| stored.sequence)
+    }
+
+    /// As [`Bus::kv_put`], for a bucket whose keys may expire: after `ttl`, in whole seconds, rounded up, at least one
+    /// and at least the bucket's marker lives, the key is gone, and watchers get an entry without a value.
+    ///
+    /// # Errors
+    /// As [`Bus::kv_put`].
+    pub async fn kv_put_for(&self, bucket: Bucket, key: &str, value: Bytes, ttl: Duration) -> Result<u64, BusError> {
+        let subject = subject_of(bucket, key)?;
+        self.store_at(subject, expiring(ttl), value)
+            .await
+            .map(|stored| stored.sequence)
+    }
+
+    /// As [`Bus::kv_put_for`], but nobody waits for the bucket's answer: for a key that is written again and again
+    /// before it expires, where a write that is lost is made good by the next.
+    ///
+    /// # Errors
+    /// [`BusError::Key`]; as [`Bus::publish`].
+    pub async fn kv_renew(&self, bucket: Bucket, key: &str, value: Bytes, ttl: Duration) -> Result<(), BusError> {
+        let subject = subject_of(bucket, key)?;
+        self.enqueue(subject, expiring(ttl), value).await
     }
 
     /// Deletes a key; its watchers hear of it.
@@ -253,6 +276,13 @@ fn entry_of(entry: async_nats::jetstream::kv::Entry) -> KvEntry {
         value,
         revision: entry.revision,
     }
+}
+
+fn expiring(ttl: Duration) -> Headers {
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    let mut headers = Headers::new();
+    headers.insert(TTL, seconds.max(1).to_string());
+    headers
 }
 
 fn subject_of(bucket: Bucket, key: &str) -> Result<String, BusError> {

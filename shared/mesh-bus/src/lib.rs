@@ -2,6 +2,7 @@
 //! publishes, request/reply, consumers, key-value buckets, topology. What travels is defined in
 //! `mesh-types` and `mesh-api`.
 
+mod address;
 mod api;
 mod call;
 mod call_stream;
@@ -23,6 +24,7 @@ mod service;
 mod subscribe;
 pub mod topology;
 
+pub use address::ServerAddress;
 pub use connection::{Bus, BusOptions};
 pub use consume::CONSUME_ATTEMPTS_MAX;
 pub use delivery::{Delivery, Settled};

@@ -60,7 +60,19 @@ impl Bus {
     /// # Errors
     /// [`BusError::Disconnected`] after 10 s without room on the way to the server.
     pub async fn subscribe(&self, filter: &Filter) -> Result<Subscription, BusError> {
-        let subscriber = self.subscribe_at(filter.to_string(), None).await?;
+        self.subscribe_in(filter, None).await
+    }
+
+    /// As [`Bus::subscribe`], but each message goes to one of those who subscribed with the same group.
+    ///
+    /// # Errors
+    /// As [`Bus::subscribe`].
+    pub async fn subscribe_shared(&self, filter: &Filter, group: &str) -> Result<Subscription, BusError> {
+        self.subscribe_in(filter, Some(group)).await
+    }
+
+    async fn subscribe_in(&self, filter: &Filter, group: Option<&str>) -> Result<Subscription, BusError> {
+        let subscriber = self.subscribe_at(filter.to_string(), group).await?;
         if self.is_connected() {
             // When the connection goes meanwhile, the bell tells.
             let _ = self.flush().await;

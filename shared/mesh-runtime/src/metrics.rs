@@ -73,6 +73,10 @@ metrics! {
     MemoriesStored = "mesh.memories.stored", Counter, "", "Memories stored, by `type`.";
     EmbeddingDuration = "mesh.embedding.duration", Histogram, "s", "Time to embed a batch of texts.";
     MessagesPosted = "mesh.messages.posted", Counter, "", "Messages posted, by `author`.";
+    NodeReports = "mesh.node.reports", Counter, "", "Heartbeats and health reports of nodes, by `kind` and `outcome`.";
+    NodesSeen = "mesh.nodes.seen", Gauge, "", "Nodes that this process heard of and did not see go.";
+    NodeRowsWritten = "mesh.node.rows.written", Counter, "", "Rows that coalesced reports became, by `kind`.";
+    PresenceWrites = "mesh.presence.writes", Counter, "", "Writes of presence, by `kind` (change, renewal) and `outcome`.";
     AgentsPublished = "mesh.agents.published", Counter, "", "Agent versions published.";
 }
 

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::statvfs::statvfs;
 use serde::Deserialize;
 
+use crate::nats_users::{NatsUsers, quoted};
 use crate::process::{self, Server, StopPlan};
 use crate::tools::NATS_VERSION_MIN;
 use crate::{NATS_PORT_VARIABLE, NatsTool, ServersError, Version, files, ports, probe};
@@ -38,6 +39,8 @@ pub struct NatsOptions {
     /// Leaves syncing to the server's lazy default (minutes): for tests that prove it is refused,
     /// or that need no durability.
     pub lazy_sync: bool,
+    /// Who may connect; `None`: everybody.
+    pub users: Option<NatsUsers>,
     /// More configuration, appended as it is.
     pub extra_config: String,
 }
@@ -52,6 +55,7 @@ impl NatsOptions {
             monitor_port: 0,
             name: "mesh".to_owned(),
             lazy_sync: false,
+            users: None,
             extra_config: String::new(),
         }
     }
@@ -304,6 +308,7 @@ jetstream {{
         store = quoted(&store.to_string_lossy()),
         file_bytes = file_bytes(dir),
     );
+    config += &options.users.as_ref().map_or_else(String::new, NatsUsers::render);
     writeln!(config, "{}", options.extra_config.trim()).expect("a String takes everything");
     config
 }
@@ -316,11 +321,6 @@ fn file_bytes(dir: &Path) -> u64 {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     });
     FILE_BYTES_MAX.min(free / 100 * FREE_DISK_PERCENT)
-}
-
-/// A string of the configuration language.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]

@@ -75,6 +75,9 @@ impl Outbox {
     pub const REGISTRY: Self = outbox!("registry");
     pub const MESSAGING: Self = outbox!("messaging");
     pub const MEMORY: Self = outbox!("memory");
+    pub const IDENTITY: Self = outbox!("identity");
+    pub const HEARTBEAT: Self = outbox!("heartbeat");
+    pub const RECONCILER: Self = outbox!("reconciler");
 
     /// Adds a fact to the transaction that makes it true; the transaction must be of the event's tenant.
     pub async fn append(&self, tx: &mut PgConnection, event: &Event) -> Result<(), sqlx::Error> {

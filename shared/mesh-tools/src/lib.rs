@@ -15,4 +15,5 @@ mod toolbox;
 mod web;
 
 pub use config::ToolsConfig;
+pub use process::{can_run, drivers_here};
 pub use toolbox::Toolbox;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::name::{AgentName, Tenant};
 use crate::problem::{Code, Problem};
+pub use crate::placement::{Autoscaling, Placement, Rollout, Spread};
 pub use crate::runtimes::{CLI_DRIVERS, CliAgent, Container, HttpAgent, Noop, Script};
 pub use crate::span::Span;
 pub use crate::tool::{ApprovalRule, Effect, Mcp, Tool, ToolKind, ToolSpec};
@@ -162,13 +163,6 @@ pub enum Backoff {
     Exponential,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Placement {
-    pub replicas: u32,
-    pub node_selector: BTreeMap<String, String>,
-}
-
 impl Default for AgentSpec {
     fn default() -> Self {
         Self {
@@ -249,15 +243,6 @@ impl Default for Retry {
         Self {
             attempts: 3,
             backoff: Backoff::Exponential,
-        }
-    }
-}
-
-impl Default for Placement {
-    fn default() -> Self {
-        Self {
-            replicas: 1,
-            node_selector: BTreeMap::new(),
         }
     }
 }

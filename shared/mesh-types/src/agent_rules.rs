@@ -36,6 +36,7 @@ impl Agent {
             .chain(rules(&self.spec))
             .chain(limit_rules(&self.spec))
             .chain(runtime_rules(&self.spec))
+            .chain(self.spec.placement.iter().flat_map(crate::placement::rules))
             .find(|(holds, _, _)| !holds);
         match broken {
             Some((_, field, rule)) => Err(refused(field, rule)),

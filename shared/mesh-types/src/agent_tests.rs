@@ -261,3 +261,52 @@ fn limits_are_taken_at_their_bounds_and_not_beyond() {
         }
     }
 }
+
+#[test]
+fn a_placement_left_short_keeps_its_bytes_and_takes_the_defaults() {
+    let declared = json!({"replicas": 2, "node_selector": {"region": "eu"}});
+    let placement: Placement = serde_json::from_value(declared.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&placement).unwrap(), declared);
+    assert_eq!((placement.rollout.surge, placement.rollout.unavailable), (1, 0));
+    let whole = json!({
+        "replicas": 2, "node_selector": {}, "spread": "region",
+        "autoscaling": {"min": 0, "max": 4, "queue_per_replica": 2, "tokens_per_second_per_replica": 50.5, "idle_seconds": 60},
+        "rollout": {"surge": 0, "unavailable": 1, "health_seconds": 10},
+    });
+    let placement: Placement = serde_json::from_value(whole.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&placement).unwrap(), whole);
+    assert_eq!(broken(json!({"placement": whole})), None);
+}
+
+#[test]
+fn a_placement_that_cannot_be_kept_is_refused_by_field() {
+    let cases = [
+        (json!({"replicas": 10_001}), "placement.replicas"),
+        (json!({"node_selector": {"": "x"}}), "placement.node_selector"),
+        (json!({"autoscaling": {"max": 0}}), "placement.autoscaling.max"),
+        (
+            json!({"autoscaling": {"min": 3, "max": 2}}),
+            "placement.autoscaling.min",
+        ),
+        (
+            json!({"autoscaling": {"queue_per_replica": 0}}),
+            "placement.autoscaling.queue_per_replica",
+        ),
+        (
+            json!({"autoscaling": {"tokens_per_second_per_replica": 0.0}}),
+            "placement.autoscaling.tokens_per_second_per_replica",
+        ),
+        (
+            json!({"autoscaling": {"idle_seconds": 86_401}}),
+            "placement.autoscaling.idle_seconds",
+        ),
+        (json!({"rollout": {"surge": 0, "unavailable": 0}}), "placement.rollout"),
+        (
+            json!({"rollout": {"health_seconds": 0}}),
+            "placement.rollout.health_seconds",
+        ),
+    ];
+    for (placement, field) in cases {
+        assert_eq!(broken(json!({"placement": placement})).as_deref(), Some(field));
+    }
+}

@@ -121,6 +121,14 @@ ids! {
     ReplicaId = "rpl_", "rpl_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One pass of the reconciler.
     PassId = "pas_", "pas_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One tunnel between a client at the edge and a node.
+    TunnelId = "tun_", "tun_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One exchange in a tunnel, where its client gave it no id.
+    ExchangeId = "exc_", "exc_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One API key; its secret is `mak_…`.
+    KeyId = "key_", "key_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One join token; its secret is `mjt_…`.
+    JoinTokenId = "jtk_", "jtk_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One request at the edge.
     RequestId = "req_", "req_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 }

@@ -5,9 +5,11 @@ mod agent_rules;
 pub mod content;
 pub mod event;
 pub mod fleet;
+pub mod fleet_policy;
 pub mod id;
 pub mod json;
 pub mod name;
+mod placement;
 pub mod problem;
 mod runtimes;
 mod span;
@@ -16,7 +18,7 @@ pub mod time;
 pub mod tool;
 
 pub use id::{
-    DeadLetterId, EventId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId, RequestId,
+    DeadLetterId, EventId, ExchangeId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId, RequestId, TunnelId,
 };
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};
 pub use problem::{Code, Problem};

@@ -98,6 +98,7 @@ codes! {
     Internal = "mesh/internal", 500, "Something failed inside";
     Unauthorized = "identity/unauthorized", 401, "Sign-in is needed";
     Forbidden = "identity/forbidden", 403, "Not allowed";
+    CredentialNotFound = "identity/credential-not-found", 404, "There is no such credential";
     TenantNotFound = "registry/tenant-not-found", 404, "There is no such tenant";
     AgentNotFound = "registry/agent-not-found", 404, "There is no such agent";
     AgentAlreadyExists = "registry/agent-already-exists", 409, "The agent exists already";
@@ -106,6 +107,10 @@ codes! {
     VersionNotFound = "registry/version-not-found", 404, "There is no such version";
     ArtifactNotFound = "registry/artifact-not-found", 404, "There is no such artifact";
     RuntimeNotAvailable = "registry/runtime-not-available", 422, "That runtime is not available yet";
+    NodeNotFound = "registry/node-not-found", 404, "There is no such node";
+    NodeNotPrivate = "node/not-private", 409, "The node does not chat in this mode";
+    NodeConfigurationFixed = "node/configuration-fixed", 409, "That was fixed where the node was started";
+    TooManyAttempts = "identity/too-many-attempts", 429, "Too many attempts";
     InvocationNotFound = "execution/invocation-not-found", 404, "There is no such invocation";
     InvocationEnded = "execution/invocation-ended", 409, "The invocation has ended already";
     InvocationFailed = "execution/invocation-failed", 500, "The invocation failed";
@@ -137,6 +142,11 @@ codes! {
     EmbedderUnavailable = "memory/embedder-unavailable", 503, "The embedder is not available";
     ModelNotFound = "inference/model-not-found", 404, "There is no such model";
     ModelFailed = "inference/model-failed", 502, "The model's provider failed";
+    TunnelNotFound = "gateway/tunnel-not-found", 404, "There is no such tunnel";
+    TunnelClosed = "gateway/tunnel-closed", 503, "The tunnel was closed";
+    ExchangeExists = "gateway/exchange-exists", 409, "An exchange of this id is open";
+    NodeOffline = "gateway/node-offline", 503, "The node is not online";
+    NodeSilent = "gateway/node-silent", 504, "The node does not answer";
     ModelRefused = "inference/model-refused", 422, "The model's provider refused the request";
     ProviderNotConfigured = "inference/provider-not-configured", 409, "The provider is not configured";
     NotImplemented = "mesh/not-available-yet", 501, "That is not available yet";

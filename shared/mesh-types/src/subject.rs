@@ -74,6 +74,10 @@ pub enum Subject {
     Tunnel {
         node: NodeId,
     },
+    /// Asks a nats-server, by its id, to cut off one connection; in its system account.
+    KickConnection {
+        server: Token,
+    },
     /// Where a result may be sent to besides an inbox.
     Reply {
         tenant: Tenant,
@@ -118,6 +122,7 @@ impl fmt::Display for Subject {
             } => write!(f, "mesh.node.{node}.{service}.{endpoint}"),
             Self::Bell { node } => write!(f, "mesh.bell.{node}"),
             Self::Tunnel { node } => write!(f, "mesh.tunnel.{node}"),
+            Self::KickConnection { server } => write!(f, "$SYS.REQ.SERVER.{server}.KICK"),
             Self::Reply { tenant, rest } => write!(f, "mesh.reply.{tenant}.{rest}"),
             Self::Inbox { rest } => write!(f, "_INBOX.{rest}"),
         }
@@ -186,6 +191,9 @@ impl FromStr for Subject {
             },
             ["mesh", "bell", n] => Self::Bell { node: name(text, n)? },
             ["mesh", "tunnel", n] => Self::Tunnel { node: name(text, n)? },
+            ["$SYS", "REQ", "SERVER", s, "KICK"] => Self::KickConnection {
+                server: name(text, s)?,
+            },
             _ => return Err(unknown(text)),
         })
     }
@@ -202,12 +210,24 @@ pub enum Filter {
     TokensOf(Tenant),
     Events,
     EventsOf(Tenant),
+    /// Events of one kind, such as `node`, of every tenant.
+    EventsAbout(Token),
     Dead,
+    /// Heartbeats of every node.
+    Heartbeats,
+    /// Health reports of every node.
+    HealthReports,
     /// One endpoint of a service, as any node asks it.
     Nodes {
         service: Token,
         endpoint: Token,
     },
+    /// Whatever one node asks of services.
+    NodeAsks(NodeId),
+    /// Where one node awaits answers; clients make up the rest.
+    InboxesOf(NodeId),
+    /// What nats-server asks of who may connect.
+    UserAuth,
     /// Exactly one subject.
     Only(Subject),
 }
@@ -223,8 +243,14 @@ impl fmt::Display for Filter {
             Self::TokensOf(tenant) => write!(f, "mesh.token.{tenant}.*"),
             Self::Events => f.write_str("mesh.event.*.*.*.*"),
             Self::EventsOf(tenant) => write!(f, "mesh.event.{tenant}.*.*.*"),
+            Self::EventsAbout(kind) => write!(f, "mesh.event.*.{kind}.*.*"),
+            Self::Heartbeats => f.write_str("mesh.heartbeat.*"),
+            Self::HealthReports => f.write_str("mesh.health.*"),
             Self::Dead => f.write_str("mesh.dead.*.*"),
             Self::Nodes { service, endpoint } => write!(f, "mesh.node.*.{service}.{endpoint}"),
+            Self::NodeAsks(node) => write!(f, "mesh.node.{node}.>"),
+            Self::InboxesOf(node) => write!(f, "_INBOX.{node}.>"),
+            Self::UserAuth => f.write_str("$SYS.REQ.USER.AUTH"),
             Self::Only(subject) => subject.fmt(f),
         }
     }
@@ -237,6 +263,12 @@ pub fn parse_reply_to(text: &str, tenant: &Tenant) -> Result<Subject, SubjectErr
         Subject::Inbox { rest } => Ok(Subject::Inbox { rest }),
         _ => Err(unknown(text)),
     }
+}
+
+/// Whether a question may be answered where it asks to be. An answer is published with the service's own rights, so a
+/// node, which chooses that subject freely, is answered in an inbox only.
+pub fn may_answer(asked_at: &str, reply: &str) -> bool {
+    !asked_at.starts_with("mesh.node.") || reply.starts_with("_INBOX.")
 }
 
 fn unknown(text: &str) -> SubjectError {
@@ -324,6 +356,7 @@ mod tests {
                 endpoint
             }),
             t().prop_map(|n| Subject::Bell { node: n.into() }),
+            t().prop_map(|server| Subject::KickConnection { server }),
             (t(), token(), token()).prop_map(|(a, x, y)| Subject::Reply {
                 tenant: a.into(),
                 rest: format!("{x}.{y}")
@@ -363,6 +396,16 @@ mod tests {
         ] {
             assert!(text.parse::<Subject>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_node_is_answered_in_an_inbox_only() {
+        let asked_at = "mesh.node.kitchen.reconciler.assignment";
+        assert!(may_answer(asked_at, "_INBOX.kitchen.1"));
+        for forged in ["$KV.ASSIGNMENTS.node.cellar", "mesh.heartbeat.cellar", "mesh.invoke.other.sofia", ""] {
+            assert!(!may_answer(asked_at, forged), "{forged}");
+        }
+        assert!(may_answer("mesh.svc.registry.node-get", "mesh.reply.daarion.x"));
     }
 
     #[test]

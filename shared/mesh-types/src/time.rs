@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time in microseconds since 1970-01-01T00:00:00Z, the resolution of Postgres.
@@ -47,6 +47,52 @@ impl Timestamp {
     pub fn to_chrono(self) -> DateTime<Utc> {
         Utc.timestamp_micros(self.0).single().unwrap_or_default()
     }
+
+    /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`, by hand: each record of the journal has three of them, and the general formatter
+    /// took 4 % of the time of a busy owner.
+    fn text(self, into: &mut [u8; TEXT_BYTES]) -> &str {
+        let known = Self(self.0.clamp(YEAR_0, YEAR_9999_END));
+        let (days, micros) = (known.0.div_euclid(DAY), known.0.rem_euclid(DAY));
+        let (year, month, day) = civil(days);
+        let seconds = micros / 1_000_000;
+        into.copy_from_slice(b"0000-00-00T00:00:00.000000Z");
+        digits(&mut into[0..4], year);
+        digits(&mut into[5..7], month);
+        digits(&mut into[8..10], day);
+        digits(&mut into[11..13], seconds / 3_600);
+        digits(&mut into[14..16], seconds / 60 % 60);
+        digits(&mut into[17..19], seconds % 60);
+        digits(&mut into[20..26], micros % 1_000_000);
+        std::str::from_utf8(into).unwrap_or_default()
+    }
+}
+
+const TEXT_BYTES: usize = 27;
+const DAY: i64 = 86_400_000_000;
+/// 0000-01-01T00:00:00Z.
+const YEAR_0: i64 = -62_167_219_200_000_000;
+const YEAR_9999_END: i64 = 253_402_300_799_999_999;
+
+/// Writes `value` with leading zeros.
+fn digits(into: &mut [u8], mut value: i64) {
+    for digit in into.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+    }
+}
+
+/// Year, month and day of a count of days since 1970-01-01 in the proleptic Gregorian calendar, by eras of 400 years
+/// that begin in March (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
 }
 
 impl From<DateTime<Utc>> for Timestamp {
@@ -63,7 +109,7 @@ impl From<Timestamp> for DateTime<Utc> {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_chrono().to_rfc3339_opts(SecondsFormat::Micros, true))
+        f.write_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -83,7 +129,7 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -138,6 +184,16 @@ mod tests {
         let json = serde_json::to_string(&at).unwrap();
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), at);
         assert!(serde_json::from_str::<Timestamp>("\"yesterday\"").is_err());
+    }
+
+    proptest::proptest! {
+        /// As chrono writes it, over all years that have four digits.
+        #[test]
+        fn a_time_is_written_as_chrono_writes_it(micros in YEAR_0..=YEAR_9999_END) {
+            let at = Timestamp::from_micros(micros);
+            let wanted = at.to_chrono().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+            proptest::prop_assert_eq!(at.to_string(), wanted);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod call;
+mod demand;
 mod forks;
 mod node;
 mod pauses;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use mesh_api::endpoint::Access;
 use mesh_api::execution::{
-    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionStatus, InvocationAccept, InvocationCancel,
+    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionDemand, ExecutionStatus, InvocationAccept, InvocationCancel,
     InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
 };
 use mesh_api::steering::{
@@ -90,6 +91,8 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         .endpoint::<DeadLetterList, _, _>(handler!(reads::dead_letters))
         .endpoint::<DeadLetterGet, _, _>(handler!(reads::dead_letter))
         .endpoint::<ExecutionStatus, _, _>(handler!(reads::status))
+        .endpoint::<ExecutionDemand, _, _>(handler!(demand::demand))
+        .endpoint_at::<demand::DemandHere, _, _>(&at(state, demand::DemandHere::NAME)?, handler!(demand::here))
         .endpoint_at::<InvocationAccept, _, _>(&at(state, "accept")?, handler!(writes::accept_here))
         .endpoint_at::<steer::SteerHere, _, _>(&at(state, steer::SteerHere::NAME)?, handler!(steer::here))
         .endpoint_at::<forks::ForkHere, _, _>(&at(state, forks::ForkHere::NAME)?, handler!(forks::here))
@@ -102,7 +105,6 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
 async fn rung(state: &Arc<State>, _: Caller, ring: Ring) -> Result<Rung, Problem> {
     match ring {
         Ring::Mail | Ring::Pauses => state.postbox.bell.ring(),
-        Ring::Node(node) => state.nodes.heard_of(&node, state.context.clock.monotonic()),
     }
     Ok(Rung {})
 }

@@ -263,6 +263,9 @@ impl After {
     }
 }
 
+/// Why an invocation is queued whose agent runs on nodes only.
+const WAITS_FOR_NODE: &str = "waits_for_node";
+
 /// An open invocation as everyone sees it.
 pub(crate) fn view_open(meta: &Meta, row: &OpenRow) -> Invocation {
     Invocation {
@@ -271,6 +274,7 @@ pub(crate) fn view_open(meta: &Meta, row: &OpenRow) -> Invocation {
         started_at: row.started_at,
         cursor: row.seq,
         waits_for: row.state.waits().map_or_else(Vec::new, |waits| waits.items.clone()),
+        reason: (meta.input.placed && row.state == RunState::Queued).then(|| WAITS_FOR_NODE.to_owned()),
         paused: row.paused,
         ..view_meta(meta)
     }

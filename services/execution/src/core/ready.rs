@@ -1,6 +1,6 @@
 //! Who runs next: priority, then turns between tenants, then turns between their agents, then order of acceptance.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use mesh_types::{AgentName, InvocationId, Tenant};
 
@@ -50,6 +50,16 @@ impl Ready {
         let queue = self.levels.entry(level).or_default().entry(tenant).entry(agent);
         queue.push_back(id);
         self.length += 1;
+    }
+
+    /// Agents of which something waits.
+    pub(crate) fn agents(&self) -> BTreeSet<(Tenant, AgentName)> {
+        let tenants = self.levels.values().flat_map(|tenants| &tenants.ring);
+        let agents = tenants.flat_map(|(tenant, agents)| agents.ring.iter().map(move |(agent, queue)| (tenant, agent, queue)));
+        agents
+            .filter(|(_, _, queue)| !queue.is_empty())
+            .map(|(tenant, agent, _)| (tenant.clone(), agent.clone()))
+            .collect()
     }
 
     /// Whether something of this agent waits: a newcomer must not pass it.

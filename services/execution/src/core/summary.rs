@@ -19,7 +19,8 @@ pub(crate) struct Summary {
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) usage: Usage,
     pub(crate) provider: Option<String>,
-    pub(crate) short_text: String,
+    /// `None`: of the payload. Most summaries of open invocations are never written.
+    pub(crate) short_text: Option<String>,
     pub(crate) error: Option<String>,
     /// What it waits for, as JSON.
     pub(crate) waits_for: Option<String>,
@@ -27,15 +28,15 @@ pub(crate) struct Summary {
 }
 
 /// `None`: nothing that a list shows has changed.
-pub(crate) fn of(meta: &Meta, after: &After) -> Option<Summary> {
+pub(crate) fn of(after: &After) -> Option<Summary> {
     match after {
-        After::Opened(row) | After::Changed { row, .. } => Some(of_open(meta, row)),
+        After::Opened(row) | After::Changed { row, .. } => Some(of_open(row)),
         After::Grew { .. } => None,
-        After::Ended(row) | After::Merged(row) => Some(of_ended(meta, row)),
+        After::Ended(row) | After::Merged(row) => Some(of_ended(row)),
     }
 }
 
-pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
+pub(crate) fn of_open(row: &OpenRow) -> Summary {
     Summary {
         state: row.state.state(),
         attempt: row.epoch,
@@ -43,7 +44,7 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
         ended_at: None,
         usage: Usage::default(),
         provider: None,
-        short_text: short_text(&meta.input.payload.value()),
+        short_text: None,
         error: None,
         waits_for: row
             .state
@@ -53,7 +54,7 @@ pub(crate) fn of_open(meta: &Meta, row: &OpenRow) -> Summary {
     }
 }
 
-pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
+pub(crate) fn of_ended(row: &EndRow) -> Summary {
     let output = row.output.as_ref().map(short_text).filter(|text| !text.is_empty());
     Summary {
         state: row.outcome.into(),
@@ -62,13 +63,20 @@ pub(crate) fn of_ended(meta: &Meta, row: &EndRow) -> Summary {
         ended_at: Some(row.ended_at),
         usage: row.usage,
         provider: row.provider.clone(),
-        short_text: output.unwrap_or_else(|| short_text(&meta.input.payload.value())),
+        short_text: output,
         error: row
             .error
             .as_ref()
             .map(|problem| shorten(&format!("{}: {}", problem.kind, problem.detail))),
         waits_for: None,
         paused: false,
+    }
+}
+
+impl Summary {
+    pub(crate) fn shown_text(&self, meta: &Meta) -> String {
+        let of_payload = || short_text(&meta.input.payload.value());
+        self.short_text.clone().unwrap_or_else(of_payload)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Accepts on their way into a batch: keys and ids that callers chose are looked up first.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
-use std::sync::Arc;
 
 use mesh_runtime::planted::is_planted;
 use mesh_store::IdExt;
@@ -110,7 +109,7 @@ impl<L: Ledger> Lane<L> {
             waiter,
             ..
         } = accept;
-        let decision = decide::merge(Arc::new(meta), &target.meta, &target.row, now);
+        let decision = decide::merge(meta, &target.meta, &target.row, now);
         let rest = AcceptRest { spec, answer, waiter };
         let then = Then::Accept {
             accept: Box::new(rest),
@@ -148,7 +147,7 @@ impl<L: Ledger> Lane<L> {
             0
         };
         let holder = slot.as_ref().map(|_| &self.context.holder);
-        let mut decision = decide::accept(Arc::new(meta), holder, order, now);
+        let mut decision = decide::accept(meta, holder, order, now);
         decision.letter = letter.map(|letter| letter.id);
         let answer = early(answer, &decision);
         let rest = AcceptRest { spec, answer, waiter };

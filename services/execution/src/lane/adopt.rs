@@ -3,7 +3,6 @@
 use mesh_runtime::fail_point;
 
 use super::Lane;
-use super::command::NODE_LEASE;
 use super::memory::{Held, Lease, Open, Owned};
 use super::steer::cancel_due;
 use crate::core::RunState;
@@ -46,10 +45,10 @@ impl<L: Ledger> Lane<L> {
                 if open.meta.input.placed {
                     // The node lives on without its owner: a full lease to come back in.
                     open.held = Held::There(Lease {
-                        until: monotonic + NODE_LEASE,
+                        until: monotonic + self.context.node_lease,
                         is_old: false,
                     });
-                    self.memory.wake(id, now.plus(NODE_LEASE));
+                    self.memory.wake(id, now.plus(self.context.node_lease));
                 } else {
                     // Hosted work died with its process: it is runnable at once, under the next epoch.
                     tracing::info!(invocation = %id, epoch = open.row.epoch, holder = %holder.node, "its worker is gone; it will be claimed again");

@@ -10,7 +10,7 @@ use mesh_types::{Code, Problem, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Lane;
-use super::command::{Accepted, AppendAnswer, Appended, NODE_LEASE, Next, Start, moved};
+use super::command::{Accepted, AppendAnswer, Appended, Next, Start, moved};
 use super::memory::{Held, Lease, Open, Worker};
 use super::plan::{AcceptRest, Planned, Then, view_after};
 use super::steer::cancel_due;
@@ -121,7 +121,7 @@ impl<L: Ledger> Lane<L> {
         for letter in &decision.mail {
             (self.context.posted)(letter.shard);
         }
-        let summary = summary::of(&decision.meta, &decision.after);
+        let summary = summary::of(&decision.after);
         told.push(CommittedInvocation {
             meta: decision.meta,
             records: decision.records,
@@ -169,7 +169,7 @@ impl<L: Ledger> Lane<L> {
             After::Ended(end) | After::Merged(end) => (end.seq, Next::GoOn),
         };
         let now = self.context.clock.now();
-        let until = self.context.clock.monotonic() + NODE_LEASE;
+        let until = self.context.clock.monotonic() + self.context.node_lease;
         let mut is_adopted = false;
         if let Some(open) = self.memory.open.get_mut(&decision.id()) {
             open.worker_seq = Some(seq);
@@ -186,7 +186,7 @@ impl<L: Ledger> Lane<L> {
             }
         }
         if is_adopted {
-            self.memory.wake(decision.id(), now.plus(NODE_LEASE));
+            self.memory.wake(decision.id(), now.plus(self.context.node_lease));
         }
         let _ = answer.send(Ok(Appended { seq, news, next }));
     }
@@ -215,6 +215,7 @@ impl<L: Ledger> Lane<L> {
     fn changed(&mut self, decision: &Decision, row: OpenRow, now: Timestamp) {
         let id = decision.id();
         let monotonic = self.context.clock.monotonic();
+        let lease = self.context.node_lease;
         let Some(open) = self.memory.open.get_mut(&id) else {
             return;
         };
@@ -233,9 +234,9 @@ impl<L: Ledger> Lane<L> {
             open.news.clear();
             open.worker_seq = Some(open.row.seq);
             if open.meta.input.placed {
-                let until = monotonic + NODE_LEASE;
+                let until = monotonic + lease;
                 open.held = Held::There(Lease { until, is_old: false });
-                timers.push(now.plus(NODE_LEASE));
+                timers.push(now.plus(lease));
             }
         } else {
             take_news(open, &decision.records);

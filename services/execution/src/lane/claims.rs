@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mesh_types::{InvocationId, Timestamp};
 
 use super::Lane;
-use super::command::{Alive, Claim, Granted, NODE_LEASE};
+use super::command::{Alive, Claim, Granted};
 use super::memory::{Held, Lease};
 use super::plan::{BATCH_RECORDS_MAX, Batch, Then};
 use crate::core::ready::Take;
@@ -18,7 +18,7 @@ pub(super) struct NodeSeen {
     incarnation: u64,
     /// Its newest claim, and what it was given: a repeat gets the same.
     request_id: String,
-    granted: Vec<(InvocationId, u32)>,
+    granted: Vec<(InvocationId, u32, Timestamp)>,
 }
 
 /// A claim that is being answered by the batch in the making.
@@ -99,8 +99,9 @@ impl<L: Ledger> Lane<L> {
                 return Take::Gone;
             };
             let agent = (found.meta.tenant.clone(), found.meta.agent.clone());
+            let slots = claim.assigned.get(&agent).copied().unwrap_or_default();
             let used = running.entry(agent).or_default();
-            if *used >= found.concurrency() || context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
+            if *used >= slots || context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
                 return Take::NoSlot;
             }
             *used += 1;
@@ -115,6 +116,7 @@ impl<L: Ledger> Lane<L> {
 
     /// After the commit: whoever asked gets what was committed for it.
     pub(super) fn answer_claims(&mut self) {
+        let at = self.context.clock.now();
         for Asked { claim, granted } in std::mem::take(&mut self.asked) {
             let grants: Vec<Granted> = granted
                 .into_iter()
@@ -124,11 +126,12 @@ impl<L: Ledger> Lane<L> {
                     meta: open.meta.clone(),
                     epoch: open.row.epoch,
                     seq: open.row.seq,
+                    at,
                 })
                 .collect();
             let seen = self.nodes.entry(claim.holder.node.clone()).or_default();
             seen.request_id = claim.request_id;
-            seen.granted = grants.iter().map(|grant| (grant.meta.id, grant.epoch)).collect();
+            seen.granted = grants.iter().map(|grant| (grant.meta.id, grant.epoch, at)).collect();
             let _ = claim.answer.send(grants);
         }
     }
@@ -138,12 +141,13 @@ impl<L: Ledger> Lane<L> {
         if seen.request_id != claim.request_id {
             return None;
         }
-        let still = seen.granted.iter().filter_map(|(id, epoch)| {
+        let still = seen.granted.iter().filter_map(|(id, epoch, at)| {
             let open = self.memory.open.get(id).filter(|open| open.row.epoch == *epoch)?;
             Some(Granted {
                 meta: open.meta.clone(),
                 epoch: *epoch,
                 seq: open.row.seq,
+                at: *at,
             })
         });
         Some(still.collect())
@@ -180,13 +184,20 @@ impl<L: Ledger> Lane<L> {
         }
     }
 
+    /// Its presence has run out. It may still be there, cut off: its epoch is fenced, and if nobody claims what it held
+    /// before it is heard again, it goes on with it.
+    pub(super) fn node_lost(&mut self, lost: &Holder) {
+        tracing::warn!(node = %lost.node, incarnation = lost.incarnation, "a node is lost; what it held is runnable again");
+        self.lose(|open| matches!(&open.row.state, RunState::Running(of) if of.node == lost.node && of.incarnation <= lost.incarnation));
+    }
+
     pub(super) fn alive(&mut self, alive: Alive) {
         let Alive { holder, held, answer } = alive;
         if !self.is_newest(&holder) {
             let _ = answer.send(held.into_keys().collect());
             return;
         }
-        let until = self.context.clock.monotonic() + NODE_LEASE;
+        let until = self.context.clock.monotonic() + self.context.node_lease;
         let now = self.context.clock.now();
         let (mut adopted, mut missing) = (Vec::new(), Vec::new());
         for (id, open) in &mut self.memory.open {
@@ -206,7 +217,7 @@ impl<L: Ledger> Lane<L> {
                 Held::No | Held::Here(_) => {}
             }
         }
-        let at = now.plus(NODE_LEASE);
+        let at = now.plus(self.context.node_lease);
         adopted.into_iter().for_each(|id| self.memory.wake(id, at));
         for (id, epoch) in missing {
             tracing::warn!(invocation = %id, node = %holder.node, "its node does not hold it: the grant was lost");

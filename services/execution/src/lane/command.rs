@@ -3,14 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use mesh_api::execution::Invocation;
+use mesh_api::execution::{AgentDemand, Invocation};
 use mesh_api::journal::{About, Fact, Record};
 use mesh_api::steering;
 use mesh_runtime::Doorbell;
 use mesh_types::agent::AgentSpec;
-use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant};
+use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant, Timestamp};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +29,12 @@ pub(crate) enum Command {
     Steer(Box<Steer>),
     Claim(Claim),
     Alive(Alive),
+    /// The node's presence has run out: what that start of it held, and any before, is runnable again.
+    NodeLost(Holder),
+    /// Agents whose work waits for a node.
+    WhoWaits(oneshot::Sender<BTreeSet<(Tenant, AgentName)>>),
+    /// Open work of agents that run on nodes.
+    Demand(oneshot::Sender<Vec<AgentDemand>>),
     /// Tells the waiter of the end; dropped at once if the invocation is not open here.
     Await {
         id: InvocationId,
@@ -66,7 +71,7 @@ impl std::fmt::Debug for Look {
 
 #[derive(Debug)]
 pub(crate) struct Accept {
-    pub(crate) meta: Meta,
+    pub(crate) meta: Arc<Meta>,
     pub(crate) spec: Arc<AgentSpec>,
     /// The caller chose the id, so it may be known already.
     pub(crate) id_is_given: bool,
@@ -175,6 +180,8 @@ pub(crate) struct Claim {
     pub(crate) holder: Holder,
     pub(crate) request_id: String,
     pub(crate) free: usize,
+    /// Slots of the replicas that it is assigned, by agent: nothing else is given to it.
+    pub(crate) assigned: HashMap<(Tenant, AgentName), u32>,
     /// What it runs already, by agent.
     pub(crate) running: HashMap<(Tenant, AgentName), u32>,
     pub(crate) answer: oneshot::Sender<Vec<Granted>>,
@@ -187,6 +194,8 @@ pub(crate) struct Granted {
     pub(crate) epoch: u32,
     /// Highest committed record.
     pub(crate) seq: u32,
+    /// When it was granted; a repeat says the same.
+    pub(crate) at: Timestamp,
 }
 
 /// Everything that a node holds of this lane.
@@ -302,8 +311,10 @@ impl Drop for Place {
     }
 }
 
-/// Lease of a node's grants, from the sending of the request that the owner answered last (EXECUTION.md §6.4).
-pub(crate) const NODE_LEASE: Duration = Duration::from_secs(15);
+/// Lease of a node's grants if nothing else is configured, from the sending of the request that the owner answered
+/// last (EXECUTION.md §6.4).
+#[cfg(test)]
+pub(crate) const NODE_LEASE: std::time::Duration = std::time::Duration::from_secs(15);
 
 pub(crate) fn busy() -> Problem {
     Problem::new(Code::Busy, "more work waits than can be committed soon").next("send it again after a second")

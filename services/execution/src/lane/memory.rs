@@ -1,7 +1,7 @@
 //! What an owner holds in memory: a cache of committed state, changed only after a commit.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub(crate) struct Memory {
     pub(crate) ready: Ready,
     /// Runnable on nodes.
     pub(crate) placed: Ready,
+    /// Open ones that run on nodes only.
+    pub(crate) on_nodes: BTreeSet<InvocationId>,
     pub(crate) sessions: Sessions,
     /// Something became runnable here since the last claims.
     pub(crate) is_hungry: bool,
@@ -104,12 +106,16 @@ impl Memory {
             self.timers.push(Reverse((at, id)));
         }
         self.sessions.push(&open.meta);
+        if open.meta.input.placed {
+            self.on_nodes.insert(id);
+        }
         self.open.insert(id, open);
     }
 
     /// It has ended; with whoever of its session is first now.
     pub(crate) fn remove(&mut self, id: InvocationId) -> Option<(Open, Option<InvocationId>)> {
         let open = self.open.remove(&id)?;
+        self.on_nodes.remove(&id);
         let next = self.sessions.remove(&open.meta);
         if self.timers.len() > TIMERS_SPARE + 2 * TIMERS_EACH * self.open.len() {
             // Mostly of ended ones, whose deadlines may lie far ahead: once in a while only the others are kept.
@@ -209,6 +215,7 @@ impl Memory {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
+            self.on_nodes.remove(&id);
             if let Some(open) = self.open.remove(&id) {
                 if let Held::Here(worker) = &open.held {
                     worker.cancel.cancel();

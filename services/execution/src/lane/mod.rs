@@ -8,6 +8,7 @@ mod appends;
 mod apply;
 mod claims;
 pub(crate) mod command;
+mod demand;
 mod memory;
 mod plan;
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub(crate) struct LaneContext {
     pub(crate) lost: Box<dyn Fn(ShardId, i64) + Send + Sync>,
     /// There is mail for a shard; must not block.
     pub(crate) posted: Box<dyn Fn(ShardId) + Send + Sync>,
+    /// Lease of what nodes hold.
+    pub(crate) node_lease: Duration,
     /// Agents, tenants, everything that is paused now.
     pub(crate) pauses: Arc<SharedPauses>,
     /// Highest batch relayed, by shard.
@@ -201,6 +204,14 @@ impl<L: Ledger> Lane<L> {
             Command::Steer(steer) => self.steering.push_back(steer),
             Command::Claim(claim) => self.claims.push(claim),
             Command::Alive(alive) => self.alive(alive),
+            Command::NodeLost(lost) => self.node_lost(&lost),
+            Command::WhoWaits(answer) => {
+                // Who asked may be gone.
+                let _ = answer.send(self.memory.placed.agents());
+            }
+            Command::Demand(answer) => {
+                let _ = answer.send(self.demand());
+            }
             Command::Await { id, waiter } => self.memory.wait_for(id, waiter),
             Command::HolderGone { id, epoch } => self.memory.holder_gone(id, epoch, self.context.clock.now()),
             Command::Adopt(row) => self.adopting.push(row),

@@ -57,8 +57,8 @@ impl Relay {
             .map(|(meta, phase)| {
                 // What it is now: a list that is ahead of its batch is no harm.
                 let summary = match &phase {
-                    Phase::Open(row) => of_open(&meta, row),
-                    Phase::Ended(row) => of_ended(&meta, row),
+                    Phase::Open(row) => of_open(row),
+                    Phase::Ended(row) => of_ended(row),
                 };
                 (meta.id, (Arc::new(meta), summary))
             })

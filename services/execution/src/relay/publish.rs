@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh_api::execution::Invocation;
-use mesh_api::journal::{Fact, JournalPage, Outcome};
+use mesh_api::journal::{Fact, JournalPageRef, Outcome};
 use mesh_bus::Headers;
 use mesh_runtime::fail_point;
 use mesh_types::{Subject, Token};
@@ -65,10 +65,10 @@ impl Relay {
 
     async fn publish_one(&self, told: &Told) {
         let meta = &told.meta;
-        let page = JournalPage {
-            tenant: meta.tenant.clone(),
+        let page = JournalPageRef {
+            tenant: &meta.tenant,
             invocation: meta.id,
-            records: told.records.clone(),
+            records: &told.records,
             more: false,
         };
         let mut headers = Headers::new();

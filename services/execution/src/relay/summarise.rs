@@ -109,7 +109,7 @@ impl Relay {
         let rows: Vec<(&Meta, Summary)> = open
             .rows
             .iter()
-            .map(|loaded| (&loaded.meta, of_open(&loaded.meta, &loaded.row)))
+            .map(|loaded| (&loaded.meta, of_open(&loaded.row)))
             .collect();
         let rows: Vec<SummaryWrite<'_>> = rows
             .iter()

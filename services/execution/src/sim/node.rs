@@ -166,6 +166,7 @@ async fn claim(sim: &Sim, node: &Node, lane: &LaneHandle, request_id: &str, free
         holder: node.holder(),
         request_id: request_id.to_owned(),
         free,
+        assigned: sim.registry.placed(),
         running: HashMap::new(),
         answer,
     };

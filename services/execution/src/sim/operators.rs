@@ -254,8 +254,9 @@ async fn try_fork(sim: &Sim, of: InvocationId) -> Result<(), Problem> {
         ..InvokeRequest::default()
     };
     let mut prepared = process.prepare(sim, &source.agent, request, None)?;
-    prepared.meta.shard = source.shard;
-    prepared.meta.links = Some(Box::new(Links {
+    let meta = Arc::make_mut(&mut prepared.meta);
+    meta.shard = source.shard;
+    meta.links = Some(Box::new(Links {
         fork: Some(Fork {
             of,
             from_step: 1 + u32::try_from(sim.below(last.into())).unwrap_or(0),
@@ -264,8 +265,8 @@ async fn try_fork(sim: &Sim, of: InvocationId) -> Result<(), Problem> {
         root: Some(of),
         ..Links::default()
     }));
-    prepared.meta.input.edit = Some(Edit::default());
-    prepared.meta.input.source_seq = Some(seq);
+    meta.input.edit = Some(Edit::default());
+    meta.input.source_seq = Some(seq);
     let id = process.accept(sim, prepared, false).await?.id;
     sim.event("forked", 0, || format!("{id} of {of}"));
     sim.promise(None, id);

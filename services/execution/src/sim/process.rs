@@ -17,7 +17,7 @@ use super::{hosted, inbox, postman, steward};
 use crate::core::Holder;
 use crate::directory::Directory;
 use crate::hosted::Slots;
-use crate::lane::command::LaneHandle;
+use crate::lane::command::{LaneHandle, NODE_LEASE};
 use crate::lane::{Lane, LaneContext, SharedPauses};
 use crate::relay::{Committed, Marks, Outbox};
 use crate::shards::ShardId;
@@ -101,6 +101,7 @@ fn lane_context(sim: &Arc<Sim>, process: &Arc<Process>, slots: &Arc<Slots>, outb
         relay: outbox.clone(),
         lost: Box::new(move |shard, epoch| directory.lost(shard, epoch)),
         posted: Box::new(move |shard| post.posted(shard)),
+        node_lease: NODE_LEASE,
         pauses: Arc::clone(&process.pauses),
         relayed: Arc::new(Marks::default()),
         draining: process.draining.clone(),

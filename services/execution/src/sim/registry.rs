@@ -1,13 +1,13 @@
 //! The agents of a run: every runtime path, session policy and effect class that the core treats differently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_types::agent::{
     AgentSpec, ApprovalRule, Effect, Noop, Placement, Runtime, SessionPolicy, Span, Tool, ToolKind, ToolSpec,
 };
-use mesh_types::{AgentName, Code, Problem};
+use mesh_types::{AgentName, Code, Problem, Tenant};
 
 use crate::agents::Pinned;
 
@@ -76,6 +76,14 @@ impl Registry {
             },
         );
         Self { agents }
+    }
+
+    /// As if every node ran a replica of each of them.
+    pub(super) fn placed(&self) -> HashMap<(Tenant, AgentName), u32> {
+        let placed = self.agents.iter().filter(|(_, pinned)| pinned.spec.placement.is_some());
+        placed
+            .map(|(name, pinned)| ((Tenant::default(), name.clone()), pinned.spec.limits.concurrency))
+            .collect()
     }
 
     pub(super) fn published(&self, agent: &AgentName) -> Result<Pinned, Problem> {

@@ -65,7 +65,7 @@ pub(crate) async fn upsert(db: impl PgExecutor<'_>, rows: &[SummaryWrite<'_>]) -
         .bind(column(rows, |r| big(r.summary.usage.output_tokens)))
         .bind(column(rows, |r| r.summary.usage.cost_usd))
         .bind(column(rows, |r| r.summary.provider.as_deref()))
-        .bind(column(rows, |r| r.summary.short_text.as_str()))
+        .bind(column(rows, |r| r.summary.shown_text(r.meta)))
         .bind(column(rows, |r| r.summary.error.as_deref()))
         .bind(column(rows, |r| r.meta.shard.cast_signed()))
         .bind(column(rows, |r| r.batch))

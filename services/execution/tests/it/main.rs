@@ -4,6 +4,8 @@
 
 mod calls;
 mod checks;
+mod fake_node;
+mod fleet;
 mod forks;
 mod history;
 mod intake;

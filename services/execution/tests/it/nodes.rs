@@ -1,157 +1,29 @@
 //! Nodes, as a stranger speaks to `execution`: what a node may ask, lost grants, repeats, bodies that go ahead.
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mesh_api::execution::{CancelRequest, Invocation, InvocationCancel, State};
-use mesh_api::journal::{Done, Effect, Ended, Fact, Outcome, StepKind, Usage};
+use mesh_api::execution::{CancelRequest, InvocationCancel, State};
 use mesh_api::node::{
-    AliveReply, AliveRequest, AppendRequest, Bell, ClaimReply, ClaimRequest, HeldWork, NextWord, NodeAlive, NodeAppend,
-    NodeClaim, NodePut, NodeWork, OneAnswer, OneAppend, PART_BYTES_MAX, Put, PutRequest, Sent, Ticket, WireGrant,
-    WireThen, WireWork, WorkRequest,
+    AppendRequest, Bell, NextWord, NodeAppend, NodePut, NodeWork, OneAnswer, OneAppend, PART_BYTES_MAX, Put,
+    PutRequest, Sent, Ticket, WireThen, WireWork, WorkRequest,
 };
-use mesh_api::{Caller, Endpoint};
-use mesh_bus::Bus;
 use mesh_testkit::wait_until;
 use mesh_types::subject::Filter;
-use mesh_types::{Code, Problem, Subject, Tenant, Timestamp};
-use serde_json::{Value, json};
+use mesh_types::{Code, Subject};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::mesh::{Mesh, SOON, request};
-use crate::process::Process;
-
-struct FakeNode<'a> {
-    bus: &'a Bus,
-    name: &'static str,
-    incarnation: u64,
-}
-
-impl<'a> FakeNode<'a> {
-    fn new(mesh: &'a Mesh, name: &'static str) -> Self {
-        Self {
-            bus: &mesh.bus,
-            name,
-            incarnation: 1,
-        }
-    }
-
-    async fn ask<E: Endpoint>(&self, request: &E::Request) -> Result<E::Reply, Problem> {
-        let subject = Subject::NodeService {
-            node: self.name.parse().unwrap(),
-            service: "execution".parse().unwrap(),
-            endpoint: E::NAME.parse().unwrap(),
-        };
-        let caller = Caller::service("nobody-looks", Tenant::default());
-        self.bus.call_at::<E>(&subject, &caller, request, E::DEADLINE).await
-    }
-
-    async fn claim(&self, request_id: &str, free_slots: u32) -> ClaimReply {
-        let request = ClaimRequest {
-            owner: None,
-            incarnation: self.incarnation,
-            request_id: request_id.into(),
-            free_slots,
-            running: Vec::new(),
-        };
-        self.ask::<NodeClaim>(&request).await.unwrap()
-    }
-
-    /// Claims until there is something.
-    async fn one(&self, request_id: &str) -> WireGrant {
-        let found = std::sync::Mutex::new(None);
-        let tries = std::sync::atomic::AtomicU32::new(0);
-        wait_until(SOON, || async {
-            let n = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let grants = self.claim(&format!("{request_id}-{n}"), 1).await.grants;
-            *found.lock().unwrap() = grants.into_iter().next();
-            found.lock().unwrap().is_some()
-        })
-        .await;
-        found.into_inner().unwrap().unwrap()
-    }
-
-    async fn alive(&self, held: &[&Ticket]) -> AliveReply {
-        let held = held.iter().map(|ticket| HeldWork {
-            invocation: ticket.invocation,
-            shard: ticket.shard,
-            epoch: ticket.epoch,
-        });
-        let request = AliveRequest {
-            incarnation: self.incarnation,
-            held: held.collect(),
-        };
-        self.ask::<NodeAlive>(&request).await.unwrap()
-    }
-
-    async fn append(&self, ticket: &Ticket, after_seq: u32, facts: Vec<Sent<Fact>>, then: WireThen) -> OneAnswer {
-        let append = OneAppend {
-            ticket: ticket.clone(),
-            after_seq,
-            facts,
-            then,
-        };
-        let request = AppendRequest {
-            incarnation: self.incarnation,
-            appends: vec![append],
-        };
-        self.ask::<NodeAppend>(&request).await.unwrap().answers.remove(0)
-    }
-
-    async fn end(&self, ticket: &Ticket, after_seq: u32) {
-        let ended = WireThen::End(Sent::Here(Box::new(ended())));
-        let answer = self.append(ticket, after_seq, Vec::new(), ended).await;
-        assert!(matches!(answer, OneAnswer::Ok { .. }), "{answer:?}");
-    }
-}
-
-fn ended() -> Ended {
-    Ended {
-        outcome: Outcome::Completed,
-        reason: None,
-        output: Some(json!({"text": "ok"})),
-        error: None,
-        usage: Usage::default(),
-        provider: None,
-    }
-}
-
-fn done(step: u32, output: Value) -> Fact {
-    Fact::Done(Box::new(Done {
-        step,
-        kind: StepKind::Noop,
-        name: "noop".into(),
-        effect: Effect::Pure,
-        input: None,
-        output: Some(output),
-        error: None,
-        usage: Usage::default(),
-        attempt: 1,
-        started_at: Timestamp::EPOCH,
-        ended_at: Timestamp::EPOCH,
-    }))
-}
-
-async fn start() -> (Mesh, Process) {
-    let (mesh, process) = Mesh::start().await;
-    let placed = json!({"runtime": "noop", "placement": {"replicas": 1}, "limits": {"concurrency": 3}});
-    mesh.world.publish("default", "placed", &placed);
-    (mesh, process)
-}
-
-async fn accept(mesh: &Mesh) -> Invocation {
-    let accepted = mesh.accept("placed", request(json!({})), Duration::ZERO).await.unwrap();
-    assert_eq!(accepted.state, State::Queued);
-    accepted
-}
+use crate::fake_node::{FakeNode, accept, done, start};
+use crate::mesh::SOON;
 
 #[tokio::test]
 async fn a_claim_gives_what_is_needed_once_and_a_repeat_gives_the_same() {
     let (mesh, _process) = start().await;
     let node = FakeNode::new(&mesh, "one");
-    assert!(node.claim("announced", 4).await.grants.is_empty());
     let all = futures::future::join_all((0..5).map(|_| accept(&mesh))).await;
+    // What it is assigned is known by now.
+    let early = node.one("early").await;
+    node.append(&early.ticket, 2, Vec::new(), WireThen::Release).await;
     let first = node.claim("first", 8).await;
     assert_eq!(first.grants.len(), 3, "the agent's concurrency");
     assert!(all.iter().all(|invocation| invocation.attempt == 0));

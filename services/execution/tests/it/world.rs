@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mesh_api::Page;
+use mesh_api::fleet::NodeGet;
+use mesh_api::identity::{AuditEntry, AuditNote, AuditNoted};
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::inference::{PromptMessage, Role};
 use mesh_api::journal::Usage;
@@ -44,6 +46,8 @@ pub(crate) struct World {
     pub(crate) most: AtomicUsize,
     running: AtomicUsize,
     gate: Semaphore,
+    /// What was told to the audit.
+    pub(crate) notes: Mutex<Vec<AuditEntry>>,
 }
 
 impl Default for World {
@@ -61,6 +65,7 @@ impl Default for World {
             most: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             gate: Semaphore::new(0),
+            notes: Mutex::default(),
         }
     }
 }
@@ -71,6 +76,8 @@ impl World {
         let registry = bus
             .service("registry", "0.1.0")
             .endpoint::<AgentResolve, _, _>(move |_, request| std::future::ready(resolve.resolve(&request)))
+            // Nobody's nodes.
+            .endpoint::<NodeGet, _, _>(|_, _| std::future::ready(Err(Problem::new(Code::NodeNotFound, "no such node"))))
             .endpoint::<AgentVersions, _, _>(move |_, request| std::future::ready(Ok(versions.versions(&request))))
             .endpoint::<ArtifactGet, _, _>(move |_, request| {
                 let bytes = artifact.artifacts.lock().unwrap().get(&request.hash).cloned();
@@ -105,8 +112,15 @@ impl World {
             .service("memory", "0.1.0")
             .endpoint::<MemoryQuery, _, _>(|_, _| std::future::ready(Ok(QueryReply { items: Vec::new() })))
             .endpoint::<MemoryStore, _, _>(|_, request| std::future::ready(Ok(remembered(request))));
+        let noted = Arc::clone(self);
+        let identity = bus
+            .service("identity", "0.1.0")
+            .endpoint::<AuditNote, _, _>(move |_, entry| {
+                noted.notes.lock().unwrap().push(entry);
+                std::future::ready(Ok(AuditNoted {}))
+            });
         let mut handles = Vec::new();
-        for service in [registry, inference, messaging, memory] {
+        for service in [registry, inference, messaging, memory, identity] {
             handles.push(service.start().await.unwrap());
         }
         handles
@@ -114,9 +128,7 @@ impl World {
 
     /// Publishes version 1 of an agent, as the registry would.
     pub(crate) fn publish(&self, tenant: &str, agent: &str, spec: &Value) {
-        let bytes = spec.to_string();
-        let hash = hex::encode(Sha256::digest(&bytes));
-        self.artifacts.lock().unwrap().insert(hash.clone(), bytes);
+        let hash = self.artifact(spec);
         let pointer = Pointer {
             tenant: tenant.parse().unwrap(),
             agent: agent.parse().unwrap(),
@@ -129,11 +141,17 @@ impl World {
             .insert((tenant.to_owned(), agent.to_owned()), pointer);
     }
 
-    /// Version `version` of an agent; it is not the published one.
-    pub(crate) fn add_version(&self, agent: &str, version: u32, spec: &Value) {
+    /// The hash of an artifact that is there.
+    pub(crate) fn artifact(&self, spec: &Value) -> String {
         let bytes = spec.to_string();
         let hash = hex::encode(Sha256::digest(&bytes));
         self.artifacts.lock().unwrap().insert(hash.clone(), bytes);
+        hash
+    }
+
+    /// Version `version` of an agent; it is not the published one.
+    pub(crate) fn add_version(&self, agent: &str, version: u32, spec: &Value) {
+        let hash = self.artifact(spec);
         let view = VersionView {
             version,
             hash,

@@ -47,13 +47,13 @@ async fn list(
     responses((status = 201, body = AgentView, headers(("ETag" = String), ("Location" = String)))))]
 async fn create(
     State(app): State<App>,
-    Who(caller): Who,
+    who: Who,
     headers: HeaderMap,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<Value>,
 ) -> Result<Response, Failure> {
     let agent = Agent::from_json(body)?;
-    let caller = tenant_of(caller, &headers, &agent)?;
+    let caller = tenant_of(&app, who, &headers, &agent).await?;
     let view = app.call::<AgentCreate>(&caller, &agent).await?;
     let location = format!("/api/v1/agents/{}", view.metadata.name);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged(view)).into_response())
@@ -87,7 +87,7 @@ async fn get(
     request_body = Agent, responses((status = 200, body = AgentView, headers(("ETag" = String)))))]
 async fn update(
     State(app): State<App>,
-    Who(caller): Who,
+    who: Who,
     Segment(name): Segment<AgentName>,
     Query(IfMissing(missing)): Query<IfMissing>,
     headers: HeaderMap,
@@ -101,7 +101,7 @@ async fn update(
         );
         return Err(Failure::invalid("metadata.name", detail));
     }
-    let caller = tenant_of(caller, &headers, &agent)?;
+    let caller = tenant_of(&app, who, &headers, &agent).await?;
     let request = AgentUpdateRequest {
         agent,
         if_match: if_match(&headers)?,
@@ -196,20 +196,21 @@ impl FromParams for IfMissing {
 }
 
 /// The tenant is the request's; where the header does not say one, the declared object may.
-fn tenant_of(mut caller: Caller, headers: &HeaderMap, agent: &Agent) -> Result<Caller, Failure> {
+async fn tenant_of(app: &App, who: Who, headers: &HeaderMap, agent: &Agent) -> Result<Caller, Failure> {
     let Some(declared) = &agent.metadata.tenant else {
-        return Ok(caller);
+        return Ok(who.0);
     };
     if !headers.contains_key(TENANT_HEADER) {
-        caller.tenant = declared.clone();
-    } else if *declared != caller.tenant {
+        return who.of_tenant(app, Some(declared.clone())).await;
+    }
+    if *declared != who.0.tenant {
         let detail = format!(
             "the object is of tenant `{declared}`, the request of `{}`",
-            caller.tenant
+            who.0.tenant
         );
         return Err(Failure::invalid("metadata.tenant", detail));
     }
-    Ok(caller)
+    Ok(who.0)
 }
 
 fn if_match(headers: &HeaderMap) -> Result<Option<String>, Failure> {

@@ -11,48 +11,17 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use mesh_api::{Caller, PageQuery};
-use mesh_types::{Code, Problem, Tenant};
+use mesh_api::PageQuery;
+use mesh_types::{Code, Problem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::edge::RequestIdentity;
 use super::problem::Failure;
 use crate::state::App;
 
-/// Who asks. In development mode nobody signs in: the tenant is the header's, the actor is `dev`.
-pub(crate) struct Who(pub(crate) Caller);
+pub(crate) use super::credentials::{Who, WhoNode};
 
 pub(crate) const TENANT_HEADER: &str = "mesh-tenant";
-
-impl FromRequestParts<App> for Who {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Failure> {
-        let tenant = match header_text(&parts.headers, TENANT_HEADER)? {
-            None => Tenant::default(),
-            Some(name) => name
-                .parse()
-                .map_err(|error| Problem::from(error).field("Mesh-Tenant"))?,
-        };
-        let request_id = parts.extensions.get::<RequestIdentity>().map(|identity| identity.id);
-        Ok(Self(Caller {
-            tenant,
-            actor: "dev".into(),
-            request_id,
-        }))
-    }
-}
-
-impl Who {
-    /// The same person, asking for a tenant that a kept route's body names.
-    pub(crate) fn of_tenant(mut self, tenant: Option<Tenant>) -> Caller {
-        if let Some(tenant) = tenant {
-            self.0.tenant = tenant;
-        }
-        self.0
-    }
-}
 
 /// A header's text; named twice or not visible ASCII, it is refused.
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {

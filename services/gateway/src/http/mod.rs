@@ -1,8 +1,11 @@
 //! The route table, and the layers around it. One file per family of routes.
 
+mod agent_node_body;
+mod agent_nodes;
 mod agents;
 mod approvals;
 mod channels;
+pub(crate) mod credentials;
 mod dead_letters;
 mod edge;
 mod events;
@@ -12,9 +15,13 @@ mod invocations;
 mod kept;
 mod memories;
 mod models;
+pub(crate) mod nats_proxy;
+mod nodes;
 mod openapi;
+mod origin;
 pub(crate) mod problem;
 mod steering;
+mod tunnel;
 mod ui;
 
 use std::any::Any;
@@ -49,6 +56,8 @@ fn prompt_routes() -> OpenApiRouter<App> {
         .merge(memories::routes()) //      /api/v1/memories
         .merge(dead_letters::routes()) //  /api/v1/dead-letters
         .merge(fleet::routes()) //         /api/v1/services, /api/v1/tenants
+        .merge(nodes::routes()) //         /api/v1/nodes
+        .merge(agent_nodes::routes()) //   /api/runtimes/v1/agent-nodes
         .merge(models::routes()) //        /api/v1/models
         .merge(kept::routes()) //          /api/messaging, /internal
 }
@@ -59,6 +68,8 @@ fn long_routes() -> OpenApiRouter<App> {
         .merge(invocations::waiting_routes()) // POST /api/v1/agents/{agent}/invocations
         .merge(events::routes()) //              /api/v1/invocations/{id}/events
         .merge(kept::waiting_routes()) //        /internal/agent-runtime/test-channel, /internal/llm/proxy
+        .merge(tunnel::routes()) //              /api/runtimes/v1/agent-nodes/{node_id}/tunnel
+        .merge(nats_proxy::routes()) //          /api/runtimes/v1/nats
 }
 
 /// The API's description, as committed in `docs/reference/openapi.json`.
@@ -82,7 +93,13 @@ pub(crate) fn router(config: &Config, context: &Context) -> Router {
     );
     let large_text = DefaultPredicate::new().and(SizeAbove::new(1_024));
     Router::new()
-        .merge(prompt.layer(timeout).merge(long).with_state(app.clone()))
+        .merge(
+            prompt
+                .layer(timeout)
+                .merge(long)
+                .route_layer(from_fn_with_state(app.clone(), credentials::admit))
+                .with_state(app.clone()),
+        )
         .merge(openapi::router(&document))
         .merge(ui::router())
         .merge(ops)
@@ -133,10 +150,12 @@ fn cors(app: &App) -> CorsLayer {
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
+            header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             name(extract::TENANT_HEADER),
+            name(credentials::KEY_HEADER),
             name("idempotency-key"),
             name("last-event-id"),
             name(edge::REQUEST_ID_HEADER),

@@ -1,1 +1,9 @@
-//! `heartbeat` against a real nats-server and a real Postgres.
+//! `heartbeat` against a nats-server and a Postgres of its own.
+
+mod forged;
+mod health;
+mod life;
+mod modes;
+mod outages;
+mod reports;
+mod setup;

@@ -9,23 +9,26 @@ use mesh_bus::ChunkSink;
 use mesh_runtime::MetricName;
 use mesh_types::Problem;
 
-use crate::answer::Chunks;
 use crate::calls::{self, Call, Key, Recorder};
 use crate::chain;
 use crate::state::State;
+use mesh_models::Chunks;
 
-impl Chunks for ChunkSink<Chunk> {
+/// Where the chunks of one caller go.
+struct Asking(ChunkSink<Chunk>);
+
+impl Chunks for Asking {
     async fn send(&mut self, chunk: Chunk) {
         // A chunk that is lost is in the reply too; a broken bus shows when that is sent.
-        if let Err(error) = ChunkSink::send(self, chunk).await {
+        if let Err(error) = self.0.send(chunk).await {
             tracing::debug!(%error, "a chunk was not sent");
         }
     }
 }
 
-impl calls::Caller for ChunkSink<Chunk> {
+impl calls::Caller for Asking {
     async fn is_there(&self) -> bool {
-        self.is_awaited().await
+        self.0.is_awaited().await
     }
 }
 
@@ -33,19 +36,20 @@ pub(super) async fn handle(
     state: Arc<State>,
     caller: Caller,
     request: CompleteRequest,
-    mut sink: ChunkSink<Chunk>,
+    sink: ChunkSink<Chunk>,
 ) -> Result<Completion, Problem> {
+    let mut asking = Asking(sink);
     let key = Key::of(&caller.tenant, &request);
     let working = Arc::clone(&state);
     let call = state.calls.join(key, |chunks| run(working, request, chunks).boxed());
     match call {
-        Call::Running(running) => running.follow(&mut sink).await,
+        Call::Running(running) => running.follow(&mut asking).await,
         Call::Answered(completion) => {
             let calls = state.context.metrics.counter(MetricName::ModelCalls);
             calls.add(1, &[("provider", &completion.provider), ("outcome", "repeated")]);
-            Chunks::send(&mut sink, Chunk::Attempt(completion.attempt)).await;
+            asking.send(Chunk::Attempt(completion.attempt)).await;
             if !completion.text.is_empty() {
-                Chunks::send(&mut sink, Chunk::Text(completion.text.clone())).await;
+                asking.send(Chunk::Text(completion.text.clone())).await;
             }
             Ok(Completion::clone(&completion))
         }

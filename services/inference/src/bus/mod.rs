@@ -2,6 +2,7 @@
 
 mod complete;
 mod models;
+mod roads;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::state::State;
 pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError> {
     let completing = Arc::clone(state);
     let listing = Arc::clone(state);
-    state
+    let service = state
         .context
         .bus
         .service("inference", env!("CARGO_PKG_VERSION"))
@@ -21,7 +22,6 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
         .stream_endpoint::<Complete, _, _>(move |caller, request, sink| {
             complete::handle(Arc::clone(&completing), caller, request, sink)
         })
-        .endpoint::<Models, _, _>(move |_caller, _request| models::handle(Arc::clone(&listing)))
-        .start()
-        .await
+        .endpoint::<Models, _, _>(move |_caller, _request| models::handle(Arc::clone(&listing)));
+    roads::serve(service, state).start().await
 }

@@ -13,8 +13,8 @@ use mesh_api::inference::{Chunk, CompleteRequest, FunctionCall, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::answer::{Answer, Chunks, Tokens, Try, TryError, estimate_tokens};
 use crate::config::{Config, Limits};
+use mesh_models::{Answer, Chunks, Tokens, Try, TryError, estimate_tokens};
 
 pub use script::{Counted, Fail, Offered, Script, ToolCall, Turn};
 

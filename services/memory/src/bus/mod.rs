@@ -5,6 +5,7 @@ mod memory_get;
 mod memory_query;
 mod memory_store;
 mod memory_update;
+mod roads;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
             }
         }};
     }
-    state
+    let service = state
         .context
         .bus
         .service("memory", env!("CARGO_PKG_VERSION"))
@@ -34,9 +35,8 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
         .endpoint::<MemoryQuery, _, _>(handler!(memory_query))
         .endpoint::<MemoryGet, _, _>(handler!(memory_get))
         .endpoint::<MemoryUpdate, _, _>(handler!(memory_update))
-        .endpoint::<MemoryForget, _, _>(handler!(memory_forget))
-        .start()
-        .await
+        .endpoint::<MemoryForget, _, _>(handler!(memory_forget));
+    roads::serve(service, state).start().await
 }
 
 /// An error is logged here, once; what the caller did wrong is the caller's to log.

@@ -10,6 +10,7 @@ use mesh_types::{AgentName, InvocationId};
 use super::Session;
 use super::dead_letters;
 use super::invocations;
+use super::nodes;
 use super::steering;
 use crate::client::Client;
 use crate::failure::Usage;
@@ -44,6 +45,8 @@ enum What {
     Models,
     #[value(alias = "dead-letter")]
     DeadLetters,
+    #[value(alias = "node")]
+    Nodes,
     /// What is held: agents, the tenant, everything
     #[value(alias = "pause")]
     Pauses,
@@ -99,6 +102,8 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
         (What::Models, None) => models(&client, output).await,
         (What::DeadLetters, None) => dead_letters::list(&client, output, limit, dead_letters::Which::Open).await,
         (What::DeadLetters, Some(id)) => dead_letters::show_one(&client, output, &id).await,
+        (What::Nodes, None) => nodes::list(&client, output, limit).await,
+        (What::Nodes, Some(id)) => nodes::show_one(&client, output, &id.parse().map_err(unnamed)?).await,
         (What::Pauses, None) => steering::list(&client, output).await,
         (What::Tenants | What::Models | What::Pauses, Some(_)) => {
             Err(Usage("these are only listed: leave the name out".into()).into())
@@ -128,8 +133,11 @@ pub(super) fn nothing(output: Output) -> anyhow::Result<()> {
 }
 
 pub(super) fn agent_name(text: &str) -> anyhow::Result<AgentName> {
-    text.parse()
-        .map_err(|error: mesh_types::NameError| Usage(error.to_string()).into())
+    text.parse().map_err(unnamed)
+}
+
+fn unnamed(error: mesh_types::NameError) -> anyhow::Error {
+    Usage(error.to_string()).into()
 }
 
 pub(super) async fn invocation(client: &Client, id: InvocationId) -> anyhow::Result<Invocation> {

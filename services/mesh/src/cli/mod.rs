@@ -18,6 +18,7 @@ mod lifecycle;
 mod logs;
 mod new;
 mod node;
+mod nodes;
 mod services;
 mod session;
 mod status;
@@ -110,6 +111,7 @@ enum Command {
     Dashboard(lifecycle::DashboardArgs),
     Serve(ServeArgs),
     Node(node::NodeArgs),
+    Nodes(nodes::NodesArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Services(services::ServicesArgs),
@@ -176,6 +178,7 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Dashboard(args) => lifecycle::dashboard(args, session).await,
         Command::Serve(args) => serve::run(args, session).await,
         Command::Node(args) => node::run(args, session).await,
+        Command::Nodes(args) => nodes::run(args, session).await,
         Command::Config(args) => config::run(args, session),
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Services(args) => services::run(args, session).await,

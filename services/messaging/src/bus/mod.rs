@@ -2,6 +2,7 @@
 
 mod channels;
 mod messages;
+mod roads;
 
 use std::sync::Arc;
 
@@ -12,9 +13,10 @@ use mesh_bus::ServiceBuilder;
 use crate::state::State;
 
 pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuilder {
-    service
+    let service = service
         .endpoint::<ChannelHistory, _, _>(with(state, channels::history))
-        .endpoint::<MessagePost, _, _>(with(state, messages::post))
+        .endpoint::<MessagePost, _, _>(with(state, messages::post));
+    roads::serve(service, state)
 }
 
 fn with<Q, H, F>(state: &Arc<State>, handler: H) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static

@@ -1,13 +1,19 @@
 //! Everything that `registry` answers, as one table.
 
 mod agents;
+mod nodes;
+mod placed;
 mod resolve;
+mod roads;
 mod tenants;
 mod versions;
 
 use std::sync::Arc;
 
 use mesh_api::Caller;
+use mesh_api::fleet::{
+    NodeAll, NodeConfigure, NodeDrain, NodeForget, NodeGet, NodeList, NodeRegister, NodeReportedMode, PlacedAll,
+};
 use mesh_api::registry::{
     AgentCreate, AgentDelete, AgentGet, AgentList, AgentPublish, AgentResolve, AgentRollback, AgentUpdate,
     AgentVersions, ArtifactGet, TenantEnsure, TenantList,
@@ -22,7 +28,7 @@ const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CHUNK: u32 = 32;
 
 pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuilder {
-    service
+    let service = service
         .endpoint::<TenantEnsure, _, _>(with(state, tenants::ensure))
         .endpoint::<TenantList, _, _>(with(state, tenants::list))
         .endpoint::<AgentCreate, _, _>(with(state, agents::create))
@@ -35,6 +41,16 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
         .endpoint::<AgentRollback, _, _>(with(state, versions::rollback))
         .endpoint::<AgentResolve, _, _>(with(state, resolve::agent))
         .endpoint::<ArtifactGet, _, _>(with(state, resolve::artifact))
+        .endpoint::<NodeRegister, _, _>(with(state, nodes::register))
+        .endpoint::<NodeConfigure, _, _>(with(state, nodes::configure))
+        .endpoint::<NodeReportedMode, _, _>(with(state, nodes::reported_mode))
+        .endpoint::<NodeGet, _, _>(with(state, nodes::get))
+        .endpoint::<NodeList, _, _>(with(state, nodes::list))
+        .endpoint::<NodeAll, _, _>(with(state, nodes::all))
+        .endpoint::<NodeDrain, _, _>(with(state, nodes::drain))
+        .endpoint::<NodeForget, _, _>(with(state, nodes::forget))
+        .endpoint::<PlacedAll, _, _>(with(state, placed::all));
+    roads::serve(service, state)
 }
 
 fn with<Q, H, F>(state: &Arc<State>, handler: H) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static

@@ -27,7 +27,7 @@ pub(super) async fn publish(state: Arc<State>, caller: Caller, request: AgentGua
     versions::put_artifact(&mut tx, tenant, artifact, at)
         .await
         .map_err(failed("storing the artifact"))?;
-    let version = versions::ensure(&mut tx, tenant, &request.agent, &artifact.hash, at, &caller.actor)
+    let version = versions::ensure(&mut tx, tenant, &request.agent, &stored.declared, (at, &caller.actor))
         .await
         .map_err(failed("storing the version"))?;
     let moved = point_to(&state, &mut tx, &caller, &stored, version, artifact.hash, at).await?;

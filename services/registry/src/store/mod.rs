@@ -1,6 +1,8 @@
 //! All SQL of `registry`. Every statement of a tenant's rows runs in a transaction of that tenant.
 
 pub(crate) mod agents;
+pub(crate) mod nodes;
+pub(crate) mod placed;
 pub(crate) mod pointers;
 pub(crate) mod tenants;
 pub(crate) mod versions;

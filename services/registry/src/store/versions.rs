@@ -6,7 +6,9 @@ use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
 
 use super::unreadable;
+use crate::agents::Declared;
 use crate::artifact::{Artifact, Hash};
+use crate::placed::Placed;
 
 /// Stores the bytes under their hash; storing them again changes nothing.
 pub(crate) async fn put_artifact(
@@ -40,15 +42,17 @@ pub(crate) async fn artifact(
         .await
 }
 
-/// The version of this content, made if there is none. The agent's row must be locked: versions count up from 1.
+/// The version of this content, made by `made` at that time if there is none. The agent's row must be locked: versions
+/// count up from 1.
 pub(crate) async fn ensure(
     tx: &mut PgConnection,
     tenant: &Tenant,
     agent: &AgentName,
-    hash: &Hash,
-    at: Timestamp,
-    by: &str,
+    declared: &Declared,
+    made: (Timestamp, &str),
 ) -> Result<u32, sqlx::Error> {
+    let hash = &declared.artifact.hash;
+    let placed = Placed::of(&declared.agent.spec);
     let known: Option<i32> =
         sqlx::query_scalar("SELECT version FROM registry.version WHERE tenant = $1 AND agent = $2 AND hash = $3")
             .bind(tenant.as_str())
@@ -60,15 +64,16 @@ pub(crate) async fn ensure(
         return u32::try_from(version).map_err(unreadable);
     }
     let version: i32 = sqlx::query_scalar(
-        "INSERT INTO registry.version (tenant, agent, version, hash, created_at, created_by) \
-         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5 FROM registry.version \
+        "INSERT INTO registry.version (tenant, agent, version, hash, created_at, created_by, placed) \
+         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6 FROM registry.version \
          WHERE tenant = $1 AND agent = $2 RETURNING version",
     )
     .bind(tenant.as_str())
     .bind(agent.as_str())
     .bind(hash.as_bytes())
-    .bind(at.to_chrono())
-    .bind(by)
+    .bind(made.0.to_chrono())
+    .bind(made.1)
+    .bind(Placed::text(placed.as_ref()).map_err(unreadable)?)
     .fetch_one(tx)
     .await?;
     u32::try_from(version).map_err(unreadable)

@@ -5,7 +5,9 @@
 mod agents;
 mod events;
 mod isolation;
+mod nodes;
 mod outages;
+mod placed;
 mod pointers;
 mod setup;
 mod versions;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::Subscriber;
 use futures::{FutureExt, StreamExt};
-use mesh_types::Subject;
+use mesh_types::subject::Filter;
+use mesh_types::{Subject, Token};
 use tokio_util::sync::CancellationToken;
 
 use crate::Bus;
@@ -17,29 +18,62 @@ const ENDPOINT: &str = "cancel-call";
 const EARLY_MAX: usize = 1_024;
 const INBOX_BYTES_MAX: usize = 256;
 
+/// Where callers of `mesh.svc.…` say that they leave.
 pub(super) fn subject(service: &str) -> Subject {
-    let token = |text: &str| text.parse().expect("names of services are tokens");
     Subject::Service {
         service: token(service),
         endpoint: token(ENDPOINT),
     }
 }
 
+/// Where nodes do: on their own roads, as everything that they say.
+pub(super) fn of_nodes(service: &str) -> Filter {
+    Filter::Nodes {
+        service: token(service),
+        endpoint: token(ENDPOINT),
+    }
+}
+
+/// Where the caller of an endpoint says it.
+fn beside(asked: &Subject) -> Option<Subject> {
+    match asked {
+        Subject::Service { service, .. } => Some(subject(service.as_str())),
+        Subject::NodeService { node, service, .. } => Some(Subject::NodeService {
+            node: node.clone(),
+            service: service.clone(),
+            endpoint: token(ENDPOINT),
+        }),
+        _ => None,
+    }
+}
+
+fn token(text: &str) -> Token {
+    text.parse().expect("names of services are tokens")
+}
+
+/// What a call is known by: its inbox, and for a node's call the node, which can only leave calls of its own.
+pub(super) fn call_key(asked: &str, inbox: &str) -> String {
+    match asked.parse() {
+        Ok(Subject::NodeService { node, .. }) => format!("{node} {inbox}"),
+        _ => inbox.to_owned(),
+    }
+}
+
 /// Tells a service that nobody waits at `inbox`, when it is dropped before [`Leaving::stayed`].
 pub(crate) struct Leaving<'a> {
     bus: &'a Bus,
-    service: &'static str,
-    inbox: Option<String>,
+    /// Where it is said, and the inbox that is left.
+    told: Option<(Subject, String)>,
 }
 
 impl<'a> Leaving<'a> {
-    pub(crate) fn new(bus: &'a Bus, service: &'static str, inbox: String) -> Self {
-        let inbox = Some(inbox);
-        Self { bus, service, inbox }
+    pub(crate) fn new(bus: &'a Bus, asked: &Subject, inbox: String) -> Self {
+        let told = beside(asked).map(|subject| (subject, inbox));
+        Self { bus, told }
     }
 
     pub(crate) fn stayed(mut self) {
-        self.inbox = None;
+        self.told = None;
     }
 }
 
@@ -49,14 +83,14 @@ impl Drop for Leaving<'_> {
         reason = "the subject is built by `Subject`; nothing can be awaited here"
     )]
     fn drop(&mut self) {
-        let Some(inbox) = self.inbox.take() else { return };
-        let told = self
-            .bus
-            .client()
-            .publish(subject(self.service).to_string(), inbox.into());
+        let Some((subject, inbox)) = self.told.take() else {
+            return;
+        };
+        let subject = subject.to_string();
+        let told = self.bus.client().publish(subject.clone(), inbox.into());
         // Handing over is immediate as long as there is room. Without room there is no connection either.
         if !matches!(tokio::task::unconstrained(told).now_or_never(), Some(Ok(()))) {
-            tracing::debug!(service = self.service, "a service is not told that its caller left");
+            tracing::debug!(subject, "a service is not told that its caller left");
         }
     }
 }
@@ -101,7 +135,7 @@ impl Calls {
     pub(super) async fn hear(self: Arc<Self>, mut leaving: Subscriber) {
         while let Some(message) = leaving.next().await {
             if let Ok(inbox) = std::str::from_utf8(&message.payload) {
-                self.left(inbox);
+                self.left(&call_key(&message.subject, inbox));
             }
         }
     }
@@ -151,6 +185,18 @@ mod tests {
         let known = calls.0.lock().unwrap();
         assert_eq!(known.early.len(), EARLY_MAX);
         assert!(known.taken.is_empty(), "what ended is forgotten");
+    }
+
+    #[test]
+    fn a_node_leaves_its_own_calls_alone() {
+        let calls = Arc::new(Calls::default());
+        let asked = "mesh.node.n1.inference.complete";
+        let taken = calls.take(&call_key(asked, "_INBOX.a")).unwrap();
+        calls.left(&call_key("mesh.node.n2.inference.cancel-call", "_INBOX.a"));
+        calls.left(&call_key("mesh.svc.inference.cancel-call", "_INBOX.a"));
+        assert!(!taken.token.is_cancelled());
+        calls.left(&call_key(&beside(&asked.parse().unwrap()).unwrap().to_string(), "_INBOX.a"));
+        assert!(taken.token.is_cancelled());
     }
 
     #[test]

@@ -39,16 +39,21 @@ where
     Arc::new(move |incoming| {
         let handler = Arc::clone(&handler);
         Box::pin(async move {
-            let node = match incoming.subject.parse::<Subject>() {
-                Ok(Subject::NodeService { node, .. }) => node,
-                Ok(_) => return Err(Problem::new(Code::InvalidName, "the subject names no node")),
-                Err(error) => return Err(Problem::new(Code::InvalidName, error.to_string())),
-            };
+            let node = node_of(&incoming.subject)?;
             let request = decode(&incoming.payload)?;
             let reply = handler(node, request).await?;
             Ok((Headers::new(), encode(&reply)?))
         })
     })
+}
+
+/// The node that a subject names.
+pub(super) fn node_of(subject: &str) -> Result<NodeId, Problem> {
+    match subject.parse::<Subject>() {
+        Ok(Subject::NodeService { node, .. }) => Ok(node),
+        Ok(_) => Err(Problem::new(Code::InvalidName, "the subject names no node")),
+        Err(error) => Err(Problem::new(Code::InvalidName, error.to_string())),
+    }
 }
 
 /// Reads a request. An empty one is `{}`: people ask from a command line.

@@ -147,14 +147,9 @@ impl ServiceBuilder {
         H: Fn(NodeId, E::Request) -> F + Send + Sync + Clone + 'static,
         F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
     {
-        let token = |text: &str| text.parse().expect("endpoint names are tokens");
-        let filter = Filter::Nodes {
-            service: token(E::SERVICE),
-            endpoint: token(E::NAME),
-        };
         self.routes.push(Route {
             name: format!("node-{}", E::NAME),
-            subject: filter.to_string(),
+            subject: of_nodes::<E>().to_string(),
             queue_group: Some(QUEUE_GROUP.to_owned()),
             work: Work::Typed {
                 handler: endpoint::wrap_node::<E, H, F>(handler),
@@ -179,6 +174,26 @@ impl ServiceBuilder {
             queue_group: Some(QUEUE_GROUP.to_owned()),
             work: Work::Typed {
                 handler: stream::wrap::<E, H, F>(handler),
+                deadline: E::DEADLINE,
+                caller: CallerLeaves::Drop,
+            },
+        });
+        self
+    }
+
+    /// As [`ServiceBuilder::stream_endpoint`], as nodes ask it: see [`ServiceBuilder::node_endpoint`].
+    pub fn node_stream_endpoint<E, H, F>(mut self, handler: H) -> Self
+    where
+        E: StreamEndpoint,
+        H: Fn(NodeId, E::Request, ChunkSink<E::Chunk>) -> F + Send + Sync + Clone + 'static,
+        F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+    {
+        self.routes.push(Route {
+            name: format!("node-{}", E::NAME),
+            subject: of_nodes::<E>().to_string(),
+            queue_group: Some(QUEUE_GROUP.to_owned()),
+            work: Work::Typed {
+                handler: stream::wrap_node::<E, H, F>(handler),
                 deadline: E::DEADLINE,
                 caller: CallerLeaves::Drop,
             },
@@ -222,12 +237,15 @@ impl ServiceBuilder {
         let attendants = TaskTracker::new();
         let calls = Arc::new(Calls::default());
         if self.routes.iter().any(Route::streams) {
-            let leaving = self
-                .bus
-                .subscribe_at(cancel::subject(self.name).to_string(), None)
-                .await?;
-            let heard = Arc::clone(&calls).hear(leaving);
-            attendants.spawn(abort.clone().run_until_cancelled_owned(heard));
+            let leave = [
+                cancel::subject(self.name).to_string(),
+                cancel::of_nodes(self.name).to_string(),
+            ];
+            for subject in leave {
+                let leaving = self.bus.subscribe_at(subject, None).await?;
+                let heard = Arc::clone(&calls).hear(leaving);
+                attendants.spawn(abort.clone().run_until_cancelled_owned(heard));
+            }
         }
         let mut stats = Vec::new();
         for route in self.routes {
@@ -269,6 +287,15 @@ impl ServiceBuilder {
             stop,
             abort,
         })
+    }
+}
+
+/// Where any node asks it.
+fn of_nodes<E: Endpoint>() -> Filter {
+    let token = |text: &str| text.parse().expect("endpoint names are tokens");
+    Filter::Nodes {
+        service: token(E::SERVICE),
+        endpoint: token(E::NAME),
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use async_nats::Subscriber;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use mesh_types::subject::may_answer;
 use mesh_types::{Code, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::cancel::Calls;
+use super::cancel::{Calls, call_key};
 use super::raw::{self, RawRequest};
 use super::stats::EndpointStats;
 use super::{Answer, CallerLeaves, Handler, Incoming, RawHandler, Work};
@@ -59,7 +60,7 @@ impl Served {
                 continue;
             };
             let taken = match (&message.reply, caller) {
-                (Some(inbox), CallerLeaves::Drop) => match self.calls.take(inbox) {
+                (Some(inbox), CallerLeaves::Drop) => match self.calls.take(&call_key(&message.subject, inbox)) {
                     None => continue,
                     taken => taken,
                 },
@@ -134,8 +135,24 @@ impl Served {
     }
 }
 
+/// The server checks what a node publishes, but not where it wants its answer: that would be published with our rights.
+fn may_be_answered(message: &async_nats::Message) -> bool {
+    let reply = message.reply.as_ref();
+    reply.is_none_or(|reply| may_answer(&message.subject, reply))
+}
+
 /// The next request; when told to stop, what the server sent before it heard of that, then `None`.
 async fn next(subscriber: &mut Subscriber, stop: &CancellationToken) -> Option<async_nats::Message> {
+    loop {
+        let message = next_of_all(subscriber, stop).await?;
+        if may_be_answered(&message) {
+            return Some(message);
+        }
+        tracing::warn!(subject = %message.subject, "a node wants its answer where no node may speak");
+    }
+}
+
+async fn next_of_all(subscriber: &mut Subscriber, stop: &CancellationToken) -> Option<async_nats::Message> {
     if let Some(message) = stop.run_until_cancelled(subscriber.next()).await {
         return message;
     }

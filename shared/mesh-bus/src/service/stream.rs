@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mesh_api::{Caller, StreamEndpoint};
-use mesh_types::Problem;
+use mesh_types::{NodeId, Problem};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::Handler;
-use super::endpoint::decode;
+use super::endpoint::{decode, node_of};
+use super::{Handler, Incoming};
 use crate::api::NoAnswer;
 use crate::call::encode;
 use crate::{Bus, Headers};
@@ -94,11 +95,33 @@ where
     H: Fn(Caller, E::Request, ChunkSink<E::Chunk>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
 {
+    wrap_as(|incoming| incoming.headers.caller(), handler)
+}
+
+/// As [`wrap`], of an endpoint that nodes ask: who asks stands in the subject.
+pub(super) fn wrap_node<E, H, F>(handler: H) -> Handler
+where
+    E: StreamEndpoint,
+    H: Fn(NodeId, E::Request, ChunkSink<E::Chunk>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+{
+    wrap_as(|incoming| node_of(&incoming.subject), handler)
+}
+
+fn wrap_as<W, Q, R, C, H, F>(who: fn(&Incoming) -> Result<W, Problem>, handler: H) -> Handler
+where
+    W: Send + 'static,
+    Q: DeserializeOwned + Send + 'static,
+    R: Serialize + Send + 'static,
+    C: 'static,
+    H: Fn(W, Q, ChunkSink<C>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<R, Problem>> + Send + 'static,
+{
     let handler = Arc::new(handler);
     Arc::new(move |incoming| {
         let handler = Arc::clone(&handler);
         Box::pin(async move {
-            let caller = incoming.headers.caller()?;
+            let caller = who(&incoming)?;
             let request = decode(&incoming.payload)?;
             let sink = ChunkSink {
                 bus: incoming.bus,

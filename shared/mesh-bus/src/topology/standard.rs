@@ -17,8 +17,10 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const MESSAGE_BYTES_MAX: i64 = 8 * MIB;
 /// The server's least: ids are compared across tenants, so they are deduplicated in Postgres.
 const DUPLICATE_WINDOW_MIN: Duration = Duration::from_millis(100);
-/// Nodes beat every 20 s; presence lives three beats, its marker one.
-const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Presence lives three heartbeats of its node, each key by a time of its own; nodes beat every 600 s at the slowest.
+const PRESENCE_MAX: Duration = Duration::from_secs(1_800);
+/// The server lets no key live shorter than its marker would; nodes may beat every second, and a second is the least.
+const PRESENCE_MARKER: Duration = Duration::from_secs(1);
 /// A watch is a consumer: one per process and bucket.
 const WATCHES_MAX: i64 = 1_000;
 
@@ -185,9 +187,9 @@ fn presence() -> StreamSpec {
     StreamSpec {
         storage: Storage::Memory,
         max_bytes: 32 * MIB,
-        max_age: HEARTBEAT.saturating_mul(3),
+        max_age: PRESENCE_MAX,
         allow_message_ttl: true,
-        subject_delete_marker_ttl: HEARTBEAT,
+        subject_delete_marker_ttl: PRESENCE_MARKER,
         ..bucket(Bucket::Presence, "Nodes that are alive")
     }
 }

@@ -1,11 +1,13 @@
 //! Key-value buckets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use bytes::Bytes;
 use mesh_bus::{Bucket, BusError};
 use mesh_testkit::TestNats;
 
-use crate::support::{connect, mesh};
+use crate::support::{SOON, connect, mesh};
 
 #[tokio::test]
 async fn a_watch_says_what_is_there_and_then_what_changes() {
@@ -60,4 +62,32 @@ async fn a_bucket_that_is_not_there_is_an_error() {
     assert!(bus.kv_get(Bucket::Agents, "a").await.is_err());
     assert!(bus.kv_list(Bucket::Agents).await.is_err());
     assert!(bus.kv_put(Bucket::Agents, "a", "1".into()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_renews_expires_and_its_watchers_hear_of_it() {
+    let (_nats, bus) = mesh().await;
+    let second = Duration::from_secs(1);
+    let mut watch = bus.kv_watch(Bucket::Presence);
+    bus.kv_put_for(Bucket::Presence, "kitchen", "1".into(), second).await.unwrap();
+    bus.kv_put_for(Bucket::Presence, "cellar", "1".into(), 30 * second)
+        .await
+        .unwrap();
+    let put = |key: &str| (key.to_owned(), Some(Bytes::from_static(b"1")));
+    let mut next = async || {
+        let entry = tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap();
+        (entry.key, entry.value)
+    };
+    assert_eq!((next().await, next().await), (put("kitchen"), put("cellar")));
+    let written = std::time::Instant::now();
+    bus.kv_renew(Bucket::Presence, "kitchen", "2".into(), 2 * second)
+        .await
+        .unwrap();
+    assert_eq!(next().await, ("kitchen".to_owned(), Some("2".into())));
+    assert_eq!(next().await, ("kitchen".to_owned(), None));
+    // Not after the first write's second, and soon after its own two.
+    let lived = written.elapsed();
+    assert!(lived >= Duration::from_millis(1_800) && lived < Duration::from_millis(3_800), "{lived:?}");
+    assert_eq!(bus.kv_get(Bucket::Presence, "kitchen").await.unwrap(), None);
+    assert_eq!(bus.kv_get(Bucket::Presence, "cellar").await.unwrap().unwrap(), "1");
 }

@@ -35,7 +35,7 @@ async fn applied_twice_it_changes_nothing_and_is_verified() {
     let error = bus.verify_topology(&topology).await.unwrap_err();
     assert!(error.to_string().contains("stream INVOCATIONS is missing"), "{error}");
     let applied = bus.apply_topology(&topology).await.unwrap();
-    assert_eq!(applied.len(), 8);
+    assert_eq!(applied.len(), 9);
     assert!(
         applied.iter().all(|one| matches!(one, Applied::Created(_))),
         "{applied:?}"
@@ -68,7 +68,8 @@ async fn streams_in_memory_are_made_again_after_each_restart() {
     let is_taken = async || bus.publish_acked(&tokens, Headers::new(), Bytes::new()).await.is_ok();
     for _ in 0..2 {
         wait_until(SOON, is_taken).await;
-        bus.kv_put(Bucket::Presence, "n1", "here".into()).await.unwrap();
+        // Made one after the other: this one later.
+        wait_until(SOON, async || bus.kv_put(Bucket::Presence, "n1", "here".into()).await.is_ok()).await;
         nats.restart().await;
         wait_until(SOON, async || bus.kv_list(Bucket::Presence).await.is_ok()).await;
         assert_eq!(bus.kv_get(Bucket::Presence, "n1").await.unwrap(), None);

@@ -34,14 +34,25 @@ pub const SECTIONS: [&str; 10] = [
     "node",
 ];
 
-/// Names without `MESH_` that set a service's key where `MESH_<SERVICE>__<KEY>` is not set.
-pub const ALIASES: [(&str, &str, &str); 6] = [
+/// Names without `MESH_` that set a service's key (in dots) where `MESH_<SERVICE>__<KEY>` is not set.
+pub const ALIASES: [(&str, &str, &str); 13] = [
     ("OPENAI_API_KEY", "inference", "openai_api_key"),
     ("OPENAI_BASE_URL", "inference", "openai_base_url"),
     ("ANTHROPIC_API_KEY", "inference", "anthropic_api_key"),
     ("OLLAMA_URL", "inference", "ollama_url"),
     ("EMBEDDING_API_URL", "memory", "embedding_api_url"),
     ("CORS_ORIGINS", "gateway", "cors_origins"),
+    ("AGENT_NODE_ID", "node", "id"),
+    ("AGENT_NODE_NAME", "node", "name"),
+    ("AGENT_NODE_MODE", "node", "mode"),
+    ("AGENT_NODE_STATE_PATH", "node", "state_path"),
+    ("AGENT_NODE_HEARTBEAT_SECONDS", "node", "heartbeat_seconds"),
+    ("AGENT_NODE_HEALTH_SECONDS", "node", "health_seconds"),
+    (
+        "AGENT_RUNTIMES_INFERENCE_PROVIDER_OVERRIDE",
+        "node",
+        "inference.provider_override",
+    ),
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +195,7 @@ impl Loader {
                 sections
                     .entry(section.to_owned())
                     .or_default()
-                    .set(section, variable, &[key.to_owned()], text);
+                    .set(section, variable, &key.split('.').map(str::to_owned).collect::<Vec<_>>(), text);
             }
         }
         for (name, text) in env {

@@ -101,7 +101,7 @@ impl SessionId {
     }
 }
 
-static DRIVERS: [Driver; 3] = [CODEX, CLAUDE_CODE, HERMES_AGENT];
+pub(super) static DRIVERS: [Driver; 3] = [CODEX, CLAUDE_CODE, HERMES_AGENT];
 
 /// <https://developers.openai.com/codex/noninteractive>: `codex exec --json`. It has no deltas: each message comes
 /// whole. `error` lines are also printed when a lost connection is tried again.

@@ -6,11 +6,13 @@ mod drivers;
 mod folder;
 mod group;
 mod memory;
+mod present;
 mod runner;
 mod script;
 mod transcript;
 
 pub(crate) use cli::run_cli;
+pub use present::{can_run, drivers_here};
 pub(crate) use script::run_script;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use mesh_api::node::{AliveReply, AliveRequest, HeldWork};
 use mesh_types::{InvocationId, NodeId, Problem};
 use tokio::sync::oneshot;
 
-use super::{AliveHere, committed, holder, lease_ms, pass_on, split};
+use super::{AliveHere, committed, holder, pass_on, split};
 use crate::core::Holder;
 use crate::directory::Owner;
 use crate::lane::command::{Alive, Command};
@@ -40,14 +40,14 @@ pub(super) async fn alive(state: &Arc<State>, node: NodeId, request: AliveReques
             let answered = pass_on::<AliveHere, _>(state, &owner, node, request, PASS_DEADLINE).await;
             answered.unwrap_or_else(|_| AliveReply {
                 unanswered: all,
-                ..empty()
+                ..empty(state)
             })
         }
     });
     let (here, there) = tokio::join!(all(state, &node, incarnation, split.here), join_all(there));
     let mut reply = AliveReply {
         unanswered: split.nobodys.iter().map(|held| held.invocation).collect(),
-        ..empty()
+        ..empty(state)
     };
     for part in there.into_iter().chain([here]) {
         reply.stop.extend(part.stop);
@@ -60,9 +60,9 @@ pub(super) async fn here(state: &Arc<State>, node: NodeId, request: AliveRequest
     Ok(all(state, &node, request.incarnation, request.held).await)
 }
 
-fn empty() -> AliveReply {
+fn empty(state: &State) -> AliveReply {
     AliveReply {
-        lease_ms: lease_ms(),
+        lease_ms: state.config.node_lease_ms,
         stop: Vec::new(),
         unanswered: Vec::new(),
     }
@@ -80,7 +80,7 @@ async fn all(state: &State, node: &NodeId, incarnation: u64, held: Vec<HeldWork>
         .into_iter()
         .enumerate()
         .map(|(lane, held)| self::lane(state, holder, lane, held));
-    let mut reply = empty();
+    let mut reply = empty(state);
     for part in join_all(asked).await {
         reply.stop.extend(part.stop);
         reply.unanswered.extend(part.unanswered);
@@ -89,7 +89,7 @@ async fn all(state: &State, node: &NodeId, incarnation: u64, held: Vec<HeldWork>
 }
 
 async fn lane(state: &State, holder: &Holder, lane: usize, held: HashMap<InvocationId, u32>) -> AliveReply {
-    let mut reply = empty();
+    let mut reply = empty(state);
     let (answer, answered) = oneshot::channel();
     let sent = state.lanes[lane].send(Command::Alive(Alive {
         holder: holder.clone(),

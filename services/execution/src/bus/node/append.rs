@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mesh_api::node::{AppendReply, AppendRequest, NextWord, OneAnswer, OneAppend, WireThen};
+use mesh_api::node::{AppendReply, AppendRequest, NextWord, NodeAppend, OneAnswer, OneAppend, WireThen};
+use mesh_api::Endpoint;
 use mesh_types::{Code, NodeId, Problem};
 use tokio::sync::oneshot;
 
-use super::{AppendHere, committed, holder, lease_ms, pass_on, put, split};
+use super::{AppendHere, committed, holder, pass_on, put, split};
 use crate::core::Holder;
 use crate::core::append::AppendThen;
 use crate::directory::Owner;
@@ -50,7 +51,7 @@ pub(super) async fn append(state: &Arc<State>, node: NodeId, request: AppendRequ
     }
     Ok(AppendReply {
         answers,
-        lease_ms: lease_ms(),
+        lease_ms: state.config.node_lease_ms,
         owners,
     })
 }
@@ -58,7 +59,7 @@ pub(super) async fn append(state: &Arc<State>, node: NodeId, request: AppendRequ
 pub(super) async fn here(state: &Arc<State>, node: NodeId, request: AppendRequest) -> Result<AppendReply, Problem> {
     Ok(AppendReply {
         answers: all(state, &node, request.incarnation, request.appends).await,
-        lease_ms: lease_ms(),
+        lease_ms: state.config.node_lease_ms,
         owners: BTreeMap::new(),
     })
 }
@@ -82,7 +83,7 @@ async fn all(state: &State, node: &NodeId, incarnation: u64, appends: Vec<OneApp
 
 async fn one(state: &State, node: &NodeId, holder: &Holder, one: OneAppend) -> OneAnswer {
     let ticket = one.ticket.clone();
-    if let Err(problem) = state.nodes.tickets.check(node, &ticket).await {
+    if let Err(problem) = state.nodes.tickets.check(node, NodeAppend::NAME, &ticket).await {
         return refused(problem);
     }
     if state.directory.owner(ticket.shard) != Owner::Here {

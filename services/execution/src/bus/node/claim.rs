@@ -10,7 +10,7 @@ use mesh_types::{NodeId, Problem};
 use tokio::sync::oneshot;
 
 use super::work::{self, Unreadable};
-use super::{ClaimHere, holder, lease_ms, pass_on, silent};
+use super::{ClaimHere, holder, pass_on, silent};
 use crate::core::Holder;
 use crate::lane::command::{Append, Claim, Command, Granted};
 use crate::state::State;
@@ -33,25 +33,34 @@ pub(super) async fn claim(state: &Arc<State>, node: NodeId, request: ClaimReques
 
 pub(super) async fn here(state: &Arc<State>, node: NodeId, request: ClaimRequest) -> Result<ClaimReply, Problem> {
     let holder = holder(&node, request.incarnation);
-    let granted = granted(state, &holder, &request).await?;
+    let granted = granted(state, &node, &holder, &request).await?;
     let waiting: usize = state
         .lanes
         .iter()
         .map(|lane| lane.gauges.placed.load(Ordering::Relaxed))
         .sum();
-    let more = waiting > granted.len();
+    let more = waiting > granted.len() && !state.nodes.fleet.slots_of(&node).is_empty();
     let wired = granted.into_iter().map(|granted| wire(state, &node, &holder, granted));
     let grants = futures::future::join_all(wired).await.into_iter().flatten().collect();
     Ok(ClaimReply {
         owner: state.config.instance.clone(),
         grants,
-        lease_ms: lease_ms(),
+        lease_ms: state.config.node_lease_ms,
         more,
     })
 }
 
 /// From one lane after the other, in an order that is the same for a repeat.
-async fn granted(state: &State, holder: &Holder, request: &ClaimRequest) -> Result<Vec<Granted>, Problem> {
+async fn granted(
+    state: &State,
+    node: &NodeId,
+    holder: &Holder,
+    request: &ClaimRequest,
+) -> Result<Vec<Granted>, Problem> {
+    let mut assigned = state.nodes.fleet.slots_of(node);
+    if let Some(ready) = &request.ready {
+        assigned.retain(|agent, _| ready.contains(agent));
+    }
     let mut running: HashMap<_, u32> = HashMap::new();
     for (tenant, agent, count) in &request.running {
         *running.entry((tenant.clone(), agent.clone())).or_default() += count;
@@ -65,6 +74,7 @@ async fn granted(state: &State, holder: &Holder, request: &ClaimRequest) -> Resu
             holder: holder.clone(),
             request_id: request.request_id.clone(),
             free: free.saturating_sub(granted.len()),
+            assigned: assigned.clone(),
             running: running.clone(),
             answer,
         }))?;
@@ -82,11 +92,8 @@ async fn granted(state: &State, holder: &Holder, request: &ClaimRequest) -> Resu
 /// With all that the worker needs. What cannot be read now is given back, what never can ends.
 async fn wire(state: &State, node: &NodeId, holder: &Holder, granted: Granted) -> Option<WireGrant> {
     let meta = &granted.meta;
-    let ticket = state
-        .nodes
-        .tickets
-        .make(node, &meta.tenant, meta.id, meta.shard, granted.epoch)
-        .await;
+    let ticket = state.nodes.tickets.make(node, meta, granted.epoch, granted.at).await;
+    state.nodes.granted(meta.id, granted.epoch);
     let read = async {
         let ticket = ticket.map_err(Unreadable::Now)?;
         let work = work::of(state, meta).await?;

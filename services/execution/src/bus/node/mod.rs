@@ -6,6 +6,7 @@ mod alive;
 mod append;
 mod claim;
 mod put;
+mod token;
 mod work;
 
 use std::collections::BTreeMap;
@@ -13,18 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::endpoint::Access;
+use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept};
 use mesh_api::node::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ClaimReply, ClaimRequest, NodeAlive, NodeAppend, NodeClaim,
-    NodePut, NodeWork,
+    NodePut, NodeWork, TOKEN, TicketKey, TicketKeyGet, TicketKeyRequest,
 };
+use mesh_api::road::{ByNode, Ticketed};
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::ServiceBuilder;
+use mesh_types::subject::Filter;
 use mesh_types::{Code, InvocationId, NodeId, Problem, Subject, Tenant};
 use serde::{Deserialize, Serialize};
 
 use crate::core::Holder;
 use crate::directory::Owner;
-use crate::lane::command::NODE_LEASE;
 use crate::shards::ShardId;
 use crate::state::State;
 use crate::store::nodes::{self, Claimed};
@@ -61,10 +64,7 @@ pub(super) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
             let state = Arc::clone(state);
             move |node: NodeId, request| {
                 let state = Arc::clone(&state);
-                async move {
-                    saw(&state, &node);
-                    $handler(&state, node, request).await
-                }
+                async move { $handler(&state, node, request).await }
             }
         }};
     }
@@ -77,26 +77,49 @@ pub(super) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
             }
         }};
     }
+    macro_rules! called {
+        ($handler:path) => {{
+            let state = Arc::clone(state);
+            move |caller: Caller, request| {
+                let state = Arc::clone(&state);
+                async move { $handler(&state, caller, request).await }
+            }
+        }};
+    }
     let at = |name: &str| super::at(state, name);
+    let tokens = Filter::Nodes {
+        service: "execution".parse()?,
+        endpoint: TOKEN.parse()?,
+    };
     Ok(service
         .node_endpoint::<NodeClaim, _, _>(handler!(claim::claim))
         .node_endpoint::<NodeAppend, _, _>(handler!(append::append))
         .node_endpoint::<NodeAlive, _, _>(handler!(alive::alive))
         .node_endpoint::<NodePut, _, _>(handler!(put::put))
         .node_endpoint::<NodeWork, _, _>(handler!(work::page))
+        .node_endpoint::<ByNode<InvocationAccept>, _, _>(handler!(accept))
+        .raw(TOKEN, &tokens, None, token::handler(state))
+        .endpoint::<TicketKeyGet, _, _>(called!(key))
         .endpoint_at::<ClaimHere, _, _>(&at(ClaimHere::NAME)?, here!(claim::here))
         .endpoint_at::<AppendHere, _, _>(&at(AppendHere::NAME)?, here!(append::here))
         .endpoint_at::<AliveHere, _, _>(&at(AliveHere::NAME)?, here!(alive::here)))
 }
 
-/// It is there; the other owners hear of it now and then.
-fn saw(state: &Arc<State>, node: &NodeId) {
-    if state.nodes.asked(node, state.context.clock.monotonic()) {
-        let (state, node) = (Arc::clone(state), node.clone());
-        state.context.tasks.clone().spawn("tell-owners", async move {
-            crate::nodes::tell_others(&state.context, &state.directory, &node).await;
-        });
-    }
+/// For whoever checks tickets.
+async fn key(state: &Arc<State>, _: Caller, _: TicketKeyRequest) -> Result<TicketKey, Problem> {
+    state.nodes.tickets.key().await
+}
+
+/// An invocation calls another agent, and goes on without it.
+async fn accept(
+    state: &Arc<State>,
+    node: NodeId,
+    Ticketed { ticket, request }: Ticketed<AcceptRequest>,
+) -> Result<Invocation, Problem> {
+    state.nodes.tickets.check(&node, InvocationAccept::NAME, &ticket).await?;
+    let caller = state.nodes.roads.admit(&node, InvocationAccept::NAME, &ticket).await?;
+    let request = AcceptRequest { wait_ms: 0, ..request };
+    super::writes::accept(state, caller, request).await
 }
 
 /// Asks the owner itself.
@@ -136,10 +159,6 @@ fn holder(node: &NodeId, incarnation: u64) -> Holder {
         node: node.as_str().into(),
         incarnation,
     }
-}
-
-fn lease_ms() -> u64 {
-    u64::try_from(NODE_LEASE.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where the parts of a request go: by owner, here and elsewhere; nobody's last.

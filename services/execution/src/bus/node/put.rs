@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mesh_api::node::{PART_BYTES_MAX, PutReply, PutRequest, Sent, Ticket};
+use mesh_api::Endpoint;
+use mesh_api::node::{NodePut, PART_BYTES_MAX, PutReply, PutRequest, Sent, Ticket};
 use mesh_types::{Code, NodeId, Problem};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -16,7 +17,7 @@ use crate::store::nodes;
 const PARTS_MAX: u32 = 64;
 
 pub(super) async fn put(state: &Arc<State>, node: NodeId, request: PutRequest) -> Result<PutReply, Problem> {
-    state.nodes.tickets.check(&node, &request.ticket).await?;
+    state.nodes.tickets.check(&node, NodePut::NAME, &request.ticket).await?;
     let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail);
     let bytes = BASE64.decode(&request.bytes).map_err(|_| invalid("bytes: no base64"))?;
     if bytes.len() > PART_BYTES_MAX || request.part >= PARTS_MAX {

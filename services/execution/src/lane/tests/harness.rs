@@ -17,7 +17,7 @@ use crate::core::append::AppendThen;
 use crate::core::{Holder, Meta, StoredInput};
 use crate::hosted::Slots;
 use crate::lane::command::{
-    Accept, Accepted, Action, Append, AppendAnswer, Appended, Command, LaneHandle, Start, Steer, Waiter,
+    Accept, Accepted, Action, Append, AppendAnswer, Appended, Command, LaneHandle, NODE_LEASE, Start, Steer, Waiter,
 };
 use crate::lane::{Lane, LaneContext};
 use crate::relay::{Committed, Marks, Outbox};
@@ -60,6 +60,7 @@ impl Harness {
             relay: outbox,
             lost: Box::new(move |shard, _epoch| losses.lock().unwrap().push(shard)),
             posted: Box::new(|_| {}),
+            node_lease: NODE_LEASE,
             pauses: Arc::default(),
             relayed: Arc::new(Marks::default()),
             draining: CancellationToken::new(),
@@ -132,7 +133,7 @@ impl Harness {
     ) -> oneshot::Receiver<Result<Accepted, Problem>> {
         let (answer, answered) = oneshot::channel();
         let accept = Accept {
-            meta,
+            meta: Arc::new(meta),
             spec,
             id_is_given: false,
             answer,

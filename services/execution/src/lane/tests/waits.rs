@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mesh_api::execution::State;
 use mesh_api::journal::{About, Begun, Done, Effect, Fact, Outcome, StepKind, Usage, WaitItem, WaitOn};
 use mesh_api::steering::Decision as Word;
-use mesh_types::{Code, InvocationId, Timestamp};
+use mesh_types::{Code, InvocationId, Tenant, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -288,6 +288,7 @@ async fn claim(owner: &mut Harness, holder: Holder, request_id: &str) -> Vec<(In
         holder,
         request_id: request_id.into(),
         free: 10,
+        assigned: HashMap::from([((Tenant::default(), "a".parse().unwrap()), 10)]),
         running: HashMap::new(),
         answer,
     };

@@ -65,7 +65,7 @@ async fn llm_proxy(
         .and_then(Value::as_str)
         .map(str::parse::<Tenant>)
         .transpose();
-    let caller = who.of_tenant(tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?);
+    let caller = who.of_tenant(&app, tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?).await?;
     let messages = body
         .messages
         .into_iter()

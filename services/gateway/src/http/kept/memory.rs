@@ -59,7 +59,7 @@ async fn query_memory(
     who: Who,
     Json(body): Json<KeptQuery>,
 ) -> Result<Json<KeptHits>, Failure> {
-    let caller = who.of_tenant(body.microdao_id);
+    let caller = who.of_tenant(&app, body.microdao_id).await?;
     let k = body.k.or(body.limit).unwrap_or(5);
     check_k(k)?;
     let request = QueryRequest {
@@ -115,7 +115,7 @@ async fn store_memory(
     who: Who,
     Json(body): Json<KeptStore>,
 ) -> Result<Json<KeptStored>, Failure> {
-    let caller = who.of_tenant(body.microdao_id);
+    let caller = who.of_tenant(&app, body.microdao_id).await?;
     let (content, metadata) = remembered(body.content)?;
     let mut request: StoreRequest = mesh_types::json::from_value(json!({"agent": body.agent_id, "content": content}))?;
     request.metadata = metadata;

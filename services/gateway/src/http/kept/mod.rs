@@ -48,7 +48,7 @@ async fn test_channel(State(app): State<App>, who: Who, Json(body): Json<Value>)
     let request: RouterRequest = lenient(body, &ROUTER_FIELDS)?;
     let names_tenant = request.payload.get("microdao_id").is_some_and(|name| !name.is_null());
     let (tenant, agent, request) = request.split()?;
-    let caller = who.of_tenant(names_tenant.then_some(tenant));
+    let caller = who.of_tenant(&app, names_tenant.then_some(tenant)).await?;
     let invocation = accept(&app, &caller, agent, request, PROCESS_WAIT_SECONDS).await?;
     processed(invocation).map(Json)
 }
@@ -111,7 +111,7 @@ async fn channel_messages(
     let limit = params
         .take_number("limit", 1, mesh_api::page::LIMIT_MAX)?
         .unwrap_or(mesh_api::page::LIMIT_DEFAULT);
-    let caller = who.of_tenant(params.take("microdao_id")?);
+    let caller = who.of_tenant(&app, params.take("microdao_id")?).await?;
     let history = app
         .call::<ChannelHistory>(
             &caller,
@@ -163,7 +163,7 @@ async fn post_to_channel(
         text,
         microdao_id,
     } = body;
-    let caller = who.of_tenant(microdao_id);
+    let caller = who.of_tenant(&app, microdao_id).await?;
     let author = Author {
         kind: AuthorKind::Agent,
         id: agent.to_string(),

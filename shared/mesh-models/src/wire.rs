@@ -11,7 +11,7 @@ use crate::answer::{Answer, Tokens, TryError};
 const TOOL_CALLS_MAX: usize = 128;
 
 /// The body of one streamed call. Blocks, tools and tool calls go out as they came in.
-pub(super) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, TryError> {
+pub(crate) fn body(model: &str, request: &CompleteRequest) -> Result<Vec<u8>, TryError> {
     #[derive(Serialize)]
     struct Body<'a> {
         model: &'a str,
@@ -120,7 +120,7 @@ struct UsageWire {
 
 /// Collects the events of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Assembly {
+pub(crate) struct Assembly {
     text: String,
     calls: Vec<FunctionCall>,
     finish_reason: Option<String>,
@@ -130,7 +130,7 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Takes the data of one event; answers the text it adds.
-    pub(super) fn take(&mut self, data: &str) -> Result<Option<String>, TryError> {
+    pub(crate) fn take(&mut self, data: &str) -> Result<Option<String>, TryError> {
         if data.trim() == "[DONE]" {
             self.is_done = true;
             return Ok(None);
@@ -164,7 +164,7 @@ impl Assembly {
     }
 
     /// The answer of a server that does not stream: one document, read as one event.
-    pub(super) fn take_whole(&mut self, document: &[u8]) -> Result<Option<String>, TryError> {
+    pub(crate) fn take_whole(&mut self, document: &[u8]) -> Result<Option<String>, TryError> {
         let added = self.take(&String::from_utf8_lossy(document))?;
         if self.finish_reason.is_some() {
             return Ok(added);
@@ -209,17 +209,17 @@ impl Assembly {
     }
 
     /// Whether nothing more is to be read.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }
 
     /// Whether the answer is whole although the stream was not closed as it should be: only the usage may lack.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.is_done || self.finish_reason.is_some()
     }
 
     /// The answer, or [`TryError::Cut`] when neither a finish reason nor the end mark was seen.
-    pub(super) fn end(self) -> Result<Answer, TryError> {
+    pub(crate) fn end(self) -> Result<Answer, TryError> {
         if !self.is_whole() {
             return Err(TryError::Cut);
         }
@@ -268,7 +268,7 @@ fn stream_error(error: &Value) -> TryError {
 }
 
 /// The text of `{"error":{"message":…}}`, `{"error":"…"}` or whatever came, shortened.
-pub(super) fn error_message(value: &Value) -> String {
+pub(crate) fn error_message(value: &Value) -> String {
     let inner = value.get("error").unwrap_or(value);
     let text = inner.get("message").unwrap_or(inner);
     let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);

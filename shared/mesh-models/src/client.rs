@@ -1,7 +1,5 @@
 //! Any server that speaks OpenAI's `/chat/completions`, asked for a stream, with a bound on every wait and on the size.
 
-mod wire;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::answer::{Answer, Chunks, Try, TryError};
-use crate::config::Limits;
+use crate::{Waits, wire};
 
 /// Longest error body that is read, in bytes.
 const ERROR_BODY_BYTES_MAX: usize = 16 * 1024;
@@ -30,18 +28,21 @@ enum Form {
 
 /// A client of one base URL.
 #[derive(Debug, Clone)]
-pub(crate) struct OpenAi {
+pub struct OpenAi {
     http: reqwest::Client,
     url: Url,
     api_key: Option<Secret<String>>,
-    limits: Limits,
+    waits: Waits,
 }
 
 impl OpenAi {
-    /// Fails when the TLS roots of the machine cannot be read.
-    pub(crate) fn new(base: &Url, api_key: Option<Secret<String>>, limits: Limits) -> Result<Self, reqwest::Error> {
+    /// `base` is the URL up to and without `/chat/completions`.
+    ///
+    /// # Errors
+    /// The TLS roots of the machine cannot be read.
+    pub fn new(base: &Url, api_key: Option<Secret<String>>, waits: Waits) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
-            .connect_timeout(limits.connect_timeout())
+            .connect_timeout(waits.connect)
             // A redirect would carry the prompt to a place nobody configured.
             .redirect(reqwest::redirect::Policy::none());
         if is_loopback(base) {
@@ -54,14 +55,18 @@ impl OpenAi {
             http: builder.build()?,
             url,
             api_key,
-            limits,
+            waits,
         })
     }
 
-    pub(crate) async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
-        let first_byte_by = Instant::now() + self.limits.first_byte_timeout();
+    /// One streamed call; text goes to `chunks` as it comes, the answer holds all of it.
+    ///
+    /// # Errors
+    /// Whatever kept the answer from being whole.
+    pub async fn attempt<C: Chunks>(&self, call: Try<'_>, chunks: &mut C) -> Result<Answer, TryError> {
+        let first_byte_by = Instant::now() + self.waits.first_byte;
         let (form, response) = self.send(call, first_byte_by).await?;
-        let bytes = bounded(response, &self.limits, first_byte_by);
+        let bytes = bounded(response, &self.waits, first_byte_by);
         match form {
             Form::Events => self.read_events(bytes, chunks).await,
             Form::Document => self.read_document(bytes, chunks).await,
@@ -193,14 +198,14 @@ struct Reading<S> {
 /// The body's bytes; ends with an error at a pause too long, a byte too many or a broken connection.
 fn bounded(
     response: reqwest::Response,
-    limits: &Limits,
+    waits: &Waits,
     first_byte_by: Instant,
 ) -> impl Stream<Item = Result<Bytes, TryError>> + use<> {
     let reading = Reading {
         bytes: response.bytes_stream(),
         read: 0,
-        limit: limits.response_bytes_max,
-        wait: limits.idle_timeout(),
+        limit: waits.response_bytes_max,
+        wait: waits.idle,
         next_by: first_byte_by,
         is_over: false,
     };

@@ -7,26 +7,26 @@ use serde_json::Value;
 
 /// The end of one successful try.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// All text chunks of this try, joined.
-    pub(crate) text: String,
+    pub text: String,
     /// In the OpenAI shape: `{"id","type":"function","function":{"name","arguments"}}`.
-    pub(crate) tool_calls: Vec<Value>,
+    pub tool_calls: Vec<Value>,
     /// `stop`, `length`, `tool_calls`, or what the provider said.
-    pub(crate) finish_reason: String,
+    pub finish_reason: String,
     /// Absent when the provider counted nothing.
-    pub(crate) tokens: Option<Tokens>,
+    pub tokens: Option<Tokens>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tokens {
-    pub(crate) input: u64,
-    pub(crate) output: u64,
+pub struct Tokens {
+    pub input: u64,
+    pub output: u64,
 }
 
 /// Why one try failed. Its text never holds a key: it is journaled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum TryError {
+pub enum TryError {
     #[error("{0}")]
     Connection(String),
     #[error("no answer in time: {0}")]
@@ -48,7 +48,7 @@ pub(crate) enum TryError {
 
 impl TryError {
     /// Whether the same model may answer a moment later.
-    pub(crate) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Connection(_) | Self::Timeout(_) | Self::Cut => true,
             Self::Status { status, .. } => matches!(status, 408 | 409 | 425 | 429 | 500..=599),
@@ -57,7 +57,7 @@ impl TryError {
     }
 
     /// Whether the request itself was refused, rather than the provider being down.
-    pub(crate) fn is_refusal(&self) -> bool {
+    pub fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::Status {
@@ -67,7 +67,7 @@ impl TryError {
         )
     }
 
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
             _ => None,
@@ -76,21 +76,21 @@ impl TryError {
 }
 
 /// Where chunks go while a try runs. Who listens may be gone; the try goes on, for its answer is journaled.
-pub(crate) trait Chunks: Send {
+pub trait Chunks: Send {
     fn send(&mut self, chunk: Chunk) -> impl Future<Output = ()> + Send;
 }
 
 /// One try: the request, and the model's name as its provider knows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Try<'a> {
-    pub(crate) model: &'a str,
-    pub(crate) request: &'a CompleteRequest,
+pub struct Try<'a> {
+    pub model: &'a str,
+    pub request: &'a CompleteRequest,
     /// Counted from 1 over the whole call, as announced by [`Chunk::Attempt`].
-    pub(crate) attempt: u32,
+    pub attempt: u32,
 }
 
 /// Tokens guessed from the length of the texts: about four bytes of English to a token, at least one for a text.
-pub(crate) fn estimate_tokens(request: &CompleteRequest, answer: &Answer) -> Tokens {
+pub fn estimate_tokens(request: &CompleteRequest, answer: &Answer) -> Tokens {
     let tokens = |bytes: usize| (bytes as u64).div_ceil(4);
     let input = request
         .messages

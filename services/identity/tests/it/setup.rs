@@ -1,0 +1,226 @@
+//! An identity of one test, a registry that knows who owns which node, and somebody who asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use identity::Config;
+use mesh_api::fleet::{NodeConfiguration, NodeEntry, NodeRegister, NodeRegisterRequest};
+use mesh_api::identity::{
+    AuditFact, AuditList, AuditOutcome, AuditQuery, EnrollRequest, JoinTokenCreate, JoinTokenCreated, JoinTokenRequest,
+    KeyCreate, KeyCreated, KeyList, KeyRequest,
+};
+use mesh_api::{Caller, Endpoint, PageQuery};
+use mesh_bus::{Bus, BusOptions, ServiceHandle, topology};
+use mesh_runtime::{Context, DatabaseConfig, Metrics, Tasks};
+use mesh_servers::NatsUsers;
+use mesh_testkit::{TestDatabase, TestNats, wait_until};
+use mesh_types::{Code, Problem, Timestamp};
+use nkeys::KeyPair;
+
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+const SERVICES: (&str, &str) = ("mesh", "password-of-services");
+const SYSTEM: (&str, &str) = ("system", "password-of-system");
+
+pub(crate) struct Mesh {
+    pub(crate) nats: TestNats,
+    pub(crate) bus: Bus,
+    context: Context,
+    _database: TestDatabase,
+    _registry: ServiceHandle,
+    _identity: Tasks,
+}
+
+impl Mesh {
+    /// Credentials are demanded, by nats-server too.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let issuer = KeyPair::new_account();
+        let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
+        let users = NatsUsers {
+            services: owned(SERVICES),
+            system: owned(SYSTEM),
+            issuer: issuer.public_key(),
+            answer_seconds: 5,
+        };
+        let nats = TestNats::start_with(move |options| options.users = Some(users));
+        let (nats, database) = tokio::join!(nats, TestDatabase::create());
+        let mut config = Config {
+            database: DatabaseConfig {
+                url: database.url().into(),
+                connections: 5,
+            },
+            require_credentials: true,
+            nats_issuer_seed: issuer.seed().unwrap().into(),
+            nats_system: format!("{}:{}", SYSTEM.0, SYSTEM.1).into(),
+            ..Config::default()
+        };
+        change(&mut config);
+        Self::serve(nats, database, config, Some(owned(SERVICES))).await
+    }
+
+    /// As `mesh up` is without further words: nobody needs a credential.
+    pub(crate) async fn in_development() -> Self {
+        let (nats, database) = tokio::join!(TestNats::start(), TestDatabase::create());
+        let config = Config {
+            database: DatabaseConfig {
+                url: database.url().into(),
+                connections: 5,
+            },
+            ..Config::default()
+        };
+        Self::serve(nats, database, config, None).await
+    }
+
+    async fn serve(nats: TestNats, database: TestDatabase, config: Config, user: Option<(String, String)>) -> Self {
+        let options = BusOptions {
+            url: nats.url().into(),
+            name: "test".into(),
+            monitor_url: None,
+            user,
+        };
+        let (bus, asking) = tokio::join!(Bus::connect(options.clone()), Bus::connect(options));
+        let (bus, asking) = (bus.unwrap(), asking.unwrap());
+        assert!(bus.wait_connected(SOON).await && asking.wait_connected(SOON).await);
+        bus.apply_topology(&topology::standard()).await.unwrap();
+        let registry = registry(&bus).await;
+        let context = Context::new("identity", bus, Metrics::default());
+        let run = identity::run(config, context.clone());
+        let tasks = Tasks::new(tracing::Span::none(), &context.metrics);
+        tasks.spawn("identity", async move { run.await.unwrap() });
+        let mesh = Self {
+            nats,
+            bus: asking,
+            context,
+            _database: database,
+            _registry: registry,
+            _identity: tasks,
+        };
+        wait_until(SOON, || async { mesh.call::<KeyList>("dev", PageQuery::default()).await.is_ok() }).await;
+        mesh
+    }
+
+    pub(crate) async fn call<E: Endpoint>(&self, actor: &str, request: E::Request) -> Result<E::Reply, Problem> {
+        self.bus.call::<E>(&caller(actor, "default"), &request).await
+    }
+
+    pub(crate) async fn key(&self, owner: &str) -> KeyCreated {
+        self.call::<KeyCreate>("dev", key_of(owner)).await.unwrap()
+    }
+
+    pub(crate) async fn join_token(&self, owner: &str) -> JoinTokenCreated {
+        self.call::<JoinTokenCreate>(&format!("user:{owner}"), JoinTokenRequest::for_anybody())
+            .await
+            .unwrap()
+    }
+
+    /// All facts of tenant `default`, newest first.
+    pub(crate) async fn audit(&self, outcome: AuditOutcome) -> Vec<AuditFact> {
+        let query = AuditQuery {
+            outcome: Some(outcome),
+            ..AuditQuery::default()
+        };
+        self.call::<AuditList>("dev", query).await.unwrap().items
+    }
+
+    /// Waits for a refusal of that action with that reason.
+    pub(crate) async fn refusal(&self, action: &str, reason: &str) -> AuditFact {
+        let find = || async {
+            let facts = self.audit(AuditOutcome::Refused).await;
+            facts
+                .into_iter()
+                .find(|fact| fact.entry.action == action && fact.entry.reason.contains(reason))
+        };
+        wait_until(SOON, || async { find().await.is_some() }).await;
+        find().await.unwrap()
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.context.shutdown.cancel();
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.context.shutdown.cancel();
+    }
+}
+
+pub(crate) trait ForAnybody {
+    fn for_anybody() -> Self;
+}
+
+impl ForAnybody for JoinTokenRequest {
+    fn for_anybody() -> Self {
+        Self {
+            owner: None,
+            expires_in_seconds: None,
+            uses_max: None,
+            node_id: None,
+        }
+    }
+}
+
+pub(crate) fn caller(actor: &str, tenant: &str) -> Caller {
+    Caller {
+        tenant: tenant.parse().unwrap(),
+        actor: actor.into(),
+        request_id: None,
+    }
+}
+
+pub(crate) fn key_of(owner: &str) -> KeyRequest {
+    KeyRequest {
+        owner: owner.into(),
+        name: String::new(),
+        expires_in_seconds: None,
+        tenant: None,
+    }
+}
+
+pub(crate) fn joining(credential: Option<&str>, node: Option<&str>) -> EnrollRequest {
+    EnrollRequest {
+        credential: credential.map(str::to_owned),
+        tenant: None,
+        node_id: node.map(|node| node.parse().unwrap()),
+        name: None,
+        mode: None,
+        labels: None,
+        capabilities: None,
+        slots: None,
+    }
+}
+
+/// Knows whose a node is, and refuses everybody else.
+async fn registry(bus: &Bus) -> ServiceHandle {
+    let nodes = Arc::new(Mutex::new(BTreeMap::new()));
+    let register = move |caller: Caller, request: NodeRegisterRequest| {
+        let nodes = Arc::clone(&nodes);
+        async move {
+            let node = request.node_id.unwrap();
+            let of = (caller.tenant.clone(), request.owner.clone());
+            let mut nodes = nodes.lock().unwrap();
+            if *nodes.entry(node.clone()).or_insert_with(|| of.clone()) != of {
+                return Err(Problem::new(Code::Forbidden, "of another owner"));
+            }
+            Ok(NodeEntry {
+                node_id: node,
+                tenant: of.0,
+                owner: of.1,
+                name: request.name.unwrap_or_default(),
+                configuration: NodeConfiguration::default(),
+                labels: BTreeMap::new(),
+                capabilities: Vec::new(),
+                slots: request.slots.unwrap_or(1),
+                drained: false,
+                registered_at: Timestamp::from_millis(0),
+                updated_at: Timestamp::from_millis(0),
+            })
+        }
+    };
+    let service = bus.service("registry", "0.0.0");
+    service.endpoint::<NodeRegister, _, _>(register).start().await.unwrap()
+}

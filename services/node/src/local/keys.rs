@@ -1,0 +1,212 @@
+//! What opens the node's page: a local key in development mode; else what the node joined with, or any API key of its
+//! owner. Keys of the owner are asked about at the mesh, and believed for a short while.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mesh_api::identity::PrincipalKind;
+use mesh_runtime::{Context, Secret};
+use mesh_types::{Clock, Code, Problem};
+
+use super::sessions::{Hash, hash, random_secret};
+use super::settings::{Access, Settings};
+use crate::identity::write_synced;
+use crate::models::Centre;
+
+/// Below the node's state folder: this start's key, readable by its user alone.
+const LOCAL_KEY_FILE: &str = "local-key";
+/// Below the node's state folder: SHA-256 of what it joined with, in hexadecimal digits.
+const JOINED_FILE: &str = "joined-with";
+/// How long an answer of the mesh about a key is believed, so that a revoked one is out soon.
+const BELIEVED: Duration = Duration::from_secs(10);
+/// And how long, while the mesh cannot be asked.
+const BELIEVED_ALONE: Duration = Duration::from_secs(3600);
+const KNOWN_MAX: usize = 64;
+/// Keys that the mesh refuses, within [`REFUSALS_WINDOW`]; then it is not asked for a while.
+const REFUSALS_MAX: usize = 10;
+const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
+/// Longer is no key.
+const KEY_BYTES_MAX: usize = 512;
+
+/// A key that opened, to be looked at again.
+#[derive(Debug, Clone)]
+pub(super) enum Key {
+    /// Compared here.
+    Own(Hash),
+    /// Known to the mesh.
+    Owners(Secret<String>),
+}
+
+pub(super) struct Keys {
+    centre: Arc<dyn Centre>,
+    /// In development mode.
+    local: Option<Secret<String>>,
+    /// What an earlier start joined with.
+    joined: Option<Hash>,
+    known: Mutex<Known>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// When the mesh said yes, by the monotonic clock.
+    good: HashMap<Hash, Duration>,
+    refused: Vec<Duration>,
+}
+
+impl Keys {
+    pub(super) async fn new(
+        folder: &Path,
+        settings: &dyn Settings,
+        centre: Arc<dyn Centre>,
+        context: &Context,
+    ) -> Self {
+        let (mut local, mut joined) = (None, None);
+        match settings.access() {
+            Access::Development => {
+                let key = Secret::new(format!("mlk_{}", random_secret(context)));
+                keep(folder, LOCAL_KEY_FILE, key.expose().clone()).await;
+                local = Some(key);
+            }
+            Access::Owned { joined_with: Some(key), .. } => {
+                keep(folder, JOINED_FILE, hex::encode(hash(key.expose()))).await;
+                joined = Some(hash(key.expose()));
+            }
+            Access::Owned { joined_with: None, .. } => joined = kept(folder).await,
+        }
+        Self {
+            centre,
+            local,
+            joined,
+            known: Mutex::default(),
+            clock: Arc::clone(&context.clock),
+        }
+    }
+
+    /// A link that signs in; none where nobody but the owner may. The key is behind the `#`, which no browser sends.
+    pub(super) fn link(&self, address: SocketAddr) -> Option<String> {
+        let key = self.local.as_ref()?;
+        Some(format!("http://{address}/#key={}", key.expose()))
+    }
+
+    /// Whether it is one of this node's keys.
+    ///
+    /// # Errors
+    /// It is none, or nobody can tell now.
+    pub(super) async fn opens(&self, text: &str, settings: &dyn Settings) -> Result<Key, Problem> {
+        if text.is_empty() || text.len() > KEY_BYTES_MAX {
+            return Err(refused());
+        }
+        let hashed = hash(text);
+        if self.is_own(&hashed) {
+            return Ok(Key::Own(hashed));
+        }
+        match settings.access() {
+            Access::Development => Err(refused()
+                .next("use the link that the node printed at its start, or the key in `local-key` of its state folder")),
+            Access::Owned { .. } => {
+                let key = Secret::new(text.to_owned());
+                self.ask(&key, settings).await?;
+                Ok(Key::Owners(key))
+            }
+        }
+    }
+
+    /// Whether a key that opened before still does.
+    ///
+    /// # Errors
+    /// As [`Keys::opens`].
+    pub(super) async fn still_opens(&self, key: &Key, settings: &dyn Settings) -> Result<(), Problem> {
+        match key {
+            Key::Own(hash) if self.is_own(hash) => Ok(()),
+            Key::Own(_) => Err(refused()),
+            Key::Owners(key) => self.ask(key, settings).await,
+        }
+    }
+
+    fn is_own(&self, hashed: &Hash) -> bool {
+        let local = self.local.as_ref().map(|key| hash(key.expose()));
+        [local, self.joined].into_iter().flatten().any(|own| own == *hashed)
+    }
+
+    async fn ask(&self, key: &Secret<String>, settings: &dyn Settings) -> Result<(), Problem> {
+        let hashed = hash(key.expose());
+        let now = self.clock.monotonic();
+        let age = self.lock().good.get(&hashed).map(|at| now.saturating_sub(*at));
+        if age.is_some_and(|age| age < BELIEVED) {
+            return Ok(());
+        }
+        if age.is_none() {
+            self.may_ask(now)?;
+        }
+        let verdict = match self.centre.verify(key).await {
+            Ok(principal) => match settings.access() {
+                Access::Owned { owner, tenant, .. }
+                    if principal.kind == PrincipalKind::Key && principal.owner == owner && principal.tenant == tenant =>
+                {
+                    Ok(())
+                }
+                _ => Err(refused().next("use an API key of the node's owner")),
+            },
+            Err(problem) if problem.is(Code::Unauthorized) || problem.is(Code::Forbidden) => Err(refused()),
+            Err(_) if age.is_some_and(|age| age < BELIEVED_ALONE) => return Ok(()),
+            Err(problem) => {
+                let detail = format!("the mesh cannot be asked about that key: {}", problem.detail);
+                return Err(Problem::new(Code::Unavailable, detail)
+                    .next("try again, or use what the node joined with"));
+            }
+        };
+        let mut known = self.lock();
+        match &verdict {
+            Ok(()) => {
+                if known.good.len() >= KNOWN_MAX {
+                    known.good.clear();
+                }
+                known.good.insert(hashed, now);
+            }
+            Err(_) => {
+                known.good.remove(&hashed);
+                known.refused.push(now);
+            }
+        }
+        verdict
+    }
+
+    /// Whoever tries keys is not passed on to the mesh for ever.
+    fn may_ask(&self, now: Duration) -> Result<(), Problem> {
+        let mut known = self.lock();
+        known.refused.retain(|at| now.saturating_sub(*at) < REFUSALS_WINDOW);
+        let Some(oldest) = known.refused.first().filter(|_| known.refused.len() >= REFUSALS_MAX) else {
+            return Ok(());
+        };
+        let left = REFUSALS_WINDOW.saturating_sub(now.saturating_sub(*oldest));
+        let mut problem = Problem::new(Code::TooManyAttempts, "too many keys were refused here");
+        problem.retry_after_seconds = u32::try_from(left.as_secs() + 1).ok();
+        Err(problem)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn refused() -> Problem {
+    Problem::new(Code::Unauthorized, "that is no key of this node")
+}
+
+async fn keep(folder: &Path, name: &'static str, text: String) {
+    let folder = folder.to_owned();
+    let written = tokio::task::spawn_blocking(move || write_synced(&folder, name, text.as_bytes()));
+    let written = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    if let Err(error) = written {
+        tracing::warn!(%error, file = name, "a key of the node's page is not kept");
+    }
+}
+
+async fn kept(folder: &Path) -> Option<Hash> {
+    let text = tokio::fs::read_to_string(folder.join(JOINED_FILE)).await.ok()?;
+    hex::decode(text.trim()).ok()?.try_into().ok()
+}

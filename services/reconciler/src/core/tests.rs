@@ -1,0 +1,543 @@
+//! Rules of the plan over random fleets, and its reasons on small ones.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mesh_api::execution::AgentDemand;
+use mesh_api::reconciler::ActionKind;
+use mesh_types::agent::{Autoscaling, Spread};
+use mesh_types::fleet::{NodeMode, ReplicaState, Sharing};
+use mesh_types::fleet_policy;
+use proptest::prelude::*;
+
+use super::bench::{Fleet, agent, node};
+use super::*;
+
+/// `n` nodes of ann with so many slots, and these agents of hers.
+fn fleet(nodes: &[u32], agents: &[(&str, u32)]) -> Fleet {
+    let mut fleet = Fleet::default();
+    for (index, slots) in nodes.iter().enumerate() {
+        fleet.add_node(node(&format!("n{index}"), "ann", NodeMode::Private, *slots));
+    }
+    let agents = agents.iter().map(|(name, replicas)| agent(name, Some("ann"), *replicas));
+    fleet.seen.agents.extend(agents);
+    fleet
+}
+
+fn sentences(plan: &Plan) -> Vec<&str> {
+    plan.actions.iter().map(|action| action.sentence.as_str()).collect()
+}
+
+fn kinds(plan: &Plan) -> Vec<ActionKind> {
+    plan.actions.iter().map(|action| action.kind).collect()
+}
+
+fn later(fleet: &mut Fleet, seconds: u64) {
+    fleet.now = fleet.now.plus(Duration::from_secs(seconds));
+}
+
+/// Plans and applies once; gives the plan.
+fn pass(fleet: &mut Fleet) -> Plan {
+    let plan = fleet.plan();
+    fleet.apply(&plan);
+    plan
+}
+
+/// Replicas that are to run, by node.
+fn running(fleet: &Fleet) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for replica in fleet.kept.replicas.values().filter(|replica| !replica.stopping) {
+        *counts.entry(replica.node.to_string()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn replicas_of_one_agent_stand_apart_and_nodes_are_filled_evenly() {
+    let mut fleet = fleet(&[4, 4, 4], &[("a", 2), ("b", 2), ("c", 2)]);
+    let plan = pass(&mut fleet);
+    assert_eq!(plan.actions.len(), 6);
+    assert!(running(&fleet).values().all(|count| (1..=3).contains(count)), "{:?}", running(&fleet));
+    assert_eq!(
+        sentences(&plan)[0],
+        "place a v1 on n0 because 2 replicas are wanted and 0 there"
+    );
+    assert!(fleet.settle(3).is_some());
+}
+
+#[test]
+fn serving_moves_with_the_first_ready_replica_and_not_before() {
+    let mut fleet = fleet(&[4, 4], &[("a", 2)]);
+    pass(&mut fleet);
+    assert!(fleet.kept.servings().next().is_none());
+    fleet.follow();
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan),
+        ["send new invocations of a to v1 because its first replica is ready on n0"]
+    );
+    fleet.seen.agents[0].version = 2;
+    let plan = pass(&mut fleet);
+    assert_eq!(sentences(&plan), ["place a v2 on n0 because v2 takes the place of v1"]);
+    assert_eq!(fleet.kept.servings().next().unwrap().1.version, 1);
+    assert!(fleet.settle(10).is_some());
+    assert_eq!(fleet.kept.servings().next().unwrap().1.version, 2);
+    assert!(fleet.kept.replicas.values().all(|replica| replica.version == 2));
+}
+
+#[test]
+fn a_rollout_keeps_its_limits_at_every_step() {
+    for (surge, unavailable) in [(1, 0), (0, 1), (2, 1), (0, 5)] {
+        let mut fleet = fleet(&[9, 9, 9], &[("a", 5)]);
+        let rollout = &mut fleet.seen.agents[0].placement.rollout;
+        (rollout.surge, rollout.unavailable) = (surge, unavailable);
+        fleet.settle(5).unwrap();
+        fleet.seen.agents[0].version = 2;
+        for _ in 0..30 {
+            pass(&mut fleet);
+            let on = fleet.kept.replicas.values().filter(|replica| !replica.stopping);
+            let (total, ready) = on.fold((0, 0), |(total, ready), replica| {
+                (total + 1, ready + u32::from(replica.state == ReplicaState::Ready))
+            });
+            assert!(total <= 5 + surge.max(u32::from(unavailable == 0)), "{surge} {unavailable}: {total}");
+            assert!(ready + unavailable >= 5, "{surge} {unavailable}: {ready} ready");
+            fleet.follow();
+        }
+        assert!(fleet.kept.replicas.values().all(|replica| replica.version == 2));
+        assert_eq!(fleet.settle(1), Some(0));
+    }
+}
+
+#[test]
+fn a_version_that_fails_is_rolled_back_and_tried_again_after_its_pause() {
+    let mut fleet = fleet(&[4, 4], &[("a", 2)]);
+    fleet.settle(5).unwrap();
+    fleet.seen.agents[0].version = 2;
+    pass(&mut fleet);
+    let broken = |report: &mesh_types::fleet::ReplicaReport| match report.version {
+        2 => ReplicaState::Failed,
+        _ => ReplicaState::Ready,
+    };
+    fleet.follow_with(broken);
+    let plan = pass(&mut fleet);
+    assert_eq!(kinds(&plan), [ActionKind::RollBack, ActionKind::Stop]);
+    assert!(sentences(&plan)[0].starts_with("roll a back from v2 to v1 because it failed on n"));
+    // Nothing of it until the pause is over, then once more.
+    for _ in 0..10 {
+        fleet.follow_with(broken);
+        later(&mut fleet, 20);
+        assert!(pass(&mut fleet).actions.iter().all(|action| action.kind == ActionKind::Remove));
+    }
+    later(&mut fleet, 101);
+    assert_eq!(kinds(&pass(&mut fleet)), [ActionKind::Place]);
+    fleet.follow_with(broken);
+    let plan = pass(&mut fleet);
+    assert_eq!(plan.actions[0].next_try_at.unwrap().since(fleet.now), Duration::from_secs(600));
+    // Published anew, it is tried at once.
+    fleet.seen.agents[0].version = 3;
+    fleet.seen.agents[0].published_at = fleet.now;
+    assert!(kinds(&pass(&mut fleet)).contains(&ActionKind::Place));
+    assert!(fleet.settle(10).is_some());
+    assert_eq!(fleet.kept.servings().next().unwrap().1.version, 3);
+}
+
+#[test]
+fn a_version_that_never_gets_ready_is_rolled_back_in_its_time() {
+    let mut fleet = fleet(&[4], &[("a", 1)]);
+    fleet.settle(5).unwrap();
+    fleet.seen.agents[0].version = 2;
+    pass(&mut fleet);
+    let slow = |report: &mesh_types::fleet::ReplicaReport| match report.version {
+        2 => ReplicaState::Starting,
+        _ => ReplicaState::Ready,
+    };
+    fleet.follow_with(slow);
+    later(&mut fleet, 29);
+    assert_eq!(pass(&mut fleet).acting(), 0);
+    later(&mut fleet, 2);
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan)[0],
+        "roll a back from v2 to v1 because it was not ready on n0 within 30 s"
+    );
+}
+
+#[test]
+fn a_dead_node_is_replaced_at_once_and_says_so() {
+    let mut fleet = fleet(&[4, 4, 4], &[("a", 2)]);
+    fleet.settle(5).unwrap();
+    later(&mut fleet, 100);
+    fleet.lose(0);
+    later(&mut fleet, 4);
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan),
+        [
+            "place a v1 on n2 in place of n0 because n0 has been silent for 4 s",
+            "remove a v1 from n0 because n0 has been silent for 4 s"
+        ]
+    );
+    assert!(fleet.settle(3).is_some());
+    assert_eq!(running(&fleet), [("n1".to_owned(), 1), ("n2".to_owned(), 1)].into());
+}
+
+#[test]
+fn what_has_nowhere_else_to_go_waits_for_its_node() {
+    let mut fleet = fleet(&[4], &[("a", 2)]);
+    fleet.settle(5).unwrap();
+    fleet.lose(0);
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan),
+        ["hold 2 replicas of a because no node has room for it (1: not there)"]
+    );
+    assert_eq!(plan.seen.replicas_ready, 0);
+    later(&mut fleet, 60);
+    fleet.bring_back(0);
+    assert!(fleet.settle(3).is_some());
+    assert_eq!(running(&fleet), [("n0".to_owned(), 2)].into());
+}
+
+#[test]
+fn a_drained_node_is_emptied_only_as_others_get_ready() {
+    let mut fleet = fleet(&[4, 4], &[("a", 1)]);
+    fleet.settle(5).unwrap();
+    fleet.seen.nodes[0].entry.drained = true;
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan),
+        ["place a v1 on n1 in place of n0 because n0 is drained"]
+    );
+    let drained: NodeId = "n0".parse().unwrap();
+    assert!(fleet.kept.assignments()[&drained].drained);
+    assert_eq!(pass(&mut fleet).acting(), 0, "the new one is not ready");
+    fleet.follow();
+    let plan = pass(&mut fleet);
+    assert_eq!(sentences(&plan), ["stop a v1 on n0 because n0 is drained"]);
+    fleet.settle(3).unwrap();
+    assert_eq!(running(&fleet), [("n1".to_owned(), 1)].into());
+    // And nothing comes back by itself when the drain is over.
+    fleet.seen.nodes[0].entry.drained = false;
+    fleet.follow();
+    assert_eq!(pass(&mut fleet).acting(), 0);
+}
+
+#[test]
+fn a_sleeping_node_keeps_nothing_even_if_nobody_else_has_room() {
+    let mut fleet = fleet(&[4], &[("a", 1)]);
+    fleet.settle(5).unwrap();
+    fleet.seen.nodes[0].entry.configuration.mode = NodeMode::Sleep;
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan),
+        [
+            "stop a v1 on n0 because n0 sleeps",
+            "hold 1 replica of a because no node has room for it (1: the node sleeps)"
+        ]
+    );
+    fleet.settle(3).unwrap();
+    assert!(fleet.kept.replicas.is_empty());
+}
+
+#[test]
+fn a_deaf_node_is_named_so_and_replaced_and_a_dead_one_is_not_deaf() {
+    let mut fleet = fleet(&[4, 4], &[("a", 1)]);
+    pass(&mut fleet);
+    later(&mut fleet, 29);
+    let plan = pass(&mut fleet);
+    assert_eq!((plan.acting(), plan.unheard.len()), (0, 1));
+    later(&mut fleet, 2);
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan)[0],
+        "place a v1 on n1 in place of n0 because n0 has been deaf for 0 s: it sends heartbeats, but does not take on \
+         its assignment"
+    );
+    assert!(fleet.kept.nodes[&"n0".parse().unwrap()].deaf_since.is_some());
+    // It hears again, and after a while it is trusted again.
+    fleet.settle(5).unwrap();
+    assert!(fleet.kept.nodes[&"n0".parse().unwrap()].deaf_since.is_none());
+    fleet.seen.agents[0].placement.replicas = 2;
+    later(&mut fleet, 5);
+    pass(&mut fleet);
+    assert_eq!(running(&fleet), [("n1".to_owned(), 2)].into());
+    later(&mut fleet, 20);
+    fleet.settle(8).unwrap();
+    assert_eq!(running(&fleet), [("n0".to_owned(), 1), ("n1".to_owned(), 1)].into());
+}
+
+#[test]
+fn a_flapping_node_moves_a_replica_at_most_three_times() {
+    let mut fleet = fleet(&[4, 4], &[("a", 2)]);
+    fleet.settle(5).unwrap();
+    let mut moves = 0;
+    for second in 0..120 {
+        if second % 2 == 0 { fleet.lose(0) } else { fleet.bring_back(0) }
+        later(&mut fleet, 1);
+        let plan = pass(&mut fleet);
+        moves += kinds(&plan).iter().filter(|kind| **kind == ActionKind::Place).count();
+        fleet.follow();
+    }
+    assert!(moves <= 3, "{moves} moves");
+    // Up for good, it is used again in the end.
+    fleet.bring_back(0);
+    later(&mut fleet, 400);
+    fleet.settle(8).unwrap();
+    assert_eq!(running(&fleet).len(), 2);
+}
+
+#[test]
+fn a_replica_that_fails_alone_is_replaced_with_growing_pauses() {
+    let mut fleet = fleet(&[9, 9], &[("a", 1)]);
+    let broken = |_: &mesh_types::fleet::ReplicaReport| ReplicaState::Failed;
+    let mut placed = 0;
+    for _ in 0..600 {
+        let plan = pass(&mut fleet);
+        placed += kinds(&plan).iter().filter(|kind| **kind == ActionKind::Place).count();
+        fleet.follow_with(broken);
+        later(&mut fleet, 1);
+    }
+    // 0, 5, 15, 35, 75, 155, 315 s after the first failure.
+    assert!((6..=9).contains(&placed), "{placed}");
+    assert!(fleet.settle(8).is_some() || { later(&mut fleet, 300); fleet.settle(8).is_some() });
+}
+
+#[test]
+fn autoscaling_goes_up_at_once_and_down_after_a_while_and_to_zero() {
+    let mut fleet = fleet(&[20, 20], &[("a", 1)]);
+    let scaling = Autoscaling {
+        min: 0,
+        max: 6,
+        queue_per_replica: 5,
+        tokens_per_second_per_replica: None,
+        idle_seconds: 60,
+    };
+    fleet.seen.agents[0].placement.autoscaling = Some(scaling);
+    fleet.settle(5).unwrap();
+    let demand = |waiting| AgentDemand {
+        tenant: mesh_types::Tenant::default(),
+        agent: "a".parse().unwrap(),
+        waiting,
+        running: 0,
+        oldest_waiting_ms: 0,
+    };
+    fleet.seen.demand.agents = vec![demand(21)];
+    let plan = pass(&mut fleet);
+    assert_eq!(
+        sentences(&plan)[0],
+        "scale a from 1 to 5 because 21 invocations wait, and 5 may wait for each replica"
+    );
+    fleet.settle(5).unwrap();
+    // A lull shorter than the limit changes nothing; what was needed in it counts.
+    fleet.seen.demand.agents = vec![];
+    later(&mut fleet, 50);
+    assert_eq!(pass(&mut fleet).acting(), 0);
+    fleet.seen.demand.agents = vec![demand(6)];
+    later(&mut fleet, 50);
+    assert_eq!(pass(&mut fleet).acting(), 0);
+    later(&mut fleet, 10);
+    let plan = pass(&mut fleet);
+    assert_eq!(sentences(&plan)[0], "scale a from 5 to 2 because 2 replicas had been enough for 60 s");
+    fleet.seen.demand.agents = vec![];
+    fleet.settle(8);
+    // Shards that did not answer may hold work: nobody goes.
+    fleet.seen.demand.complete = false;
+    later(&mut fleet, 1_000);
+    assert_eq!(pass(&mut fleet).acting(), 0);
+    fleet.seen.demand.complete = true;
+    pass(&mut fleet);
+    later(&mut fleet, 61);
+    fleet.settle(8).unwrap();
+    assert!(fleet.kept.replicas.is_empty());
+    fleet.seen.demand.agents = vec![demand(1)];
+    assert!(kinds(&pass(&mut fleet)).contains(&ActionKind::Place));
+}
+
+#[test]
+fn regions_come_before_nodes_where_asked() {
+    let mut fleet = fleet(&[1, 9, 9, 9], &[("a", 3)]);
+    for (index, region) in ["eu", "us", "us", "us"].iter().enumerate() {
+        let labels = &mut fleet.seen.nodes[index].entry.labels;
+        labels.insert("region".to_owned(), (*region).to_owned());
+    }
+    fleet.seen.agents[0].placement.spread = Spread::Region;
+    pass(&mut fleet);
+    assert_eq!(running(&fleet)["n0"], 1);
+    assert_eq!(running(&fleet).len(), 3);
+}
+
+#[test]
+fn what_nobody_wants_any_more_goes() {
+    let mut fleet = fleet(&[4, 4], &[("a", 2), ("b", 1)]);
+    fleet.settle(5).unwrap();
+    fleet.seen.agents.remove(0);
+    fleet.seen.agents[0].placement.replicas = 0;
+    let plan = pass(&mut fleet);
+    assert_eq!(kinds(&plan), [ActionKind::Stop; 3]);
+    assert_eq!(plan.changes.dropped.len(), 1);
+    fleet.settle(3).unwrap();
+    assert!(fleet.kept.replicas.is_empty());
+}
+
+#[test]
+fn a_forgotten_node_has_nothing_and_its_generation_never_goes_back() {
+    let mut fleet = fleet(&[4], &[("a", 1)]);
+    fleet.settle(5).unwrap();
+    let before = fleet.kept.nodes.clone();
+    fleet.seen.nodes.clear();
+    pass(&mut fleet);
+    assert!(fleet.kept.replicas.is_empty());
+    let node = "n0".parse().unwrap();
+    assert!(fleet.kept.nodes[&node].generation > before[&node].generation);
+    later(&mut fleet, 8 * 24 * 3_600);
+    pass(&mut fleet);
+    assert!(fleet.kept.nodes.is_empty());
+}
+
+const OWNERS: [&str; 2] = ["ann", "bob"];
+
+prop_compose! {
+    fn any_node()(
+        owner in prop::sample::select(OWNERS.to_vec()),
+        mode in prop::sample::select(vec![NodeMode::Private, NodeMode::Shared, NodeMode::Shared, NodeMode::Sleep]),
+        slots in 0_u32..5,
+        region in prop::sample::select(vec!["eu", "us"]),
+        capable in any::<bool>(),
+        alive in prop::bool::weighted(0.8),
+        drained in prop::bool::weighted(0.2),
+        others in prop::option::weighted(0.2, 0_u32..3),
+    ) -> (NodeEntry, bool) {
+        let mut entry = node("x", owner, mode, slots);
+        entry.labels.insert("region".to_owned(), region.to_owned());
+        if !capable { entry.capabilities.clear(); }
+        entry.drained = drained;
+        entry.configuration.sharing = Sharing { invocations_max: others, ..Sharing::default() };
+        (entry, alive)
+    }
+}
+
+prop_compose! {
+    fn any_agent()(
+        owner in prop::sample::select(OWNERS.to_vec()),
+        replicas in 0_u32..5,
+        region in prop::option::weighted(0.3, prop::sample::select(vec!["eu", "us"])),
+        version in 1_u32..3,
+        by_region in any::<bool>(),
+        surge in 0_u32..3,
+        unavailable in 0_u32..3,
+    ) -> PlacedAgent {
+        let mut agent = agent("x", Some(owner), replicas);
+        agent.version = version;
+        agent.placement.rollout.surge = surge.max(u32::from(unavailable == 0));
+        agent.placement.rollout.unavailable = unavailable;
+        if by_region { agent.placement.spread = Spread::Region; }
+        if let Some(region) = region {
+            agent.placement.node_selector.insert("region".to_owned(), region.to_owned());
+        }
+        agent
+    }
+}
+
+type Described = (Vec<(NodeEntry, bool)>, Vec<PlacedAgent>);
+
+fn described() -> impl Strategy<Value = Described> {
+    (prop::collection::vec(any_node(), 0..7), prop::collection::vec(any_agent(), 0..7))
+}
+
+/// Makes the fleet what is described, whatever it was.
+fn become_(fleet: &mut Fleet, (nodes, agents): &Described) {
+    fleet.seen.nodes.truncate(nodes.len());
+    for (index, (entry, alive)) in nodes.iter().enumerate() {
+        let entry = NodeEntry { node_id: format!("n{index}").parse().unwrap(), ..entry.clone() };
+        if index == fleet.seen.nodes.len() {
+            fleet.add_node(entry.clone());
+        }
+        let was_alive = fleet.seen.nodes[index].observed.as_ref().unwrap().alive;
+        let beat = fleet.seen.nodes[index].observed.as_mut().unwrap().heartbeat.as_mut().unwrap();
+        (beat.mode, beat.slots) = (entry.configuration.mode, entry.slots);
+        fleet.seen.nodes[index].entry = entry;
+        match (was_alive, *alive) {
+            (true, false) => fleet.lose(index),
+            (false, true) => fleet.bring_back(index),
+            _ => {}
+        }
+    }
+    let named = agents.iter().enumerate().map(|(index, agent)| PlacedAgent {
+        agent: format!("a{index}").parse().unwrap(),
+        ..agent.clone()
+    });
+    fleet.seen.agents = named.collect();
+}
+
+/// No node over its room, nothing new where nothing may be.
+fn check_places(fleet: &Fleet, plan: &Plan) {
+    let entries: BTreeMap<_, _> = fleet.seen.nodes.iter().map(|node| (&node.entry.node_id, node)).collect();
+    for action in plan.actions.iter().filter(|action| action.kind == ActionKind::Place) {
+        let seen = entries[action.to.as_ref().unwrap()];
+        let agent = fleet.seen.agents.iter().find(|agent| Some(&agent.agent) == action.agent.as_ref()).unwrap();
+        assert!(!seen.entry.drained && seen.observed.as_ref().unwrap().alive);
+        assert!(fleet_policy::serves(seen.entry.facts(), agent.facts()).is_ok());
+        assert!(!seen.entry.capabilities.is_empty());
+        for (key, value) in &agent.placement.node_selector {
+            assert_eq!(seen.entry.labels.get(key), Some(value));
+        }
+        let on = fleet.kept.replicas.values().filter(|replica| replica.node == seen.entry.node_id);
+        let (mut used, mut foreign) = (0, 0);
+        for replica in on {
+            let of = fleet.seen.agents.iter().find(|agent| agent.agent == replica.agent);
+            used += 1;
+            foreign += u32::from(of.is_some_and(|of| of.owner.as_deref() != Some(seen.entry.owner.as_str())));
+        }
+        assert!(used <= seen.entry.slots, "{used} replicas in {} slots", seen.entry.slots);
+        let is_foreign = agent.owner.as_deref() != Some(seen.entry.owner.as_str());
+        assert!(!is_foreign || foreign <= seen.entry.configuration.sharing.invocations_max.unwrap_or(u32::MAX));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn applying_a_plan_leaves_an_empty_plan(stages in prop::collection::vec((described(), 0_u64..400), 1..5)) {
+        let mut fleet = Fleet::default();
+        for (stage, seconds) in &stages {
+            become_(&mut fleet, stage);
+            later(&mut fleet, *seconds);
+            for _ in 0..4 {
+                let plan = pass(&mut fleet);
+                check_places(&fleet, &plan);
+                let again = fleet.plan();
+                prop_assert_eq!(again.acting(), 0, "{:?}", sentences(&again));
+                prop_assert!(again.changes.is_empty(), "{:?}", again.changes);
+                fleet.follow();
+            }
+        }
+        // All is steady again: with observations that follow, it comes to rest.
+        later(&mut fleet, 1_000);
+        prop_assert!(fleet.settle(40).is_some(), "{:?}", sentences(&fleet.plan()));
+    }
+
+    #[test]
+    fn with_room_for_all_every_count_is_right((mut nodes, agents) in described(), seconds in 0_u64..100) {
+        for (entry, alive) in &mut nodes {
+            (entry.slots, entry.drained, *alive) = (100, false, true);
+            entry.configuration.mode = NodeMode::Shared;
+            entry.configuration.sharing = Sharing::default();
+            entry.capabilities = vec!["llm".to_owned()];
+        }
+        let mut fleet = Fleet::default();
+        become_(&mut fleet, &(nodes, agents));
+        later(&mut fleet, seconds);
+        prop_assert!(fleet.settle(20).is_some());
+        for agent in &fleet.seen.agents {
+            let selector = &agent.placement.node_selector;
+            let fits = |node: &&NodeSeen| selector.iter().all(|(key, value)| node.entry.labels.get(key) == Some(value));
+            let suitable = fleet.seen.nodes.iter().filter(fits).count();
+            let own: Vec<_> = fleet.kept.replicas.values().filter(|replica| replica.agent == agent.agent).collect();
+            let wanted = if suitable == 0 { 0 } else { agent.placement.replicas as usize };
+            prop_assert_eq!(own.len(), wanted);
+            let apart: std::collections::BTreeSet<_> = own.iter().map(|replica| &replica.node).collect();
+            prop_assert_eq!(apart.len(), wanted.min(suitable), "replicas of one agent stand apart");
+        }
+    }
+}
