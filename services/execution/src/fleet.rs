@@ -121,7 +121,9 @@ fn slots(assignment: &Assignment) -> HashMap<Agent, u32> {
         return slots;
     }
     for replica in assignment.replicas.iter().filter(|replica| !replica.stopping) {
-        *slots.entry((replica.tenant.clone(), replica.agent.clone())).or_default() += replica.concurrency;
+        *slots
+            .entry((replica.tenant.clone(), replica.agent.clone()))
+            .or_default() += replica.concurrency;
     }
     slots
 }
@@ -219,7 +221,10 @@ mod tests {
         assert!(fleet.nodes_for(&a).is_empty());
         assert_eq!(fleet.nodes_for(&b), BTreeSet::from([node("n")]));
         fleet.assign(node("n"), Some(assignment(&[("b", false)], true)));
-        assert!(fleet.nodes_for(&b).is_empty() && fleet.slots_of(&node("n")).is_empty(), "drained");
+        assert!(
+            fleet.nodes_for(&b).is_empty() && fleet.slots_of(&node("n")).is_empty(),
+            "drained"
+        );
         fleet.assign(node("n"), None);
         assert!(fleet.slots_of(&node("n")).is_empty());
     }

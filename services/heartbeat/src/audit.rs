@@ -116,7 +116,10 @@ mod tests {
         audit.forged("attic", &named, "node.heartbeat", Timestamp::from_millis(1));
         let mut actors = Vec::new();
         while let Ok(entry) = notes.try_recv() {
-            assert_eq!((entry.subject.as_str(), entry.outcome), ("cellar", AuditOutcome::Refused));
+            assert_eq!(
+                (entry.subject.as_str(), entry.outcome),
+                ("cellar", AuditOutcome::Refused)
+            );
             actors.push(entry.actor);
         }
         assert_eq!(actors, ["node:kitchen", "node:kitchen", "node:attic"]);

@@ -108,7 +108,11 @@ async fn read(state: &State) -> Result<HashMap<NodeId, Registered>, mesh_types::
             after,
         };
         let read = state.context.bus.call::<NodeAll>(&caller, &query).await?;
-        nodes.extend(read.items.into_iter().map(|entry| (entry.node_id.clone(), registered(&entry))));
+        nodes.extend(
+            read.items
+                .into_iter()
+                .map(|entry| (entry.node_id.clone(), registered(&entry))),
+        );
         after = read.next;
         if after.is_none() {
             return Ok(nodes);
@@ -223,7 +227,10 @@ mod tests {
         directory.hear(c.clone(), None);
         assert_eq!(directory.get(&b), Some(of("heard")));
         directory.replace(HashMap::from([(b.clone(), of("read")), (c.clone(), of("read"))]));
-        assert_eq!((directory.get(&a), directory.get(&b), directory.get(&c)), (None, Some(of("heard")), None));
+        assert_eq!(
+            (directory.get(&a), directory.get(&b), directory.get(&c)),
+            (None, Some(of("heard")), None)
+        );
         // Only while it is read.
         directory.begin();
         directory.replace(HashMap::from([(b.clone(), of("read"))]));

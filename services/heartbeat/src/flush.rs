@@ -101,7 +101,11 @@ async fn take_in(
     if !known.is_empty() {
         beats::modes_told(tx, &known).await?;
     }
-    if came.is_empty() { Ok(0) } else { announce(state, tx, &came).await }
+    if came.is_empty() {
+        Ok(0)
+    } else {
+        announce(state, tx, &came).await
+    }
 }
 
 /// Appends the events that are due of these nodes, as far as `registry` knows whose they are; the others' are due

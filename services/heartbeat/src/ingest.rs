@@ -217,7 +217,10 @@ mod tests {
     #[test]
     fn the_node_is_the_subjects_last_token() {
         let node: mesh_types::NodeId = "nod_1".parse().unwrap();
-        for subject in [Subject::Heartbeat { node: node.clone() }, Subject::Health { node: node.clone() }] {
+        for subject in [
+            Subject::Heartbeat { node: node.clone() },
+            Subject::Health { node: node.clone() },
+        ] {
             assert_eq!(last_token(&subject.to_string()), "nod_1");
         }
     }

@@ -90,10 +90,34 @@ fn start_loops(state: &Arc<State>) {
     let config = &state.config;
     let swept = Arc::default();
     let sweep = move |state| silence::pass(state, Arc::clone(&swept));
-    spawn(state, "heartbeat-flush", Doorbell::new(), ms(config.flush_ms), flush::pass);
-    spawn(state, "heartbeat-silence", state.suspects.bell.clone(), ms(config.sweep_ms), sweep);
-    spawn(state, "heartbeat-directory", state.directory.bell.clone(), ms(config.directory_ms), directory::pass);
-    spawn(state, "heartbeat-modes", state.modes.bell.clone(), ms(config.directory_ms), modes::pass);
+    spawn(
+        state,
+        "heartbeat-flush",
+        Doorbell::new(),
+        ms(config.flush_ms),
+        flush::pass,
+    );
+    spawn(
+        state,
+        "heartbeat-silence",
+        state.suspects.bell.clone(),
+        ms(config.sweep_ms),
+        sweep,
+    );
+    spawn(
+        state,
+        "heartbeat-directory",
+        state.directory.bell.clone(),
+        ms(config.directory_ms),
+        directory::pass,
+    );
+    spawn(
+        state,
+        "heartbeat-modes",
+        state.modes.bell.clone(),
+        ms(config.directory_ms),
+        modes::pass,
+    );
 }
 
 fn spawn<P, F>(state: &Arc<State>, name: &'static str, bell: Doorbell, tick: Duration, pass: P)

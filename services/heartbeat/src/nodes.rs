@@ -322,7 +322,10 @@ mod tests {
         let mut nodes = Nodes::new(10);
         let mut at = |seq: u64| written(nodes.beat(beat("n", 1, seq, 20_000 * seq as i64)));
         assert_eq!(at(1), Some(KeyKind::Change));
-        assert_eq!((at(2), at(3), at(4), at(5)), (None, Some(KeyKind::Renewal), None, Some(KeyKind::Renewal)));
+        assert_eq!(
+            (at(2), at(3), at(4), at(5)),
+            (None, Some(KeyKind::Renewal), None, Some(KeyKind::Renewal))
+        );
         let mut draining = beat("n", 1, 6, 101_000);
         draining.heartbeat.draining = true;
         assert_eq!(written(nodes.beat(draining)), Some(KeyKind::Change));
@@ -332,7 +335,10 @@ mod tests {
         assert_eq!(nodes.key_gone(&node("n")).unwrap().order(), (2, 1));
         assert!(!nodes.has_key(&node("n")));
         assert_eq!(written(nodes.beat(beat("n", 2, 2, 103_000))), Some(KeyKind::Change));
-        let old = Presence { incarnation: 1, draining: false };
+        let old = Presence {
+            incarnation: 1,
+            draining: false,
+        };
         nodes.key_seen(&node("n"), old, Timestamp::from_millis(103_001));
         assert_eq!(written(nodes.beat(beat("n", 2, 3, 104_000))), Some(KeyKind::Change));
         nodes.keys_unknown();
@@ -342,7 +348,10 @@ mod tests {
     #[test]
     fn a_start_that_another_process_heard_makes_the_earlier_one_late() {
         let mut nodes = Nodes::new(10);
-        let later = Presence { incarnation: 2, draining: false };
+        let later = Presence {
+            incarnation: 2,
+            draining: false,
+        };
         nodes.key_seen(&node("n"), later, Timestamp::from_millis(1));
         assert_eq!(nodes.beat(beat("n", 1, 9, 1_000_000)), Taken::Late);
         // How old that key is nobody knows: it is renewed.

@@ -161,7 +161,9 @@ pub(crate) mod tests {
         assert!(invalid(read("kitchen", |value| value["seq"] = json!(u64::MAX))));
         assert!(invalid(read("kitchen", |value| value["mode"] = json!("asleep"))));
         assert!(invalid(read("kitchen", |value| value["node_id"] = json!("a.b"))));
-        assert!(invalid(read("kitchen", |value| value["x"] = json!("x".repeat(BYTES_MAX)))));
+        assert!(invalid(
+            read("kitchen", |value| value["x"] = json!("x".repeat(BYTES_MAX)))
+        ));
         for (said, taken) in [(-1.0, 0.5), (0.0, 0.5), (1.0, 1.0), (1e300, 600.0)] {
             let beat = read("kitchen", |value| value["interval_seconds"] = json!(said)).unwrap();
             assert!((beat.heartbeat.interval_seconds - taken).abs() < f64::EPSILON, "{said}");
@@ -185,7 +187,10 @@ pub(crate) mod tests {
         assert!(health("kitchen", 1_001, 1).is_newer_than(&known));
         assert!(!health("kitchen", 1_000, 1).is_newer_than(&known), "a duplicate");
         assert!(!health("kitchen", 999, 1).is_newer_than(&known), "a late one");
-        assert!(health("kitchen", 999, 200_000).is_newer_than(&known), "the clock was set back");
+        assert!(
+            health("kitchen", 999, 200_000).is_newer_than(&known),
+            "the clock was set back"
+        );
         assert!(!health("kitchen", 1_000, 200_000).is_newer_than(&known));
     }
 }

@@ -34,7 +34,7 @@ impl Default for Config {
             nats_issuer_seed: Secret::default(),
             nats_account: "$G".into(),
             nats_system: Secret::default(),
-            connection_seconds: 900,
+            connection_seconds: 3_600,
             nats_url: String::new(),
             audit_days: 400,
         }

@@ -5,6 +5,7 @@ mod callout;
 mod config;
 mod credential;
 mod forgotten;
+mod made;
 mod refusals;
 mod relay;
 mod state;
@@ -19,6 +20,7 @@ use mesh_runtime::{Context, Doorbell, health};
 use mesh_store::{Role, StoreError, StoreOptions};
 
 pub use config::Config;
+pub use made::{nats_issuer_key, nats_issuer_seed, random_password};
 
 use callout::{Connections, Issuer};
 use state::State;
@@ -49,6 +51,12 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
+    }
+    if config.require_credentials && config.nats_issuer_seed.is_empty() {
+        tracing::warn!(
+            "credentials are demanded, but `identity.nats_issuer_seed` is empty: nodes get no NATS users from here, and \
+             who may connect to nats-server is its own configuration's to say"
+        );
     }
     let state = Arc::new(State {
         issuer: issuer(&config)?,

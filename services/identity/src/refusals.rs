@@ -110,7 +110,15 @@ fn kind_of(tenant: &Tenant, entry: &AuditEntry) -> Kind {
 
 /// Bounded, and without characters that a log or the database would mind.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect()
+    let mut shown = String::new();
+    for character in text.chars().take(SHOWN_CHARS) {
+        if character.is_control() {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// Notes what was counted, and deletes facts that are too old.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
 use mesh_api::Page;
+use mesh_runtime::Secret;
 use mesh_types::{Problem, Tenant};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub(crate) struct Client {
     base: Url,
     /// `None` leaves the choice to the gateway, which takes `default` or what a declared object names.
     tenant: Option<Tenant>,
+    /// Who asks, where credentials are demanded.
+    key: Option<Secret<String>>,
 }
 
 /// Parameters of a query; those without a value are left out.
@@ -51,7 +54,17 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().context("cannot set up HTTP")?;
-        Ok(Self { http, base, tenant })
+        Ok(Self {
+            http,
+            base,
+            tenant,
+            key: None,
+        })
+    }
+
+    #[must_use]
+    pub(crate) fn with_key(self, key: Secret<String>) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     #[must_use]
@@ -184,7 +197,10 @@ impl Client {
         if !set.is_empty() {
             url.query_pairs_mut().extend_pairs(set);
         }
-        let request = self.http.request(method, url);
+        let mut request = self.http.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.header("X-Service-API-Key", key.expose());
+        }
         match &self.tenant {
             Some(tenant) => request.header("Mesh-Tenant", tenant.as_str()),
             None => request,

@@ -104,6 +104,7 @@ impl Configs {
         if is_default(&loader.describe("gateway", &configs.gateway), "gateway.port") {
             configs.gateway.port = environment.http_port;
         }
+        configs.require_credentials(environment.requires_credentials);
         let wrong = |error: gateway::ConfigRefused| ConfigError::Invalid {
             section: "gateway".into(),
             reason: error.to_string(),
@@ -113,6 +114,13 @@ impl Configs {
             configs.use_database(url);
         }
         Ok(configs)
+    }
+
+    /// Both doors ask, or none: what one of them is told holds for the other one, too.
+    fn require_credentials(&mut self, are_demanded: bool) {
+        let required = are_demanded || self.gateway.require_credentials || self.identity.require_credentials;
+        self.gateway.require_credentials = required;
+        self.identity.require_credentials = required;
     }
 
     /// The demo's: what is named for the first time is created, and tools may reach this machine, unless somebody said

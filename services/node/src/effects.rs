@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
+use mesh_api::Endpoint;
 use mesh_api::execution::{AcceptRequest, InvocationAccept, InvokeRequest};
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::journal::{Fact, TokenChunk};
 use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_api::node::{Ticket, TokenBatch};
-use mesh_api::Endpoint;
 use mesh_types::tool::{ToolCall, ToolReply};
 use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem};
 use mesh_worker::{
@@ -96,7 +96,9 @@ impl Model for NodeEffects {
             Some(local) => local.stream(&request, &mut on_chunk).await,
             None => {
                 let execution = &self.node.execution;
-                execution.stream_for::<Complete>(&self.held.ticket, request, on_chunk).await
+                execution
+                    .stream_for::<Complete>(&self.held.ticket, request, on_chunk)
+                    .await
             }
         };
         answered.inspect(|completion| self.node.load.add_tokens(completion.usage.output_tokens))

@@ -68,7 +68,8 @@ impl Execution {
         let ticket = ticket.clone();
         let request = Ticketed { ticket, request };
         let bus = self.bus();
-        bus.call_stream_at::<ByNode<E>>(&subject, &nobody(), &request, on_chunk).await
+        bus.call_stream_at::<ByNode<E>>(&subject, &nobody(), &request, on_chunk)
+            .await
     }
 
     /// Streamed text, without an answer: it may be lost, as the record will have it.
@@ -76,7 +77,10 @@ impl Execution {
         let told = async {
             let subject = self.road(NodeAppend::SERVICE, TOKEN)?;
             let payload = serde_json::to_vec(batch).unwrap_or_default();
-            self.bus().publish(&subject, payload.into()).await.map_err(Problem::from)
+            self.bus()
+                .publish(&subject, payload.into())
+                .await
+                .map_err(Problem::from)
         };
         if let Err(problem) = told.await {
             tracing::debug!(%problem, "tokens are not published; the record will have them");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mesh_api::fleet::NodeConfiguration;
+use mesh_types::fleet::NodeMode;
 use mesh_types::{NodeId, Problem};
 
 use crate::chat::Chat;
@@ -66,6 +67,10 @@ impl Settings for Node {
             },
             (None, _) => Access::Development,
         }
+    }
+
+    fn mode(&self) -> NodeMode {
+        Self::mode(self)
     }
 
     fn configuration(&self) -> NodeConfiguration {

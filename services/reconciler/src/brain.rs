@@ -29,10 +29,15 @@ pub(crate) async fn look(state: &State) -> Result<View, Problem> {
     let doing = "reading the assignments";
     let kept = store::kept::load(&state.pool).await.map_err(failed(doing))?;
     let leader = store::leader::get(&state.pool).await.map_err(failed(doing))?;
-    let unavailable = |detail: String| Problem::new(Code::Unavailable, detail).next("try again; `mesh doctor` says more");
+    let unavailable =
+        |detail: String| Problem::new(Code::Unavailable, detail).next("try again; `mesh doctor` says more");
     let seen = observe::observe(state).await.map_err(unavailable)?;
     observe::is_plausible(&seen, &kept).map_err(unavailable)?;
-    let (at, settings, ids) = (state.context.clock.now(), state.config.settings(), state.context.ids.clone());
+    let (at, settings, ids) = (
+        state.context.clock.now(),
+        state.config.settings(),
+        state.context.ids.clone(),
+    );
     let planned = state.context.blocking.run(move || {
         let world = World {
             now: at,
@@ -51,7 +56,8 @@ pub(crate) async fn look(state: &State) -> Result<View, Problem> {
 /// Leaves the tenant's own actions in a pass, at most so many.
 pub(crate) fn only_of(tenant: &Tenant, pass: &mut Pass, listed_max: usize) {
     let all = pass.actions.len();
-    pass.actions.retain(|action| action.tenant.as_ref().is_none_or(|of| of == tenant));
+    pass.actions
+        .retain(|action| action.tenant.as_ref().is_none_or(|of| of == tenant));
     if pass.actions.is_empty() && all > 0 {
         // What was cut off is of those others, too.
         pass.more = 0;
@@ -112,7 +118,11 @@ impl View {
                 agent: replica.agent.clone(),
                 version: replica.version,
                 node: replica.node.clone(),
-                state: if replica.stopping { ReplicaState::Stopping } else { replica.state },
+                state: if replica.stopping {
+                    ReplicaState::Stopping
+                } else {
+                    replica.state
+                },
                 detail: replica.detail.clone(),
                 since: replica.since,
             })
@@ -123,7 +133,11 @@ impl View {
     fn node(&self, node: &NodeSeen, replicas: u32) -> NodeState {
         let entry = &node.entry;
         let observed = node.observed.as_ref();
-        let is_deaf = self.kept.nodes.get(&entry.node_id).is_some_and(|kept| kept.deaf_since.is_some());
+        let is_deaf = self
+            .kept
+            .nodes
+            .get(&entry.node_id)
+            .is_some_and(|kept| kept.deaf_since.is_some());
         let status = match observed {
             None => NodeStatus::Registered,
             Some(observed) if !observed.alive => NodeStatus::Offline,
@@ -147,7 +161,11 @@ impl View {
 
     fn agents(&self, tenant: &Tenant) -> Vec<AgentState> {
         let mut counts: BTreeMap<_, Counts> = BTreeMap::new();
-        let alive = self.seen.nodes.iter().filter(|node| node.observed.as_ref().is_some_and(|seen| seen.alive));
+        let alive = self
+            .seen
+            .nodes
+            .iter()
+            .filter(|node| node.observed.as_ref().is_some_and(|seen| seen.alive));
         let alive: std::collections::HashSet<&NodeId> = alive.map(|node| &node.entry.node_id).collect();
         for replica in self.kept.replicas.values().filter(|replica| !replica.stopping) {
             let own = counts.entry((&replica.tenant, &replica.agent)).or_default();
@@ -162,7 +180,12 @@ impl View {
             .iter()
             .map(|agent| ((&agent.tenant, &agent.agent), (agent.waiting, agent.running)))
             .collect();
-        let own = self.seen.agents.iter().filter(|agent| agent.tenant == *tenant).take(LISTED_MAX);
+        let own = self
+            .seen
+            .agents
+            .iter()
+            .filter(|agent| agent.tenant == *tenant)
+            .take(LISTED_MAX);
         own.map(|agent| {
             let name = (&agent.tenant, &agent.agent);
             let kept = self.kept.agents.get(&(agent.tenant.clone(), agent.agent.clone()));
@@ -172,7 +195,9 @@ impl View {
                 tenant: agent.tenant.clone(),
                 agent: agent.agent.clone(),
                 version: agent.version,
-                serving: kept.and_then(|kept| kept.serving.as_ref()).map(|serving| serving.version),
+                serving: kept
+                    .and_then(|kept| kept.serving.as_ref())
+                    .map(|serving| serving.version),
                 wanted: kept.and_then(|kept| kept.scale).unwrap_or(agent.placement.replicas),
                 assigned: counts.map_or(0, |counts| counts.assigned),
                 ready: counts.map_or(0, |counts| counts.ready),

@@ -55,7 +55,9 @@ impl Shown {
 
     fn note(&self, entry: KvEntry) {
         let mut values = self.values();
-        let is_newer = values.get(&entry.key).is_none_or(|(revision, _)| *revision < entry.revision);
+        let is_newer = values
+            .get(&entry.key)
+            .is_none_or(|(revision, _)| *revision < entry.revision);
         if is_newer {
             values.insert(entry.key, (entry.revision, entry.value));
             self.is_doubtful.store(true, Ordering::Release);
@@ -72,7 +74,11 @@ impl Shown {
         let mut values = self.values();
         // A bucket that was made anew starts its revisions anew.
         values.clear();
-        values.extend(entries.into_iter().map(|entry| (entry.key, (entry.revision, entry.value))));
+        values.extend(
+            entries
+                .into_iter()
+                .map(|entry| (entry.key, (entry.revision, entry.value))),
+        );
         drop(values);
         self.is_doubtful.store(true, Ordering::Release);
         *self.listed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
@@ -113,7 +119,9 @@ impl Shown {
         let desired = desired(kept)?;
         let values = self.values();
         let shown = |key: &String| values.get(key).and_then(|(_, value)| value.as_ref());
-        let stale = values.iter().filter(|(key, (_, value))| value.is_some() && !desired.contains_key(*key));
+        let stale = values
+            .iter()
+            .filter(|(key, (_, value))| value.is_some() && !desired.contains_key(*key));
         let mut writes: Vec<_> = stale.map(|(key, _)| (key.clone(), None)).collect();
         let wrong = desired.iter().filter(|(key, value)| shown(key) != Some(value));
         writes.extend(wrong.map(|(key, value)| (key.clone(), Some(value.clone()))));

@@ -12,7 +12,7 @@ const TEXT_BYTES_MAX: usize = 256;
 const LABELS_MAX: usize = 64;
 const CAPABILITIES_MAX: usize = 128;
 /// Entries of each list of a sharing policy.
-const SHARED_WITH_MAX: usize = 1_000;
+const SHARED_WITH_MAX: usize = 200;
 
 /// One node as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,13 +160,13 @@ fn rules(entry: &NodeEntry) -> [(bool, &'static str, &'static str); 11] {
         (is_account(billable_account_uid), "billable_account_uid", TEXT),
         (is_account(billable_account_type), "billable_account_type", TEXT),
         (is_account(billable_account_handle), "billable_account_handle", TEXT),
-        (tenants.len() <= SHARED_WITH_MAX, "sharing.tenants", "at most 1000"),
+        (tenants.len() <= SHARED_WITH_MAX, "sharing.tenants", "at most 200"),
         (
             users.len() <= SHARED_WITH_MAX && users.iter().all(|user| is_owner(user)),
             "sharing.users",
-            "at most 1000 owners, each 1 to 64 of the characters A-Z a-z 0-9 _ -",
+            "at most 200 owners, each 1 to 64 of the characters A-Z a-z 0-9 _ -",
         ),
-        (agents.len() <= SHARED_WITH_MAX, "sharing.agents", "at most 1000"),
+        (agents.len() <= SHARED_WITH_MAX, "sharing.agents", "at most 200"),
     ]
 }
 
@@ -256,7 +256,7 @@ mod tests {
         let cases = [
             (json!({"billable_account_uid": ""}), "billable_account_uid"),
             (json!({"sharing": {"users": ["a.b"]}}), "sharing.users"),
-            (json!({"sharing": {"agents": vec!["a"; 1_001]}}), "sharing.agents"),
+            (json!({"sharing": {"agents": vec!["a"; 201]}}), "sharing.agents"),
         ];
         for (configuration, field) in cases {
             let configuration = serde_json::from_value(configuration).unwrap();

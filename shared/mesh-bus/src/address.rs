@@ -1,6 +1,6 @@
 //! Where the server listens, for what stands between it and others: names and ports, never credentials.
 
-use crate::Bus;
+use crate::{Bus, BusOptions};
 
 /// Port of NATS where an address names none.
 const PORT: u16 = 4222;
@@ -22,6 +22,53 @@ impl Bus {
         let url = &self.options().url;
         url.split(',').filter_map(|one| read(one.trim())).collect()
     }
+}
+
+/// Takes user and password out of an address: it is shown in errors, and the client reads them from elsewhere. What is
+/// named beside the address counts first.
+pub(crate) fn split_user(options: BusOptions) -> BusOptions {
+    let mut found = None;
+    let urls = options.url.split(',').map(|url| {
+        let url = url.trim();
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return url.to_owned();
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        match authority.rsplit_once('@').map(|(user, place)| (user.split_once(':'), place)) {
+            Some((Some((user, password)), place)) => {
+                found.get_or_insert_with(|| (decoded(user), decoded(password)));
+                format!("{scheme}://{place}{path}")
+            }
+            _ => url.to_owned(),
+        }
+    });
+    let url = urls.collect::<Vec<_>>().join(",");
+    BusOptions {
+        url,
+        user: options.user.or(found),
+        ..options
+    }
+}
+
+/// `%40` is `@`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|code| std::str::from_utf8(code).ok());
+        let code = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `scheme://user:password@host:port/path`, where all but the host may be left out.
@@ -49,6 +96,26 @@ fn read(url: &str) -> Option<ServerAddress> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_and_password_leave_the_address() {
+        let split = |url: &str, user: Option<(&str, &str)>| {
+            let options = split_user(BusOptions {
+                url: url.into(),
+                name: String::new(),
+                monitor_url: None,
+                user: user.map(|(user, password)| (user.into(), password.into())),
+            });
+            (options.url, options.user.map(|(user, password)| format!("{user} {password}")))
+        };
+        let of = |url: &str| split(url, None);
+        assert_eq!(of("nats://a:1"), ("nats://a:1".into(), None));
+        let expected = ("nats://a:1,nats://b:2".to_owned(), Some("mesh p@s%".to_owned()));
+        assert_eq!(of("nats://mesh:p%40s%25@a:1, nats://mesh:other@b:2"), expected);
+        assert_eq!(of("nats://a:b@c@h:1").1.as_deref(), Some("a b@c"));
+        let named = split("nats://mesh:x@a:1", Some(("kitchen", "y")));
+        assert_eq!(named, ("nats://a:1".into(), Some("kitchen y".into())));
+    }
 
     #[test]
     fn host_and_port_are_found_and_credentials_left_out() {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, ClientError, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use mesh_types::{NodeId, Subject};
 use tokio::sync::watch;
 
 use crate::BusError;
+use crate::address::split_user;
 
 /// Longest pause between two attempts to connect.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(4);
@@ -27,7 +29,7 @@ pub(crate) const ENQUEUE_DEADLINE: Duration = Duration::from_secs(10);
 /// How to reach NATS.
 #[derive(Clone)]
 pub struct BusOptions {
-    /// `nats://host:port`, several separated by commas; `ws://` and `wss://` with a path for NATS over WebSocket.
+    /// `nats://host:port`, several separated by commas, also with `user:password@`; `ws://` and `wss://` with a path for NATS over WebSocket.
     pub url: String,
     /// Name of the connection, as the server lists it.
     pub name: String,
@@ -60,6 +62,8 @@ struct Inner {
     jetstream: async_nats::jetstream::Context,
     bells: Arc<Bells>,
     options: BusOptions,
+    /// Who may say and hear only what is its own.
+    confined: Option<NodeId>,
 }
 
 struct Bells {
@@ -71,7 +75,7 @@ struct Bells {
     refused: watch::Sender<u64>,
 }
 
-/// Where answers come to who may hear any.
+/// Where answers come to.
 const INBOX: &str = "_INBOX";
 
 impl Bus {
@@ -81,33 +85,44 @@ impl Bus {
     /// # Errors
     /// [`BusError::Address`] when the address is none.
     pub async fn connect(options: BusOptions) -> Result<Self, BusError> {
-        Self::open(options, INBOX, FirstTry::Background).await
+        Self::open(options, None, FirstTry::Background).await
     }
 
-    /// As [`Bus::connect`], with all inboxes below `inbox`, such as `_INBOX.kitchen`: for who may hear only these.
+    /// As [`Bus::connect`], for a node, or who joins: it hears answers below `_INBOX.<node>` only, and says nothing but
+    /// its own subjects.
     ///
     /// # Errors
     /// As [`Bus::connect`].
-    pub async fn connect_confined(options: BusOptions, inbox: &str) -> Result<Self, BusError> {
-        Self::open(options, inbox, FirstTry::Background).await
+    pub async fn connect_confined(options: BusOptions, node: NodeId) -> Result<Self, BusError> {
+        Self::open(options, Some(node), FirstTry::Background).await
     }
 
-    /// As [`Bus::connect_confined`], but connected when it returns; it tries each address once. Later it reconnects
-    /// for ever, too.
+    /// As [`Bus::connect_confined`] or, without a node, [`Bus::connect`]; but connected when it returns, and it tries
+    /// each address once. Later it reconnects for ever, too.
     ///
     /// # Errors
     /// [`BusError::Unreachable`], [`BusError::CredentialRefused`] or [`BusError::Address`].
-    pub async fn connect_now(options: BusOptions, inbox: &str) -> Result<Self, BusError> {
-        Self::open(options, inbox, FirstTry::Now).await
+    pub async fn connect_now(options: BusOptions, node: Option<NodeId>) -> Result<Self, BusError> {
+        let bus = Self::open(options, node, FirstTry::Now).await?;
+        // The client tells of it in a moment; until then a call would take it for a reconnect, and ask twice.
+        let mut connections = bus.connections();
+        let told = connections.wait_for(|count| *count > 0);
+        let _ = tokio::time::timeout(CONNECT_DEADLINE, told).await;
+        Ok(bus)
     }
 
-    async fn open(options: BusOptions, inbox: &str, first_try: FirstTry) -> Result<Self, BusError> {
+    async fn open(options: BusOptions, confined: Option<NodeId>, first_try: FirstTry) -> Result<Self, BusError> {
+        let options = split_user(options);
         let bells = Arc::new(Bells {
             missed: watch::channel(0).0,
             connected: watch::channel(0).0,
             refused: watch::channel(0).0,
         });
-        let connect = connect_options(&options, inbox, first_try, Arc::clone(&bells));
+        let inbox = match &confined {
+            Some(node) => format!("{INBOX}.{node}"),
+            None => INBOX.to_owned(),
+        };
+        let connect = connect_options(&options, &inbox, first_try, Arc::clone(&bells));
         let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
         let connected = connect.connect(addresses.as_slice()).await;
         let client = connected.map_err(|source| not_connected(&options.url, source))?;
@@ -118,6 +133,7 @@ impl Bus {
                 jetstream,
                 bells,
                 options,
+                confined,
             }),
         })
     }
@@ -172,6 +188,20 @@ impl Bus {
     #[must_use]
     pub fn options(&self) -> &BusOptions {
         &self.inner.options
+    }
+
+    /// A subject where it may speak and nobody listens.
+    pub(crate) fn nowhere(&self) -> String {
+        let token = |text: &str| text.parse().expect("a literal token");
+        match self.inner.confined.clone() {
+            Some(node) => Subject::NodeService {
+                node,
+                service: token("bus"),
+                endpoint: token("flush"),
+            }
+            .to_string(),
+            None => self.inner.client.new_inbox(),
+        }
     }
 
     /// A text that no other process and no later call gets.

@@ -78,8 +78,7 @@ impl Bus {
     pub async fn flush(&self) -> Result<(), BusError> {
         let doing = "flush";
         // Nobody listens there, and the server says so after what it was sent before.
-        let nowhere = self.client().new_inbox();
-        match self.ask(nowhere, None, Bytes::new(), ENQUEUE_DEADLINE).await {
+        match self.ask(self.nowhere(), None, Bytes::new(), ENQUEUE_DEADLINE).await {
             Ok(_) | Err(NoAnswer::NobodyListens) => Ok(()),
             Err(NoAnswer::Client(source)) => Err(BusError::Client { doing, source }),
             Err(NoAnswer::TimedOut | NoAnswer::TooLarge) => Err(BusError::Disconnected { doing }),

@@ -95,7 +95,10 @@ impl Roads {
             return Ok(());
         }
         // Perhaps the installation is another one.
-        if !self.is_own && self.now().saturating_sub(read_at) >= KEY_AGAIN && self.read_key().await?.verify(node, ticket) {
+        if !self.is_own
+            && self.now().saturating_sub(read_at) >= KEY_AGAIN
+            && self.read_key().await?.verify(node, ticket)
+        {
             return Ok(());
         }
         let detail = format!("the ticket for {} was not given to node {node}", ticket.invocation);
@@ -165,7 +168,9 @@ impl Roads {
             request_id: None,
         };
         let context = self.context.clone();
-        self.context.tasks.spawn("audit-note", note(context, node.clone(), entry));
+        self.context
+            .tasks
+            .spawn("audit-note", note(context, node.clone(), entry));
         problem
     }
 
@@ -181,7 +186,11 @@ impl Roads {
 
     async fn read_key(&self) -> Result<Arc<TicketVerifier>, Problem> {
         let caller = self.context.caller(Tenant::default());
-        let answer = self.context.bus.call::<TicketKeyGet>(&caller, &TicketKeyRequest {}).await?;
+        let answer = self
+            .context
+            .bus
+            .call::<TicketKeyGet>(&caller, &TicketKeyRequest {})
+            .await?;
         let key = TicketVerifier::from_public(&answer.public);
         let key = Arc::new(key.ok_or_else(|| Problem::new(Code::Internal, "the key of tickets is none"))?);
         *lock(&self.key) = Some((Arc::clone(&key), self.now()));
@@ -205,7 +214,10 @@ async fn find(context: &Context, node: &NodeId) -> Result<NodeEntry, Problem> {
 
 async fn note(context: Context, node: NodeId, entry: AuditEntry) {
     // A node that nobody knows is noted where the operator looks first.
-    let tenant = find(&context, &node).await.map(|entry| entry.tenant).unwrap_or_default();
+    let tenant = find(&context, &node)
+        .await
+        .map(|entry| entry.tenant)
+        .unwrap_or_default();
     let caller = context.caller(tenant);
     if let Err(problem) = context.bus.call::<AuditNote>(&caller, &entry).await {
         tracing::warn!(%problem, action = entry.action, "a refusal is not in the audit");

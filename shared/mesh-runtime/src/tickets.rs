@@ -159,8 +159,14 @@ mod tests {
                 invocation: InvocationId::from_u128(8),
                 ..good.clone()
             },
-            Ticket { shard: 4, ..good.clone() },
-            Ticket { epoch: 2, ..good.clone() },
+            Ticket {
+                shard: 4,
+                ..good.clone()
+            },
+            Ticket {
+                epoch: 2,
+                ..good.clone()
+            },
             Ticket {
                 issued_at: Timestamp::EPOCH,
                 ..good.clone()

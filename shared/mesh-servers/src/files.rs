@@ -32,7 +32,7 @@ pub(crate) fn canonical(path: &Path) -> Result<PathBuf, ServersError> {
 }
 
 /// Replaces the file in one step; only its owner may read it.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), ServersError> {
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), ServersError> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);

@@ -20,6 +20,7 @@ mod tools;
 mod version;
 
 pub use error::ServersError;
+pub use files::write_private;
 pub use home::{HomeLock, HomeState, running, stop_running};
 pub use nats::{NatsOptions, NatsServer};
 pub use nats_users::NatsUsers;

@@ -3,9 +3,11 @@
 
 mod database;
 mod nats;
+mod roads;
 mod wait;
 
 pub use database::TestDatabase;
 pub use mesh_servers::NatsOptions;
 pub use nats::TestNats;
+pub use roads::TestRoads;
 pub use wait::{deliver_twice, wait_until};

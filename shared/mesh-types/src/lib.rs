@@ -18,7 +18,8 @@ pub mod time;
 pub mod tool;
 
 pub use id::{
-    DeadLetterId, EventId, ExchangeId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId, RequestId, TunnelId,
+    DeadLetterId, EventId, ExchangeId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId,
+    RequestId, TunnelId,
 };
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};
 pub use problem::{Code, Problem};

@@ -51,7 +51,8 @@ pub(super) async fn demand(state: &Arc<State>, caller: Caller, request: DemandRe
                 command: DemandHere::NAME.parse()?,
             };
             let bus = &state.context.bus;
-            bus.call_at::<DemandHere>(&subject, caller, request, PASS_DEADLINE).await
+            bus.call_at::<DemandHere>(&subject, caller, request, PASS_DEADLINE)
+                .await
         }
     });
     let (own, theirs) = tokio::join!(here(state, caller.clone(), request.clone()), join_all(asked));

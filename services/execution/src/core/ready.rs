@@ -55,7 +55,8 @@ impl Ready {
     /// Agents of which something waits.
     pub(crate) fn agents(&self) -> BTreeSet<(Tenant, AgentName)> {
         let tenants = self.levels.values().flat_map(|tenants| &tenants.ring);
-        let agents = tenants.flat_map(|(tenant, agents)| agents.ring.iter().map(move |(agent, queue)| (tenant, agent, queue)));
+        let agents =
+            tenants.flat_map(|(tenant, agents)| agents.ring.iter().map(move |(agent, queue)| (tenant, agent, queue)));
         agents
             .filter(|(_, _, queue)| !queue.is_empty())
             .map(|(tenant, agent, _)| (tenant.clone(), agent.clone()))

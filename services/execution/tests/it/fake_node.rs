@@ -76,7 +76,10 @@ impl<'a> FakeNode<'a> {
             draining: false,
         };
         let value = serde_json::to_vec(&presence).unwrap();
-        self.bus.kv_put(Bucket::Presence, self.name, value.into()).await.unwrap();
+        self.bus
+            .kv_put(Bucket::Presence, self.name, value.into())
+            .await
+            .unwrap();
     }
 
     /// Its presence has run out.
@@ -117,7 +120,13 @@ impl<'a> FakeNode<'a> {
         self.ask::<NodeAlive>(&request).await.unwrap()
     }
 
-    pub(crate) async fn append(&self, ticket: &Ticket, after_seq: u32, facts: Vec<Sent<Fact>>, then: WireThen) -> OneAnswer {
+    pub(crate) async fn append(
+        &self,
+        ticket: &Ticket,
+        after_seq: u32,
+        facts: Vec<Sent<Fact>>,
+        then: WireThen,
+    ) -> OneAnswer {
         let append = OneAppend {
             ticket: ticket.clone(),
             after_seq,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mesh_api::Endpoint;
 use mesh_api::execution::{
     AcceptRequest, Demand, DemandRequest, ExecutionDemand, Invocation, InvocationAccept, InvokeRequest,
 };
@@ -9,7 +10,6 @@ use mesh_api::identity::AuditOutcome;
 use mesh_api::journal::TokenChunk;
 use mesh_api::node::{Bell, NodeAppend, OneAnswer, Sent, TOKEN, Ticket, TokenBatch, WireThen};
 use mesh_api::road::{ByNode, Ticketed};
-use mesh_api::Endpoint;
 use mesh_bus::{Bucket, Subscription};
 use mesh_testkit::wait_until;
 use mesh_types::fleet::{AssignedReplica, Serving};
@@ -37,8 +37,14 @@ async fn work_is_given_to_nodes_that_are_assigned_its_agent_and_to_no_others() {
     assert_eq!(mesh.get(waiting.id).await.reason.as_deref(), Some("waits_for_node"));
     let first = node.one("first").await;
     node.append(&first.ticket, 2, Vec::new(), WireThen::Release).await;
-    assert!(stranger.claim("s", 4).await.grants.is_empty(), "nobody assigned it anything");
-    assert!(other.claim("o", 4).await.grants.is_empty(), "it is assigned another agent");
+    assert!(
+        stranger.claim("s", 4).await.grants.is_empty(),
+        "nobody assigned it anything"
+    );
+    assert!(
+        other.claim("o", 4).await.grants.is_empty(),
+        "it is assigned another agent"
+    );
     // What it had is not taken from it, but it gets nothing new.
     let second = node.one("second").await;
     accept(&mesh).await;
@@ -52,7 +58,8 @@ async fn work_is_given_to_nodes_that_are_assigned_its_agent_and_to_no_others() {
     let third = stranger.one("third").await;
     assert!(node.claim("stopping", 4).await.grants.is_empty());
     assert!(other.claim("drained", 4).await.grants.is_empty());
-    node.end(&second.ticket, second.work.unwrap().journal.last().unwrap().seq).await;
+    node.end(&second.ticket, second.work.unwrap().journal.last().unwrap().seq)
+        .await;
     // Two replicas of three slots, one of which is used.
     futures::future::join_all((0..6).map(|_| accept(&mesh))).await;
     let more = stranger.claim("more", 8).await.grants;
@@ -120,7 +127,13 @@ async fn a_node_that_is_back_before_anybody_claims_goes_on() {
     })
     .await;
     assert!(node.alive(&[&held.ticket]).await.stop.is_empty());
-    assert!(FakeNode::new(&mesh, "other").claim("too late", 1).await.grants.is_empty());
+    assert!(
+        FakeNode::new(&mesh, "other")
+            .claim("too late", 1)
+            .await
+            .grants
+            .is_empty()
+    );
     node.end(&held.ticket, 2).await;
     assert_eq!(mesh.ended(held.ticket.invocation).await.attempt, 1, "one claim");
 }
@@ -137,8 +150,14 @@ async fn new_work_is_pinned_to_what_serves() {
     };
     let value = serde_json::to_vec(&serving).unwrap();
     let bucket = Bucket::Assignments;
-    mesh.bus.kv_put(bucket, "agent.default.placed", value.clone().into()).await.unwrap();
-    mesh.bus.kv_put(bucket, "agent.default.noop", value.into()).await.unwrap();
+    mesh.bus
+        .kv_put(bucket, "agent.default.placed", value.clone().into())
+        .await
+        .unwrap();
+    mesh.bus
+        .kv_put(bucket, "agent.default.noop", value.into())
+        .await
+        .unwrap();
     wait_until(SOON, || async { accept(&mesh).await.version == 7 }).await;
     let hosted = mesh.accept("noop", request(json!({})), Duration::ZERO).await.unwrap();
     assert_eq!(hosted.version, 1, "what runs here follows the published version");
@@ -158,7 +177,10 @@ async fn demand_counts_what_waits_and_what_runs_over_all_owners() {
     wait_until(SOON, || async { demand(&mesh).await.complete }).await;
     let all = demand(&mesh).await.agents;
     assert_eq!(all.len(), 1, "{all:?}");
-    assert_eq!((all[0].agent.as_str(), all[0].waiting, all[0].running), ("placed", 11, 1));
+    assert_eq!(
+        (all[0].agent.as_str(), all[0].waiting, all[0].running),
+        ("placed", 11, 1)
+    );
     assert!(all[0].oldest_waiting_ms > 0);
     node.end(&held.ticket, 2).await;
     wait_until(SOON, || async { demand(&mesh).await.agents[0].running == 0 }).await;
@@ -254,7 +276,8 @@ async fn tokens_of_who_holds_it_are_passed_on_and_of_nobody_else() {
     stream(&node, &second.ticket, "b").await;
     let heard = tokio::time::timeout(SOON, tokens.next()).await.unwrap().unwrap();
     assert_eq!(serde_json::from_slice::<TokenChunk>(&heard.payload).unwrap().text, "b");
-    node.end(&second.ticket, second.work.unwrap().journal.last().unwrap().seq).await;
+    node.end(&second.ticket, second.work.unwrap().journal.last().unwrap().seq)
+        .await;
 }
 
 #[tokio::test]

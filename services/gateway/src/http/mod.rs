@@ -4,6 +4,7 @@ mod agent_node_body;
 mod agent_nodes;
 mod agents;
 mod approvals;
+mod brain;
 mod channels;
 pub(crate) mod credentials;
 mod dead_letters;
@@ -13,6 +14,7 @@ mod extract;
 mod fleet;
 mod invocations;
 mod kept;
+mod keys;
 mod memories;
 mod models;
 pub(crate) mod nats_proxy;
@@ -57,8 +59,10 @@ fn prompt_routes() -> OpenApiRouter<App> {
         .merge(dead_letters::routes()) //  /api/v1/dead-letters
         .merge(fleet::routes()) //         /api/v1/services, /api/v1/tenants
         .merge(nodes::routes()) //         /api/v1/nodes
+        .merge(brain::routes()) //         /api/v1/plan, /api/v1/passes, /api/v1/brain/state
         .merge(agent_nodes::routes()) //   /api/runtimes/v1/agent-nodes
         .merge(models::routes()) //        /api/v1/models
+        .merge(keys::routes()) //          /api/v1/keys, /api/v1/join-tokens, /api/v1/audit
         .merge(kept::routes()) //          /api/messaging, /internal
 }
 

@@ -193,8 +193,23 @@ async fn greet(address: &ServerAddress) -> std::io::Result<Greeted> {
     })
 }
 
-/// Why a bridge ends, as the client is told.
-type Parting = (u16, &'static str);
+/// Why a bridge ends.
+struct Parting {
+    reason: &'static str,
+    /// What the client is told besides; a NATS client takes all it is told for its protocol and only needs the end.
+    code: Option<u16>,
+}
+
+impl Parting {
+    fn quiet(reason: &'static str) -> Self {
+        Self { reason, code: None }
+    }
+
+    fn with(code: u16, reason: &'static str) -> Self {
+        let code = Some(code);
+        Self { reason, code }
+    }
+}
 
 /// Carries bytes both ways until one side ends. Each direction reads the next piece only after the last one is written,
 /// so a slow side slows the other down and nothing piles up here.
@@ -206,11 +221,11 @@ async fn bridge(app: App, socket: WebSocket, server: Greeted, idle: Duration, pl
     let parting = tokio::select! {
         parting = inward(from_client, to_server, &moved) => parting,
         parting = outward(server.said, from_server, &mut to_client, &moved) => parting,
-        () = stillness(last_moved, idle) => (code::GOING_AWAY, "nothing was said for too long"),
-        () = app.shutdown.cancelled() => (code::SERVICE_RESTART, "the gateway restarts"),
+        () = stillness(last_moved, idle) => Parting::quiet("nothing was said for too long"),
+        () = app.shutdown.cancelled() => Parting::quiet("the gateway stops"),
     };
-    let (code, reason) = parting;
-    let close = Message::Close(Some(CloseFrame {
+    let Parting { reason, code } = parting;
+    let close = Message::Close(code.map(|code| CloseFrame {
         code,
         reason: reason.into(),
     }));
@@ -234,13 +249,13 @@ async fn inward(
                 }
                 moved.send_replace(Instant::now());
             }
-            Ok(Message::Text(_)) => return (code::UNSUPPORTED, "NATS goes in binary frames"),
+            Ok(Message::Text(_)) => return Parting::with(code::UNSUPPORTED, "NATS goes in binary frames"),
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            Ok(Message::Close(_)) => return (code::NORMAL, "the client left"),
-            Err(_) => return (code::POLICY, "the connection broke, or a message was over the limit"),
+            Ok(Message::Close(_)) => return Parting::quiet("the client left"),
+            Err(_) => return Parting::quiet("the connection broke, or a message was over the limit"),
         }
     }
-    (code::NORMAL, "the client left")
+    Parting::quiet("the client left")
 }
 
 async fn outward(
@@ -252,12 +267,12 @@ async fn outward(
     let mut buffer = said;
     loop {
         if to_client.send(Message::Binary(buffer.split().freeze())).await.is_err() {
-            return (code::NORMAL, "the client left");
+            return Parting::quiet("the client left");
         }
         moved.send_replace(Instant::now());
         buffer.reserve(CHUNK_BYTES);
         match from_server.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => return (code::SERVICE_RESTART, "NATS closed the connection"),
+            Ok(0) | Err(_) => return Parting::quiet("NATS closed the connection"),
             Ok(_) => {}
         }
     }

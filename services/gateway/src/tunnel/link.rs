@@ -113,11 +113,16 @@ impl Link {
             id: tunnel.node.token().clone(),
             verb: word(verb),
         };
+        let (frames, updated, forgotten) = tokio::try_join!(
+            subscribe(&app, hears),
+            subscribe(&app, changes("updated")),
+            subscribe(&app, changes("forgotten")),
+        )?;
         let now = Instant::now();
         let mut link = Self {
-            updated: subscribe(&app, changes("updated")).await?,
-            forgotten: subscribe(&app, changes("forgotten")).await?,
-            frames: subscribe(&app, hears).await?,
+            frames,
+            updated,
+            forgotten,
             orders,
             sent: Sequence::default(),
             heard: Sequence::default(),

@@ -10,7 +10,7 @@ pub(crate) mod order;
 pub(crate) mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +62,7 @@ pub(crate) struct Tunnel {
     orders: mpsc::Sender<Order>,
     exchanges: Mutex<BTreeSet<String>>,
     readers: AtomicUsize,
+    is_left: AtomicBool,
     started: Instant,
     /// Milliseconds after `started` at which a client did something last.
     touched_ms: AtomicU64,
@@ -136,8 +137,15 @@ impl Tunnels {
             (all + 1, here + usize::from(tunnel.node == *node))
         });
         if all >= self.settings.tunnels_max || here >= self.settings.per_node_max {
-            let detail = format!("{here} tunnels to the node are open and {all} in all, which is the limit");
-            return Err(Failure::new(Code::Busy, detail).next("close one, or wait until an unused one is closed"));
+            // Who comes back without resuming what he lost does not stand in his own way.
+            let mut own = known
+                .values()
+                .filter(|one| one.is_open() && one.readers() == 0 && one.node == *node && one.opener.is(&opener));
+            let Some(unused) = own.next() else {
+                let detail = format!("{here} tunnels to the node are open and {all} in all, which is the limit");
+                return Err(Failure::new(Code::Busy, detail).next("close one, or wait until an unused one is closed"));
+            };
+            unused.leave();
         }
         let id: TunnelId = app.ids.next();
         let (frames, bytes) = (self.settings.kept_frames_max, self.settings.kept_bytes_max);
@@ -151,6 +159,7 @@ impl Tunnels {
             orders,
             exchanges: Mutex::default(),
             readers: AtomicUsize::new(0),
+            is_left: AtomicBool::new(false),
             started: Instant::now(),
             touched_ms: AtomicU64::new(0),
         });
@@ -182,7 +191,7 @@ impl Tunnel {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.log.ended().is_none()
+        !self.is_left.load(Ordering::SeqCst) && self.log.ended().is_none()
     }
 
     /// Begins an exchange.
@@ -221,6 +230,7 @@ impl Tunnel {
 
     /// Its client goes for good.
     pub(crate) fn leave(&self) {
+        self.is_left.store(true, Ordering::SeqCst);
         // Where there is no room the tunnel ends idle.
         let _ = self.orders.try_send(Order::Leave);
     }

@@ -82,11 +82,16 @@ fn merge(
     let stored = row.and_then(Row::health_reported_at);
     let health = health.filter(|health| stored.is_none_or(|stored| health.snapshot.reported_at > stored));
     let beat_at = beat.as_ref().map(|beat| beat.at).max(row.and_then(Row::beat_at));
-    let last_health_at = health.as_ref().map(|health| health.at).max(row.and_then(Row::health_at));
+    let last_health_at = health
+        .as_ref()
+        .map(|health| health.at)
+        .max(row.and_then(Row::health_at));
     let last_seen_at = beat_at.max(last_health_at)?;
     // The same rule by which the heartbeat will change the row.
     let was_alive = row.is_some_and(|row| row.alive);
-    let revived = beat.as_ref().filter(|beat| !was_alive && row.is_none_or(|row| beat.at > row.since()));
+    let revived = beat
+        .as_ref()
+        .filter(|beat| !was_alive && row.is_none_or(|row| beat.at > row.since()));
     let since = revived.map(|beat| beat.at).or(row.map(Row::since));
     Some(ObservedNode {
         alive: was_alive || revived.is_some(),

@@ -57,7 +57,9 @@ pub(crate) async fn upsert(tx: &mut PgConnection, beats: &[Arc<Beat>]) -> Result
         columns.modes.push(mode_text(beat.heartbeat.mode));
         columns.incarnations.push(beat.heartbeat.incarnation.cast_signed());
         columns.seqs.push(beat.heartbeat.seq.cast_signed());
-        columns.ttls.push(i64::try_from(beat.ttl().as_millis()).unwrap_or(i64::MAX));
+        columns
+            .ttls
+            .push(i64::try_from(beat.ttl().as_millis()).unwrap_or(i64::MAX));
         columns.beats.push(json);
     }
     sqlx::query_as(UPSERT)

@@ -111,13 +111,11 @@ pub(crate) async fn untold(tx: &mut PgConnection, nodes: &[String]) -> Result<Ve
 
 /// Nodes of which an event is due, by their names after `after`.
 pub(crate) async fn all_untold(pool: &PgPool, after: &str, count_max: i64) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT node FROM heartbeat.node WHERE told_alive <> alive AND node > $1 ORDER BY node LIMIT $2",
-    )
-    .bind(after)
-    .bind(count_max)
-    .fetch_all(pool)
-    .await
+    sqlx::query_scalar("SELECT node FROM heartbeat.node WHERE told_alive <> alive AND node > $1 ORDER BY node LIMIT $2")
+        .bind(after)
+        .bind(count_max)
+        .fetch_all(pool)
+        .await
 }
 
 /// Appends an event for each of these nodes and marks them told; they are locked by [`untold`]. The transaction is one
@@ -131,7 +129,12 @@ pub(crate) async fn tell(tx: &mut PgConnection, events: &[(String, Event)]) -> R
         "INSERT INTO heartbeat.event (tenant, id, body, at)
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[])",
     )
-    .bind(events.iter().map(|(_, event)| event.tenant.as_str()).collect::<Vec<_>>())
+    .bind(
+        events
+            .iter()
+            .map(|(_, event)| event.tenant.as_str())
+            .collect::<Vec<_>>(),
+    )
     .bind(events.iter().map(|(_, event)| event.id.to_uuid()).collect::<Vec<_>>())
     .bind(bodies)
     .bind(events.iter().map(|(_, event)| event.at.to_chrono()).collect::<Vec<_>>())

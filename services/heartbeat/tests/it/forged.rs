@@ -27,14 +27,22 @@ async fn a_forged_heartbeat_changes_nothing_and_is_seen_in_the_audit() {
     wait_until(SOON, || async { !mesh.notes.lock().unwrap().is_empty() }).await;
     let notes = mesh.notes.lock().unwrap().clone();
     assert!(notes.len() <= 3, "at most one a second: {}", notes.len());
-    assert_eq!((notes[0].actor.as_str(), notes[0].subject.as_str()), ("node:thief", "n1"));
-    assert_eq!((notes[0].action.as_str(), notes[0].outcome), ("node.heartbeat", AuditOutcome::Refused));
+    assert_eq!(
+        (notes[0].actor.as_str(), notes[0].subject.as_str()),
+        ("node:thief", "n1")
+    );
+    assert_eq!(
+        (notes[0].action.as_str(), notes[0].outcome),
+        ("node.heartbeat", AuditOutcome::Refused)
+    );
 }
 
 #[tokio::test]
 async fn a_nodes_credential_reports_for_that_node_only() {
     let mesh = Mesh::start(&["n1", "thief"]).await;
-    let forged = mesh.call_as::<HeartbeatReport>("node:thief", heartbeat("n1", 1, 1)).await;
+    let forged = mesh
+        .call_as::<HeartbeatReport>("node:thief", heartbeat("n1", 1, 1))
+        .await;
     assert!(forged.unwrap_err().is(Code::Forbidden));
     let own = mesh.call_as::<HeartbeatReport>("node:n1", heartbeat("n1", 1, 1)).await;
     assert!(own.unwrap().taken);

@@ -24,12 +24,19 @@ async fn a_silent_node_is_lost_once_and_comes_back_once_with_two_processes() {
     let steady = Beating::start(&mesh, "n2", 1);
     let silenced = Beating::start(&mesh, "n1", 1);
     wait_until(SOON, || async { told.lines().len() == 2 }).await;
-    assert!(presence(&mesh, "n1").await.is_some_and(|presence| presence.incarnation == 1));
+    assert!(
+        presence(&mesh, "n1")
+            .await
+            .is_some_and(|presence| presence.incarnation == 1)
+    );
     drop(silenced);
     let silent = Instant::now();
     wait_until(SOON, || async { told.lines().len() == 3 }).await;
     let took = silent.elapsed();
-    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(2) && took < Duration::from_secs(8),
+        "{took:?}"
+    );
     assert_eq!(told.lines()[2], "lost n1 1");
     let gone = mesh.observed("n1").await.unwrap();
     assert!(!gone.alive && gone.since > gone.last_seen_at, "{gone:?}");
@@ -112,7 +119,10 @@ async fn a_heartbeat_that_waited_through_its_nodes_end_does_not_revive_it() {
         .await
         .unwrap();
     mesh.beat(&heartbeat("n1", 1, 2)).await;
-    wait_until(SOON, || async { mesh.scalar("SELECT seq FROM heartbeat.node").await == 2 }).await;
+    wait_until(SOON, || async {
+        mesh.scalar("SELECT seq FROM heartbeat.node").await == 2
+    })
+    .await;
     assert_eq!(mesh.scalar("SELECT count(*) FROM heartbeat.node WHERE alive").await, 0);
     assert_eq!(told.lines().len(), 2);
 }
@@ -122,7 +132,10 @@ async fn a_node_is_told_of_once_the_registry_knows_it_and_forgotten_with_it() {
     let mesh = Mesh::start(&[]).await;
     let told = mesh.told().await;
     mesh.beat(&heartbeat("late", 1, 1)).await;
-    wait_until(SOON, || async { mesh.scalar("SELECT count(*) FROM heartbeat.node").await == 1 }).await;
+    wait_until(SOON, || async {
+        mesh.scalar("SELECT count(*) FROM heartbeat.node").await == 1
+    })
+    .await;
     assert_eq!(told.lines(), Vec::<String>::new());
     let node = "late".parse::<mesh_types::NodeId>().unwrap();
     let publish = async |fact: Fact| {

@@ -21,13 +21,19 @@ async fn a_changed_mode_is_told_once_however_many_heartbeats_and_processes() {
             beat.seq += 1;
             mesh.beat(&beat).await;
         }
-        wait_until(SOON, || async { mesh.scalar("SELECT seq FROM heartbeat.node").await == beat.seq as i64 }).await;
+        wait_until(SOON, || async {
+            mesh.scalar("SELECT seq FROM heartbeat.node").await == beat.seq as i64
+        })
+        .await;
     };
     // As it is registered: nothing to tell.
     say(NodeMode::Private, 5).await;
     say(NodeMode::Shared, 50).await;
     wait_until(SOON, || async { told(&mesh).len() == 1 }).await;
-    let known = async || mesh.scalar("SELECT count(*) FROM heartbeat.node WHERE told_mode = mode").await;
+    let known = async || {
+        mesh.scalar("SELECT count(*) FROM heartbeat.node WHERE told_mode = mode")
+            .await
+    };
     wait_until(SOON, async || known().await == 1).await;
     say(NodeMode::Shared, 50).await;
     second.shutdown.cancel();

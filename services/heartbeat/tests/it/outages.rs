@@ -11,9 +11,14 @@ async fn what_is_said_while_the_database_refuses_is_written_afterwards() {
     let mesh = Mesh::start(&["n1"]).await;
     mesh.beat(&heartbeat("n1", 1, 1)).await;
     let written = async || mesh.scalar("SELECT seq FROM heartbeat.node").await;
-    wait_until(SOON, || async { mesh.scalar("SELECT count(*) FROM heartbeat.node").await == 1 }).await;
+    wait_until(SOON, || async {
+        mesh.scalar("SELECT count(*) FROM heartbeat.node").await == 1
+    })
+    .await;
     let pool = mesh.database.pool().await;
-    let run = async |statement: &'static str| drop(sqlx::raw_sql(statement).execute(&pool).await.unwrap());
+    let run = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+    };
     run("REVOKE UPDATE ON heartbeat.node FROM mesh_heartbeat").await;
     for seq in 2..=50 {
         mesh.beat(&heartbeat("n1", 1, seq)).await;
@@ -35,7 +40,10 @@ async fn an_event_that_could_not_go_out_is_told_when_nats_is_back() {
     // It is lost by the table while nobody can be told.
     mesh.nats.stop().await;
     let pool = mesh.database.pool().await;
-    sqlx::query("UPDATE heartbeat.event SET published_at = NULL").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE heartbeat.event SET published_at = NULL")
+        .execute(&pool)
+        .await
+        .unwrap();
     let waiting = async || {
         let count = "SELECT count(*) FROM heartbeat.event WHERE published_at IS NULL";
         mesh.scalar(count).await

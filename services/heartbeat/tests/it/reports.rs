@@ -84,13 +84,19 @@ async fn what_was_seen_outlives_the_process() {
     let mesh = Mesh::servers(&["n1"]).await;
     let first = mesh.serve().await;
     mesh.beat(&heartbeat("n1", 1, 1)).await;
-    wait_until(SOON, || async { mesh.scalar("SELECT seq FROM heartbeat.node").await == 1 }).await;
+    wait_until(SOON, || async {
+        mesh.scalar("SELECT seq FROM heartbeat.node").await == 1
+    })
+    .await;
     let before = mesh.observed("n1").await.unwrap();
     // It writes what waits before it ends.
     mesh.beat(&heartbeat("n1", 1, 2)).await;
     wait_until(SOON, || async { mesh.newest("n1").await == Some((1, 2)) }).await;
     first.shutdown.cancel();
-    wait_until(SOON, || async { mesh.scalar("SELECT seq FROM heartbeat.node").await == 2 }).await;
+    wait_until(SOON, || async {
+        mesh.scalar("SELECT seq FROM heartbeat.node").await == 2
+    })
+    .await;
     mesh.serve().await;
     let after = mesh.observed("n1").await.unwrap();
     assert_eq!((after.since, after.alive), (before.since, true));

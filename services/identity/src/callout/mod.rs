@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesh_bus::RawRequest;
+use mesh_bus::{Headers, RawRequest};
 use mesh_types::Tenant;
 
 use crate::state::State;
@@ -23,6 +23,8 @@ use permissions::Permissions;
 
 /// Connections do not all end in the same moment after a restart of the server: each a little earlier.
 const SPREAD_PERCENT: u64 = 20;
+
+const KICK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Answers one question.
 pub(crate) async fn answer(state: Arc<State>, request: RawRequest) {
@@ -127,9 +129,10 @@ pub(crate) async fn cut_off(state: &State, id: &str) {
             continue;
         };
         let subject = mesh_types::Subject::KickConnection { server };
-        let body = serde_json::json!({"cid": connection.client}).to_string();
-        if let Err(error) = system.publish(&subject, Bytes::from(body)).await {
-            tracing::warn!(%error, id, "a revoked connection is not cut off before its time is over");
+        let body = Bytes::from(serde_json::json!({"cid": connection.client}).to_string());
+        // The server does nothing for who awaits no answer. One that says that there is no such connection is as good.
+        if let Err(problem) = system.request(&subject, Headers::new(), body, KICK_DEADLINE).await {
+            tracing::warn!(%problem, id, "a revoked connection is not cut off before its time is over");
         }
     }
 }

@@ -59,7 +59,11 @@ async fn of_node(
     // Its keys are its own: no invocation's key begins so.
     request.idempotency_key = request.idempotency_key.map(|key| format!("{node} {key}"));
     let completion = complete::handle(state, caller, request, sink).await?;
-    let account = entry.configuration.billable_account_uid.as_deref().unwrap_or(&entry.owner);
+    let account = entry
+        .configuration
+        .billable_account_uid
+        .as_deref()
+        .unwrap_or(&entry.owner);
     tracing::info!(
         %node,
         tenant = %entry.tenant,

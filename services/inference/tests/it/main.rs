@@ -8,5 +8,6 @@
 
 mod calls;
 mod fake_openai;
+mod roads;
 mod setup;
 mod streams;

@@ -5,6 +5,7 @@
 mod embedders;
 mod events;
 mod pending;
+mod roads;
 mod search;
 mod setup;
 mod stores;

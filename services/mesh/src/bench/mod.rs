@@ -5,9 +5,11 @@ mod calls;
 mod ceiling;
 mod ceiling_lane;
 mod depth;
+mod heartbeat;
 mod intake;
 mod invoke;
 mod place;
+mod plan;
 mod processes;
 mod progress;
 mod report;
@@ -41,7 +43,31 @@ enum What {
     /// if a bar is missed; the error names it.
     #[command(after_help = DEPTH_EXAMPLES)]
     Depth(DepthArgs),
+    /// Measure heartbeats of nodes: what a fleet costs, and how many a second are held without loss
+    ///
+    /// Starts nats-server, Postgres and one heartbeat service of its own in the folder for temporary files, on free ports,
+    /// and removes them at the end. First the fleet as it is (heartbeats every 20 s, health every 60 s), then as many
+    /// heartbeats as are held: twice as many at each step, until some are lost. Held: every heartbeat was counted by the
+    /// service, and the newest of every node is in its answers. Exit code 1 if the steady load is not held.
+    #[command(after_help = HEARTBEAT_EXAMPLES)]
+    Heartbeat(HeartbeatArgs),
+    /// Measure how long the reconciler's plans take, on a made-up fleet
+    ///
+    /// Everything placed on an empty fleet, again without a change, and after one node in a hundred has died. Nothing is
+    /// started or asked. Exit code 1 if a plan for at most 1,000 nodes and 10,000 agents takes over 200 ms, or one
+    /// without a change over 20 ms.
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(plan::PlanArgs),
 }
+
+const PLAN_EXAMPLES: &str = "Examples:
+  mesh bench plan
+  mesh bench plan --nodes 10000 --agents 100000 --json";
+
+const HEARTBEAT_EXAMPLES: &str = "Examples:
+  mesh bench heartbeat --nodes 20000
+  mesh bench heartbeat --nodes 1000 --seconds 10 --json
+  mesh bench heartbeat --nodes 1000000 --seconds 0 --rate 50000      a million nodes, the ramp's one step";
 
 const DEPTH_EXAMPLES: &str = "Examples:
   mesh bench depth
@@ -97,10 +123,28 @@ pub(crate) struct DepthArgs {
     session: u64,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct HeartbeatArgs {
+    /// Simulated nodes
+    #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
+    nodes: u64,
+    /// Heartbeats a second of the ramp's only step [default: a ramp that doubles them]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: Option<u64>,
+    /// Measured time of the steady load; 0: leave it out
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3_600))]
+    seconds: u64,
+    /// Measured time of each step of the ramp
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    step_seconds: u64,
+}
+
 /// Runs the measurement that was asked for and prints it.
 pub(crate) async fn run(args: BenchArgs, output: Output) -> anyhow::Result<()> {
     match args.what {
         What::Invoke(args) => invoke::run(args, output).await,
         What::Depth(args) => depth::run(args, output).await,
+        What::Heartbeat(args) => heartbeat::run(args, output).await,
+        What::Plan(args) => plan::run(&args, output),
     }
 }

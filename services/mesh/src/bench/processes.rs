@@ -21,6 +21,11 @@ pub(super) type ByProcess = BTreeMap<&'static str, f64>;
 pub(super) struct Processes(Vec<(&'static str, u32)>);
 
 impl Processes {
+    /// Those that the measurement started itself.
+    pub(super) fn of(processes: Vec<(&'static str, u32)>) -> Self {
+        Self(processes)
+    }
+
     pub(super) async fn find(place: &Place) -> Self {
         let mut found = Vec::new();
         if let Some(mesh) = place.mesh_pid {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod approvals;
+mod brain;
 mod branches;
 mod completions;
 mod config;
@@ -19,6 +20,7 @@ mod logs;
 mod new;
 mod node;
 mod nodes;
+mod plan;
 mod services;
 mod session;
 mod status;
@@ -112,6 +114,8 @@ enum Command {
     Serve(ServeArgs),
     Node(node::NodeArgs),
     Nodes(nodes::NodesArgs),
+    Plan(plan::PlanArgs),
+    Brain(brain::BrainArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Services(services::ServicesArgs),
@@ -179,6 +183,8 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Serve(args) => serve::run(args, session).await,
         Command::Node(args) => node::run(args, session).await,
         Command::Nodes(args) => nodes::run(args, session).await,
+        Command::Plan(args) => plan::run(args, session).await,
+        Command::Brain(args) => brain::run(args, session).await,
         Command::Config(args) => config::run(args, session),
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Services(args) => services::run(args, session).await,

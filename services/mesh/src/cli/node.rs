@@ -17,6 +17,7 @@ use super::nodes::{self, NodeAction};
 use super::{Session, misconfigured};
 use crate::failure::{Usage, advised};
 use crate::serve::{arm_for_tests, start_telemetry};
+use crate::up::without_user;
 
 /// Run agents that declare a `placement` on this machine
 ///
@@ -153,7 +154,8 @@ fn door(args: &NodeArgs, session: &Session) -> anyhow::Result<Door> {
     let url = match named.or_else(|| environment.url.clone()).or_else(|| environment.nats_url.clone()) {
         Some(url) => url,
         None => match session.running()?.and_then(|running| running.state) {
-            Some(state) => state.nats,
+            // The services' own user stays theirs.
+            Some(state) => without_user(&state.nats),
             None => {
                 let text = "no mesh runs here: name one with --url https://HOST, --url nats://HOST:PORT, or MESH_URL";
                 return Err(Usage(text.into()).into());

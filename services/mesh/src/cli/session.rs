@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use mesh_runtime::config::{Environment, process_environment};
-use mesh_runtime::{ConfigError, Loader};
+use mesh_runtime::{ConfigError, Loader, Secret};
 use mesh_servers::HomeState;
 use mesh_types::Tenant;
 
 use crate::client::Client;
 use crate::failure::advised;
 use crate::output::Output;
+use crate::up::api_key;
 
 /// One run of the command line.
 #[derive(Debug)]
@@ -80,15 +81,31 @@ impl Session {
 
     /// The gateway that was named, or that runs here, or that would by default.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let named = self.url.clone().or_else(|| self.environment.url.clone());
-        let url = match named {
-            Some(url) => url,
-            None => match self.running()?.and_then(|running| running.state) {
+        let ours = || -> anyhow::Result<String> {
+            Ok(match self.running()?.and_then(|running| running.state) {
                 Some(state) => state.http,
                 None => format!("http://127.0.0.1:{}", self.environment.http_port),
-            },
+            })
         };
-        Client::new(&url, self.tenant.clone())
+        let url = match self.url.clone().or_else(|| self.environment.url.clone()) {
+            Some(url) => url,
+            None => ours()?,
+        };
+        let client = Client::new(&url, self.tenant.clone())?;
+        Ok(match self.credential(&url, ours) {
+            Some(key) => client.with_key(key),
+            None => client,
+        })
+    }
+
+    /// MESH_API_KEY, else what `mesh up` left in the home; that one is shown to the mesh of this home only.
+    fn credential(&self, url: &str, ours: impl Fn() -> anyhow::Result<String>) -> Option<Secret<String>> {
+        if let Some(key) = &self.environment.api_key {
+            return Some(key.clone());
+        }
+        let key = api_key(self.home())?;
+        let is_ours = ours().is_ok_and(|ours| ours.trim_end_matches('/') == url.trim_end_matches('/'));
+        is_ours.then_some(key)
     }
 }
 

@@ -131,7 +131,7 @@ fn print(status: &Status, output: Output) -> anyhow::Result<()> {
     output.line(&format!("Agent Mesh is {} (process {pid})", output.mood(mood, word)))?;
     let mut table = Table::new(output, &["WHAT", "WHERE"]);
     table.row(["Web, API", http]);
-    table.row(["NATS", nats]);
+    table.row(["NATS", &without_password(nats)]);
     table.row(["PostgreSQL", &without_password(database)]);
     table.print()?;
     let mut table = Table::new(output, &["SERVICE", "HEALTH"]);

@@ -1,6 +1,7 @@
 //! `mesh up`: everything on this machine in one process. Servers first, then the services, then the demo; a table of
 //! addresses when all of it answers. What it started it stops.
 
+mod credentials;
 mod detach;
 mod keeper;
 mod log;
@@ -28,15 +29,17 @@ use crate::cli::Session;
 use crate::output::took;
 use crate::services::{Configs, Edge};
 
+use credentials::Credentials;
 use progress::Report;
 use servers::Servers;
 use stack::Stack;
 
+pub(crate) use credentials::api_key;
 pub(crate) use detach::start as start_detached;
 pub(crate) use log::path as log_path;
 pub(crate) use servers::{nats_dir, postgres_dir};
 pub(crate) use stack::{keep_streams, lazy_sync};
-pub(crate) use table::without_password;
+pub(crate) use table::{without_password, without_user};
 
 /// Start everything on this machine and serve until Ctrl-C
 ///
@@ -147,16 +150,16 @@ struct Up<'a> {
 
 impl Up<'_> {
     /// From nothing to serving, and back to nothing at the shutdown.
-    async fn serve(&self, configs: Configs, metrics: mesh_runtime::Metrics, report: &Report) -> anyhow::Result<()> {
+    async fn serve(&self, mut configs: Configs, metrics: mesh_runtime::Metrics, report: &Report) -> anyhow::Result<()> {
         // Before the slow part: a taken port is told at once, and bound only when it can be served.
         match configs.gateway.port {
             0 => {}
             port => check_free(port, HTTP_PORT_VARIABLE)?,
         }
-        let Some(started) = self
-            .until_shutdown(Servers::start(self.home(), &self.session.environment, report))
-            .await
-        else {
+        let credentials = self.credentials(&mut configs)?;
+        let environment = &self.session.environment;
+        let starting = Servers::start(self.home(), environment, credentials.as_ref(), report);
+        let Some(started) = self.until_shutdown(starting).await else {
             return Ok(());
         };
         let servers = started?;
@@ -208,9 +211,24 @@ impl Up<'_> {
             report.say("seeding the demo");
             seed::demo(&stack.context).await;
         }
+        if stack.requires_credentials() {
+            credentials::ensure_api_key(&stack.context, self.lock.home())
+                .await
+                .context("the API key of this command line could not be made")?;
+        }
         stack.wait_until_healthy().await?;
         stack.start_gateway();
         Ok(())
+    }
+
+    /// What our nats-server and the services know of each other where credentials are demanded.
+    fn credentials(&self, configs: &mut Configs) -> anyhow::Result<Option<Credentials>> {
+        if !configs.gateway.require_credentials || self.session.environment.nats_url.is_some() {
+            return Ok(None);
+        }
+        let credentials = Credentials::of_home(self.lock.home())?;
+        credentials.configure(configs);
+        Ok(Some(credentials))
     }
 
     async fn until_shutdown<F: Future>(&self, work: F) -> Option<F::Output> {
@@ -231,7 +249,7 @@ impl Up<'_> {
         if self.args.background {
             tracing::info!(
                 http = state.http,
-                nats = state.nats,
+                nats = without_password(&state.nats),
                 took = took(since),
                 "the mesh is up"
             );

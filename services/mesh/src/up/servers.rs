@@ -6,6 +6,7 @@ use mesh_runtime::Secret;
 use mesh_runtime::config::Environment;
 use mesh_servers::{NatsOptions, NatsServer, NatsTool, Postgres, PostgresOptions, PostgresTool};
 
+use super::credentials::Credentials;
 use super::keeper::Keeper;
 use super::progress::Report;
 
@@ -28,9 +29,15 @@ pub(crate) fn postgres_dir(home: &Path) -> PathBuf {
 }
 
 impl Servers {
-    pub(super) async fn start(home: PathBuf, environment: &Environment, report: &Report) -> anyhow::Result<Self> {
+    /// `credentials` are what our nats-server demands; `None`: nothing. One that was named has its own configuration.
+    pub(super) async fn start(
+        home: PathBuf,
+        environment: &Environment,
+        credentials: Option<&Credentials>,
+        report: &Report,
+    ) -> anyhow::Result<Self> {
         let (nats, database) = tokio::try_join!(
-            start_nats(&home, environment, report.clone()),
+            start_nats(&home, environment, credentials, report.clone()),
             start_postgres(&home, environment, report.clone())
         )?;
         let (nats_keeper, nats_url, monitor_url) = nats;
@@ -48,6 +55,7 @@ impl Servers {
 async fn start_nats(
     home: &Path,
     environment: &Environment,
+    credentials: Option<&Credentials>,
     mut report: Report,
 ) -> anyhow::Result<(Option<Keeper>, String, Option<String>)> {
     if let Some(url) = &environment.nats_url {
@@ -55,6 +63,7 @@ async fn start_nats(
     }
     let options = NatsOptions {
         port: environment.nats_port,
+        users: credentials.map(Credentials::users).transpose()?,
         ..NatsOptions::new(nats_dir(home))
     };
     let start = move || {
@@ -63,6 +72,7 @@ async fn start_nats(
         NatsServer::start(&tool, options)
     };
     let (keeper, (url, monitor)) = Keeper::start(start, |server| (server.url(), server.monitor_url())).await?;
+    let url = credentials.map_or(url.clone(), |credentials| credentials.in_url(&url));
     Ok((Some(keeper), url, Some(monitor)))
 }
 

@@ -66,6 +66,11 @@ impl Stack {
         })
     }
 
+    /// Whether nobody gets in without a credential.
+    pub(super) fn requires_credentials(&self) -> bool {
+        self.configs.gateway.require_credentials
+    }
+
     /// Schema and streams, both at once.
     pub(super) async fn prepare(&self, environment: &Environment) -> anyhow::Result<()> {
         let migrate = async {

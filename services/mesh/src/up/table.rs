@@ -24,7 +24,7 @@ pub(super) fn print(state: &HomeState, home: &Path, since: Duration, stop: Stop,
         let mut table = Table::new(output, &["WHAT", "WHERE"]);
         table.row(["Web, API".to_owned(), state.http.clone()]);
         table.row(["API, to read and try".to_owned(), format!("{}/docs", state.http)]);
-        table.row(["NATS".to_owned(), state.nats.clone()]);
+        table.row(["NATS".to_owned(), without_password(&state.nats)]);
         table.row(["PostgreSQL".to_owned(), without_password(&state.database)]);
         table.row(["Data, log".to_owned(), home.display().to_string()]);
         table.print()?;
@@ -51,6 +51,14 @@ pub(crate) fn without_password(url: &str) -> String {
             )
         }
         None => url.to_owned(),
+    }
+}
+
+/// The address alone.
+pub(crate) fn without_user(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => url.to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@
 mod config;
 mod help;
 mod life;
+mod nodes;
 mod objects;
 mod serve;
 mod steering;

@@ -6,4 +6,5 @@ mod events;
 mod history;
 mod outages;
 mod posts;
+mod roads;
 mod setup;

@@ -38,9 +38,13 @@ impl Talker {
         match (self, mode) {
             (Self::Page, NodeMode::Private) | (Self::Owner, NodeMode::Private | NodeMode::Shared) => Ok(()),
             (Self::Guest, NodeMode::Shared) => Ok(()),
-            (_, NodeMode::Sleep) => refused("the node sleeps").map_err(|problem| problem.next("wake it: choose the mode `private`")),
-            (Self::Page, NodeMode::Shared) => refused("the node is shared with others; its own chat is for private mode only")
-                .map_err(|problem| problem.next("choose the mode `private`")),
+            (_, NodeMode::Sleep) => {
+                refused("the node sleeps").map_err(|problem| problem.next("wake it: choose the mode `private`"))
+            }
+            (Self::Page, NodeMode::Shared) => {
+                refused("the node is shared with others; its own chat is for private mode only")
+                    .map_err(|problem| problem.next("choose the mode `private`"))
+            }
             (Self::Guest, NodeMode::Private) => refused("the node is private"),
         }
     }
@@ -67,7 +71,7 @@ impl Chat {
     /// # Errors
     /// Not in this mode, not such a request, or too many talk already.
     pub(crate) async fn talk(&self, from: Talker, request: ChatRequest) -> Result<Talk, Problem> {
-        from.may_talk(self.settings.configuration().mode)?;
+        from.may_talk(self.settings.mode())?;
         let busy = |_| Problem::new(Code::Busy, "the node answers as much as it can");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         let model = match request.model().or(self.models.default_model()) {

@@ -13,7 +13,11 @@ const MODEL_BYTES_MAX: usize = 200;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChatRequest {
+    #[serde(default)]
     messages: Vec<ChatMessage>,
+    /// What the user says after these, for who has no more to say.
+    #[serde(default)]
+    text: Option<String>,
     /// Absent: the configured one of the node's own endpoint, else the first that the mesh offers.
     #[serde(default)]
     model: Option<String>,
@@ -46,17 +50,26 @@ impl ChatRequest {
 
     /// # Errors
     /// Nothing is asked, or too much.
-    pub(crate) fn complete(self, model: String) -> Result<CompleteRequest, Problem> {
+    pub(crate) fn complete(mut self, model: String) -> Result<CompleteRequest, Problem> {
+        let role = ChatRole::User;
+        self.messages
+            .extend(self.text.take().map(|content| ChatMessage { role, content }));
         let invalid = |field: &str, detail: String| Err(Problem::new(Code::InvalidRequest, detail).field(field));
         if model.len() > MODEL_BYTES_MAX {
             return invalid("model", format!("more than {MODEL_BYTES_MAX} bytes"));
         }
         if self.messages.len() > MESSAGES_MAX {
-            return invalid("messages", format!("more than {MESSAGES_MAX} messages: begin a new chat"));
+            return invalid(
+                "messages",
+                format!("more than {MESSAGES_MAX} messages: begin a new chat"),
+            );
         }
         let bytes: usize = self.messages.iter().map(|message| message.content.len()).sum();
         if bytes > TEXT_BYTES_MAX {
-            return invalid("messages", format!("more than {TEXT_BYTES_MAX} bytes of text: begin a new chat"));
+            return invalid(
+                "messages",
+                format!("more than {TEXT_BYTES_MAX} bytes of text: begin a new chat"),
+            );
         }
         if !matches!(self.messages.last(), Some(last) if matches!(last.role, ChatRole::User) && !last.content.trim().is_empty())
         {
@@ -100,6 +113,8 @@ mod tests {
     #[test]
     fn a_talk_ends_with_what_the_user_says() {
         assert!(asked(json!([{"role": "user", "content": "hi"}])).is_ok());
+        let short: ChatRequest = serde_json::from_str(r#"{"text": "hi"}"#).unwrap();
+        assert_eq!(short.complete("m".to_owned()).unwrap().messages.len(), 1);
         for bad in [
             json!([]),
             json!([{"role": "assistant", "content": "hi"}]),

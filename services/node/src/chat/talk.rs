@@ -60,7 +60,7 @@ impl Talk {
                 return None;
             }
             // The mode may have changed since it began.
-            if let Err(problem) = self.from.may_talk(self.settings.configuration().mode) {
+            if let Err(problem) = self.from.may_talk(self.settings.mode()) {
                 (self.work, self.ended) = (None, None);
                 return Some(Said::Failed(problem));
             }

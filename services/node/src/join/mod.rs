@@ -242,8 +242,7 @@ impl Joiner<'_> {
             (Road::Http, Some(url)) => url.clone(),
             (Road::Http, None) => http::websocket_url(&self.door.url),
         };
-        let (options, inbox) = own_options(&url, &node, &stored);
-        match Bus::connect_confined(options, &inbox).await {
+        match Bus::connect_confined(own_options(&url, &node, &stored), node.clone()).await {
             Ok(bus) => Ok(Some(self.back(node, bus))),
             Err(_) => Err(JoinError::Address { url }),
         }
@@ -251,24 +250,18 @@ impl Joiner<'_> {
 
     /// In the node's own name.
     async fn connect_as_node(&self, url: &str, node: &NodeId) -> Result<Bus, BusError> {
-        let (options, inbox) = own_options(url, node, &self.state.get());
-        Bus::connect_now(options, &inbox).await
+        let options = own_options(url, node, &self.state.get());
+        Bus::connect_now(options, Some(node.clone())).await
     }
 }
 
-fn own_options(url: &str, node: &NodeId, stored: &Stored) -> (BusOptions, String) {
-    let options = BusOptions {
+fn own_options(url: &str, node: &NodeId, stored: &Stored) -> BusOptions {
+    BusOptions {
         url: url.to_owned(),
         name: format!("mesh-node-{node}"),
         monitor_url: None,
         user: stored.user(),
-    };
-    (options, inbox_of(node.as_str()))
-}
-
-/// Where a node, or whoever joins, may hear answers.
-fn inbox_of(user: &str) -> String {
-    format!("_INBOX.{user}")
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use mesh_types::{NodeId, Problem, Subject};
 
 use super::credential::Credential;
 use super::membership::{self, Membership};
-use super::{Attempt, Door, Joined, Joiner, enroll_request, inbox_of};
+use super::{Attempt, Door, Joined, Joiner, enroll_request};
 
 impl Joiner<'_> {
     pub(super) async fn by_nats(&self) -> Result<Joined, Attempt> {
@@ -89,8 +89,7 @@ async fn stranger(url: &str, credential: Option<&Credential>) -> Result<Bus, Bus
         monitor_url: None,
         user: credential.map(|known| (known.id.to_string(), known.text.clone())),
     };
-    let inbox = credential.map_or_else(|| "_INBOX".to_owned(), |known| inbox_of(known.id.as_str()));
-    Bus::connect_now(options, &inbox).await
+    Bus::connect_now(options, credential.map(|known| known.id.clone())).await
 }
 
 /// At the credential's own subject, or, where none is demanded, as anybody.

@@ -1,6 +1,7 @@
 //! Who may ask: nobody without a key, and no page but the node's own. A browser would carry another page's requests
 //! here, so a request must be addressed to this very server (against DNS rebinding) and must not come from elsewhere.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -8,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mesh_types::Code;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::App;
 use super::keys::Key;
@@ -34,9 +36,8 @@ pub(super) async fn sign_in(State(app): State<App>, Body(asked): Body<SignIn>) -
 }
 
 /// Whether the browser has one.
-pub(super) async fn signed_in(State(app): State<App>, headers: HeaderMap) -> Result<StatusCode, Failure> {
-    demanded(&app, &headers).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub(super) async fn signed_in(State(app): State<App>, headers: HeaderMap) -> Json<Value> {
+    Json(json!({"signed_in": demanded(&app, &headers).await.is_ok()}))
 }
 
 pub(super) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -69,8 +70,7 @@ async fn demanded(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
         app.keys.opens(key, settings).await?;
         return Ok(());
     }
-    let key: Option<Key> =
-        cookie(app, headers).and_then(|cookie| app.sessions.key_of(cookie, app.context.clock.now()));
+    let key: Option<Key> = cookie(app, headers).and_then(|cookie| app.sessions.key_of(cookie, app.context.clock.now()));
     let Some(key) = key else {
         return Err(Failure::new(Code::Unauthorized, "sign in with the node's key first")
             .next("open the node's page, or send the key as `Authorization: Bearer …`"));
@@ -93,7 +93,9 @@ fn cookie_name(app: &App) -> String {
 fn cookie<'a>(app: &App, headers: &'a HeaderMap) -> Option<&'a str> {
     let name = cookie_name(app);
     let all = headers.get_all(header::COOKIE).into_iter();
-    let pairs = all.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
+    let pairs = all
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'));
     pairs
         .filter_map(|pair| pair.trim().split_once('='))
         .find_map(|(named, value)| (named == name).then_some(value))
@@ -114,8 +116,11 @@ fn refuse_foreign(port: u16, uri: &Uri, headers: &HeaderMap) -> Result<(), Failu
     };
     let names = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     if !host.is_some_and(|host| names.iter().any(|name| name == host)) {
-        return Err(Failure::new(Code::Forbidden, "only requests to this machine by its own name are taken")
-            .next(&format!("use http://{}", names[0])));
+        return Err(Failure::new(
+            Code::Forbidden,
+            "only requests to this machine by its own name are taken",
+        )
+        .next(&format!("use http://{}", names[0])));
     }
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());

@@ -20,9 +20,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn talk(State(app): State<App>, Body(request): Body<ChatRequest>) -> Result<Response, Failure> {
     let talk = app.chat.talk(Talker::Page, request).await?;
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
-    let mut response = Sse::new(events(talk).take_until(app.context.shutdown.clone().cancelled_owned())).keep_alive(keep_alive).into_response();
+    let mut response = Sse::new(events(talk).take_until(app.context.shutdown.clone().cancelled_owned()))
+        .keep_alive(keep_alive)
+        .into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     Ok(response)
 }
 

@@ -17,10 +17,7 @@ pub(super) async fn provider(State(app): State<App>) -> Json<ProviderView> {
     Json(app.models.view())
 }
 
-pub(super) async fn choose(
-    State(app): State<App>,
-    Body(choice): Body<Choice>,
-) -> Result<Json<ProviderView>, Failure> {
+pub(super) async fn choose(State(app): State<App>, Body(choice): Body<Choice>) -> Result<Json<ProviderView>, Failure> {
     Ok(Json(app.models.choose(choice.provider).await?))
 }
 

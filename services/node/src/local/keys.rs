@@ -20,6 +20,7 @@ use crate::models::Centre;
 const LOCAL_KEY_FILE: &str = "local-key";
 /// Below the node's state folder: SHA-256 of what it joined with, in hexadecimal digits.
 const JOINED_FILE: &str = "joined-with";
+const API_KEY: &str = "mak_";
 /// How long an answer of the mesh about a key is believed, so that a revoked one is out soon.
 const BELIEVED: Duration = Duration::from_secs(10);
 /// And how long, while the mesh cannot be asked.
@@ -71,11 +72,14 @@ impl Keys {
                 keep(folder, LOCAL_KEY_FILE, key.expose().clone()).await;
                 local = Some(key);
             }
-            Access::Owned { joined_with: Some(key), .. } => {
+            // An API key is the mesh's to judge, also when it was what the node joined with: it may be revoked.
+            Access::Owned {
+                joined_with: Some(key), ..
+            } if !key.expose().starts_with(API_KEY) => {
                 keep(folder, JOINED_FILE, hex::encode(hash(key.expose()))).await;
                 joined = Some(hash(key.expose()));
             }
-            Access::Owned { joined_with: None, .. } => joined = kept(folder).await,
+            Access::Owned { .. } => joined = kept(folder).await,
         }
         Self {
             centre,
@@ -105,8 +109,9 @@ impl Keys {
             return Ok(Key::Own(hashed));
         }
         match settings.access() {
-            Access::Development => Err(refused()
-                .next("use the link that the node printed at its start, or the key in `local-key` of its state folder")),
+            Access::Development => Err(refused().next(
+                "use the link that the node printed at its start, or the key in `local-key` of its state folder",
+            )),
             Access::Owned { .. } => {
                 let key = Secret::new(text.to_owned());
                 self.ask(&key, settings).await?;
@@ -145,7 +150,9 @@ impl Keys {
         let verdict = match self.centre.verify(key).await {
             Ok(principal) => match settings.access() {
                 Access::Owned { owner, tenant, .. }
-                    if principal.kind == PrincipalKind::Key && principal.owner == owner && principal.tenant == tenant =>
+                    if principal.kind == PrincipalKind::Key
+                        && principal.owner == owner
+                        && principal.tenant == tenant =>
                 {
                     Ok(())
                 }
@@ -155,8 +162,7 @@ impl Keys {
             Err(_) if age.is_some_and(|age| age < BELIEVED_ALONE) => return Ok(()),
             Err(problem) => {
                 let detail = format!("the mesh cannot be asked about that key: {}", problem.detail);
-                return Err(Problem::new(Code::Unavailable, detail)
-                    .next("try again, or use what the node joined with"));
+                return Err(Problem::new(Code::Unavailable, detail).next("try again, or use what the node joined with"));
             }
         };
         let mut known = self.lock();

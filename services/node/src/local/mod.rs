@@ -112,7 +112,9 @@ pub(crate) async fn start(port: u16, parts: Parts, context: &Context) -> Option<
         address,
         context: context.clone(),
     }));
-    context.tasks.spawn("local-api", serve(listener, app, context.shutdown.clone()));
+    context
+        .tasks
+        .spawn("local-api", serve(listener, app, context.shutdown.clone()));
     Some(address)
 }
 
@@ -144,8 +146,14 @@ fn router(app: App) -> Router {
             post(access::sign_in).get(access::signed_in).delete(access::sign_out),
         );
     let keyed = Router::new()
-        .route("/api/v1/agent-node/configuration", get(configuration::read).post(configuration::write))
-        .route("/api/v1/configure/inference/provider", get(inference::provider).put(inference::choose))
+        .route(
+            "/api/v1/agent-node/configuration",
+            get(configuration::read).post(configuration::write),
+        )
+        .route(
+            "/api/v1/configure/inference/provider",
+            get(inference::provider).put(inference::choose),
+        )
         .route("/api/v1/configure/inference/models", get(inference::models))
         .route("/api/v1/status", get(status::read))
         .route("/api/v1/chat", post(chat::talk))

@@ -33,7 +33,11 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let problem = self.0;
         if problem.status >= 500 {
-            tracing::warn!(kind = problem.kind, detail = problem.detail, "a request at the node's page failed");
+            tracing::warn!(
+                kind = problem.kind,
+                detail = problem.detail,
+                "a request at the node's page failed"
+            );
         }
         // A status that is no error would turn a problem into a success.
         let status = StatusCode::from_u16(problem.status)
@@ -43,7 +47,10 @@ impl IntoResponse for Failure {
         let body = serde_json::to_vec(&problem).expect("a problem is plain data");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = problem.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use mesh_api::fleet::NodeConfiguration;
 use mesh_runtime::Secret;
-use mesh_types::fleet::ReplicaReport;
+use mesh_types::fleet::{NodeMode, ReplicaReport};
 use mesh_types::{NodeId, Problem, Tenant};
 use serde::Serialize;
 
@@ -38,6 +38,7 @@ pub(crate) trait Settings: Send + Sync + 'static {
     /// Grows with each start.
     fn incarnation(&self) -> u64;
     fn access(&self) -> Access;
+    fn mode(&self) -> NodeMode;
     fn configuration(&self) -> NodeConfiguration;
     /// Keeps it and tells the mesh.
     fn reconfigure(&self, wanted: NodeConfiguration) -> BoxFuture<'_, Result<NodeConfiguration, Problem>>;

@@ -39,7 +39,7 @@ pub(crate) struct ChatOffer {
 
 impl Status {
     pub(crate) fn of(settings: &dyn Settings, models: &Models, for_whom: Talker) -> Self {
-        let mode = settings.configuration().mode;
+        let mode = settings.mode();
         let refused = for_whom.may_talk(mode).err();
         Self {
             node_id: settings.node_id(),
@@ -72,6 +72,7 @@ pub(super) async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) 
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let body = json!({"status": word, "service": "node", "version": env!("CARGO_PKG_VERSION"), "nats_connected": connected});
+    let body =
+        json!({"status": word, "service": "node", "version": env!("CARGO_PKG_VERSION"), "nats_connected": connected});
     (status, Json(body))
 }

@@ -82,6 +82,9 @@ impl Settings for FakeNode {
     fn access(&self) -> Access {
         self.access.lock().unwrap().clone()
     }
+    fn mode(&self) -> NodeMode {
+        self.configuration().mode
+    }
     fn configuration(&self) -> NodeConfiguration {
         self.configuration.lock().unwrap().clone()
     }
@@ -221,7 +224,9 @@ impl FakeOpenAi {
         let stop = context.shutdown.clone();
         context.tasks.spawn("fake-openai", async move {
             let serve = axum::serve(listener, app);
-            let _ = stop.run_until_cancelled(std::future::IntoFuture::into_future(serve)).await;
+            let _ = stop
+                .run_until_cancelled(std::future::IntoFuture::into_future(serve))
+                .await;
         });
         (fake, format!("http://{address}/v1"))
     }
@@ -259,15 +264,16 @@ async fn complete(State(fake): State<FakeOpenAi>, headers: HeaderMap, body: Byte
                     fake.words.acquire().await.unwrap().forget();
                     json!({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": null}]}).to_string()
                 }
-                None if at == WORDS.len() => {
-                    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+                None if at == WORDS.len() => json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
                            "usage": {"prompt_tokens": 11, "completion_tokens": 3}})
-                    .to_string()
-                }
+                .to_string(),
                 None if at == WORDS.len() + 1 => "[DONE]".to_owned(),
                 None => return None,
             };
-            Some((Ok::<_, Infallible>(Bytes::from(format!("data: {line}\n\n"))), (at + 1, open)))
+            Some((
+                Ok::<_, Infallible>(Bytes::from(format!("data: {line}\n\n"))),
+                (at + 1, open),
+            ))
         }
     });
     ([("content-type", "text/event-stream")], Body::from_stream(words)).into_response()

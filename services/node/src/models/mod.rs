@@ -141,8 +141,9 @@ impl Models {
                 .next(format!("unset {OVERRIDE_NAME} and start the node again")));
         }
         let folder = self.folder.clone();
-        let kept =
-            tokio::task::spawn_blocking(move || write_synced(&folder, CHOICE_FILE, &serde_json::to_vec(&Choice { provider })?));
+        let kept = tokio::task::spawn_blocking(move || {
+            write_synced(&folder, CHOICE_FILE, &serde_json::to_vec(&Choice { provider })?)
+        });
         let kept = kept.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         kept.map_err(|error| Problem::new(Code::Internal, format!("the choice cannot be kept: {error}")))?;
         *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = provider;

@@ -30,7 +30,10 @@ async fn the_choice_outlives_the_process_and_the_environment_goes_before_it() {
     assert!(!third.view().writable);
     let refused = third.choose(Provider::Local).await.unwrap_err();
     assert!(refused.is(Code::NodeConfigurationFixed), "{refused:?}");
-    assert!(third.choose(Provider::Mesh).await.is_ok(), "what it is anyway may be said");
+    assert!(
+        third.choose(Provider::Mesh).await.is_ok(),
+        "what it is anyway may be said"
+    );
 }
 
 #[tokio::test]
@@ -72,7 +75,10 @@ async fn the_own_endpoint_streams_with_its_key_and_counts_tokens() {
     let local = models.own_endpoint().unwrap().unwrap();
     fake.words.add_permits(WORDS.len());
     let mut heard = Vec::new();
-    let done = local.stream(&asked("qwen3"), &mut |chunk| heard.push(chunk)).await.unwrap();
+    let done = local
+        .stream(&asked("qwen3"), &mut |chunk| heard.push(chunk))
+        .await
+        .unwrap();
     assert_eq!(done.text, WORDS.concat());
     assert_eq!((done.provider.as_str(), done.model.as_str()), ("local", "qwen3"));
     assert_eq!((done.usage.input_tokens, done.usage.output_tokens), (11, 3));

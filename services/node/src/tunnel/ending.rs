@@ -29,7 +29,8 @@ impl Ending {
 
 /// In place of a frame over the limit; `None`: it belongs to no exchange.
 pub(super) fn too_large(frame: &Frame) -> Option<Frame> {
-    let (Frame::Message { id, .. } | Frame::Token { id, .. } | Frame::Done { id, .. } | Frame::Failed { id, .. }) = frame
+    let (Frame::Message { id, .. } | Frame::Token { id, .. } | Frame::Done { id, .. } | Frame::Failed { id, .. }) =
+        frame
     else {
         return None;
     };

@@ -121,7 +121,8 @@ async fn configuration(tunnels: &Tunnels, talker: Talker, body: Value) -> Result
     match (talker, changes) {
         (Talker::Owner, false) => Ok(json!(known)),
         (Talker::Owner, true) => {
-            let invalid = |error: serde_json::Error| Problem::new(Code::InvalidRequest, error.to_string()).field("body");
+            let invalid =
+                |error: serde_json::Error| Problem::new(Code::InvalidRequest, error.to_string()).field("body");
             let patch: Patch = serde_json::from_value(body).map_err(invalid)?;
             Ok(json!(tunnels.settings.reconfigure(patch.onto(known)).await?))
         }

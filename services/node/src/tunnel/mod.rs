@@ -9,7 +9,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh_api::tunnel::{FRAME_BYTES_MAX, Frame, LIFE_SECONDS, PING_SECONDS, SILENCE_SECONDS, Sealed};
@@ -56,7 +55,6 @@ pub(crate) struct Tunnels {
     chat: Arc<Chat>,
     context: Context,
     rhythm: Rhythm,
-    open: AtomicUsize,
 }
 
 impl Tunnels {
@@ -67,7 +65,6 @@ impl Tunnels {
             chat,
             context: context.clone(),
             rhythm: Rhythm::default(),
-            open: AtomicUsize::new(0),
         }
     }
 
@@ -95,7 +92,10 @@ impl Tunnels {
         let shutdown = self.context.shutdown.clone();
         while let Some(Some(message)) = shutdown.run_until_cancelled(frames.next()).await {
             if message.payload.len() > FRAME_BYTES_MAX {
-                tracing::warn!(bytes = message.payload.len(), "a frame is over the limit and was dropped");
+                tracing::warn!(
+                    bytes = message.payload.len(),
+                    "a frame is over the limit and was dropped"
+                );
                 continue;
             }
             let sealed: Sealed = match serde_json::from_slice(&message.payload) {
@@ -123,7 +123,8 @@ impl Tunnels {
         let line = Line::new(self.context.bus.clone(), self.settings.node_id(), first.tunnel.clone());
         let Frame::Open { actor, owner } = first.frame else {
             if !matches!(first.frame, Frame::Close { .. }) {
-                line.refuse(SEQ_LAST, "the node has restarted and does not know this tunnel").await;
+                line.refuse(SEQ_LAST, "the node has restarted and does not know this tunnel")
+                    .await;
             }
             return;
         };
@@ -138,21 +139,7 @@ impl Tunnels {
         tracing::info!(tunnel = %first.tunnel, actor, owner, "a tunnel was opened");
         open.insert(first.tunnel, sender);
         let one = one::One::new(self, line, frames, owner);
-        let tunnels = Arc::clone(self);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.context.tasks.spawn("tunnel", async move {
-            let _counted = Counted(tunnels);
-            one.run().await;
-        });
-    }
-}
-
-/// One tunnel, until its task ends.
-struct Counted(Arc<Tunnels>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.context.tasks.spawn("tunnel", one.run());
     }
 }
 

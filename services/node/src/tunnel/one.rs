@@ -117,9 +117,11 @@ impl One {
             Frame::Message { id, kind, body } if id.len() <= EXCHANGE_ID_BYTES_MAX => Taken::Message { id, kind, body },
             Frame::Close { .. } => Taken::End(Ending::Closed),
             Frame::Ping | Frame::Message { .. } => Taken::Nothing,
-            Frame::Open { .. } | Frame::Opened { .. } | Frame::Token { .. } | Frame::Done { .. } | Frame::Failed { .. } => {
-                Taken::Nothing
-            }
+            Frame::Open { .. }
+            | Frame::Opened { .. }
+            | Frame::Token { .. }
+            | Frame::Done { .. }
+            | Frame::Failed { .. } => Taken::Nothing,
         }
     }
 }

@@ -108,7 +108,10 @@ impl End {
         };
         let node = self.node.clone();
         let payload = serde_json::to_vec(&sealed).unwrap();
-        self.bus.publish(&Subject::Tunnel { node }, payload.into()).await.unwrap();
+        self.bus
+            .publish(&Subject::Tunnel { node }, payload.into())
+            .await
+            .unwrap();
     }
 
     async fn ask(&mut self, id: &str, kind: &str, body: Value) {
@@ -127,7 +130,10 @@ impl End {
     }
 
     async fn next_sealed(&mut self) -> Sealed {
-        let message = tokio::time::timeout(DEADLINE, self.frames.next()).await.expect("a frame comes").unwrap();
+        let message = tokio::time::timeout(DEADLINE, self.frames.next())
+            .await
+            .expect("a frame comes")
+            .unwrap();
         let sealed: Sealed = serde_json::from_slice(&message.payload).unwrap();
         if sealed.seq != SEQ_LAST {
             self.heard += 1;
@@ -197,16 +203,27 @@ async fn status_and_configuration_go_beside_a_chat_that_waits() {
     let status = end.done().await;
     assert_eq!((&status["node_id"], &status["slots"]), (&json!("kitchen"), &json!(4)));
     assert_eq!(status["replicas"].as_array().unwrap().len(), 2);
-    end.ask("c", "configuration", json!({"node_uid": "other", "billable_account_uid": "acc"})).await;
+    end.ask(
+        "c",
+        "configuration",
+        json!({"node_uid": "other", "billable_account_uid": "acc"}),
+    )
+    .await;
     let changed = end.done().await;
-    assert_eq!((&changed["node_uid"], &changed["billable_account_uid"]), (&json!("kitchen"), &json!("acc")));
+    assert_eq!(
+        (&changed["node_uid"], &changed["billable_account_uid"]),
+        (&json!("kitchen"), &json!("acc"))
+    );
     end.ask("d", "configuration", Value::Null).await;
     assert_eq!(end.done().await["billable_account_uid"], "acc");
     end.ask("e", "dance", Value::Null).await;
     assert_eq!(end.failed().await.field.as_deref(), Some("kind"));
     end.ask("f", "chat", json!({"messages": []})).await;
     assert!(end.failed().await.is(mesh_types::Code::InvalidRequest));
-    end.say(Frame::Close { reason: "enough".to_owned() }).await;
+    end.say(Frame::Close {
+        reason: "enough".to_owned(),
+    })
+    .await;
     // The model is not asked any more.
     wait_until(DEADLINE, || async { world.fake.open.load(Ordering::Relaxed) == 0 }).await;
 }
@@ -223,7 +240,11 @@ async fn a_guest_may_chat_in_shared_mode_and_change_nothing() {
     assert_eq!(seen["mode"], "shared");
     assert!(seen.get("billable_account_uid").is_none() && seen.get("sharing").is_none());
     end.ask("s", "status", Value::Null).await;
-    assert_eq!(end.done().await["replicas"], json!([]), "what others run here is the owner's to see");
+    assert_eq!(
+        end.done().await["replicas"],
+        json!([]),
+        "what others run here is the owner's to see"
+    );
     world.fake.words.add_permits(1);
     end.ask("c", "chat", hello()).await;
     assert!(matches!(end.next().await, Frame::Token { .. }));
@@ -236,11 +257,27 @@ async fn a_guest_may_chat_in_shared_mode_and_change_nothing() {
 async fn a_repeated_frame_changes_nothing_and_a_gap_ends_the_tunnel() {
     let world = World::start().await;
     let mut end = world.open("tun_1", true).await.opened().await;
-    end.say_at(1, Frame::Open { actor: "user:eve".to_owned(), owner: false }).await;
-    end.ask("a", "configuration", json!({"billable_account_uid": "first"})).await;
+    end.say_at(
+        1,
+        Frame::Open {
+            actor: "user:eve".to_owned(),
+            owner: false,
+        },
+    )
+    .await;
+    end.ask("a", "configuration", json!({"billable_account_uid": "first"}))
+        .await;
     assert_eq!(end.done().await["billable_account_uid"], "first");
     let repeated = json!({"billable_account_uid": "repeated"});
-    end.say_at(2, Frame::Message { id: "a".to_owned(), kind: "configuration".to_owned(), body: repeated }).await;
+    end.say_at(
+        2,
+        Frame::Message {
+            id: "a".to_owned(),
+            kind: "configuration".to_owned(),
+            body: repeated,
+        },
+    )
+    .await;
     end.ask("b", "configuration", Value::Null).await;
     assert_eq!(end.done().await["billable_account_uid"], "first");
     end.seq += 1;

@@ -207,7 +207,7 @@ impl<T: serde::de::DeserializeOwned> Heard<T> {
     }
 }
 
-fn enroll(known: &Mutex<Known>, request: EnrollRequest) -> Result<Enrolled, Problem> {
+pub(crate) fn enroll(known: &Mutex<Known>, request: EnrollRequest) -> Result<Enrolled, Problem> {
     let mut known = known.lock().unwrap();
     known.enrolled.push(request.clone());
     if let Some(credential) = &request.credential

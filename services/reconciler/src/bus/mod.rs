@@ -19,9 +19,7 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
         .endpoint::<PlanDry, _, _>(with(state, plan::dry))
         .endpoint::<PassList, _, _>(with(state, pass_list::list))
         .endpoint::<BrainState, _, _>(with(state, brain_state::get))
-        .node_endpoint::<NodeAssignment, _, _>(move |node, request| {
-            assignment::get(Arc::clone(&nodes), node, request)
-        })
+        .node_endpoint::<NodeAssignment, _, _>(move |node, request| assignment::get(Arc::clone(&nodes), node, request))
 }
 
 fn with<Q, H, F>(state: &Arc<State>, handler: H) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static

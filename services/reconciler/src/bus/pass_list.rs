@@ -27,7 +27,9 @@ pub(super) async fn list(state: Arc<State>, caller: Caller, query: PageQuery) ->
     let mut items = read.map_err(failed("listing passes"))?;
     let last = items.last().and_then(|pass| pass.id);
     let has_more = match last {
-        Some(last) => passes::has_before(&state.pool, last).await.map_err(failed("listing passes"))?,
+        Some(last) => passes::has_before(&state.pool, last)
+            .await
+            .map_err(failed("listing passes"))?,
         None => false,
     };
     for pass in &mut items {

@@ -118,7 +118,11 @@ fn token_rates<'p>(
     if !world.seen.agents.iter().any(counts) {
         return rates;
     }
-    for beat in places.iter().filter(|place| place.is_alive()).filter_map(Place::heartbeat) {
+    for beat in places
+        .iter()
+        .filter(|place| place.is_alive())
+        .filter_map(Place::heartbeat)
+    {
         let running: u32 = beat.replicas.iter().map(|replica| replica.running).sum();
         for replica in beat.replicas.iter().filter(|replica| replica.running > 0) {
             let share = f64::from(replica.running) / f64::from(running);
@@ -178,9 +182,7 @@ fn decide_one<'s>(
 fn choose_target(world: &World<'_>, decision: &mut Decision<'_>, plan: &mut Plan) {
     let agent = decision.agent;
     let kept = &mut decision.kept;
-    let is_same = |failed: &FailedVersion| {
-        failed.version == agent.version && failed.published_at == agent.published_at
-    };
+    let is_same = |failed: &FailedVersion| failed.version == agent.version && failed.published_at == agent.published_at;
     kept.failed = kept.failed.take().filter(is_same);
     let fallback = kept.serving.as_ref().filter(|serving| serving.version != agent.version);
     if let (Some(failed), Some(fallback)) = (&kept.failed, fallback)
@@ -203,7 +205,11 @@ fn failure(
     match standing.state {
         ReplicaState::Ready => None,
         ReplicaState::Failed => {
-            let detail = plan.changes.replicas.get(&standing.replica.id).map(|changed| &changed.detail);
+            let detail = plan
+                .changes
+                .replicas
+                .get(&standing.replica.id)
+                .map(|changed| &changed.detail);
             let detail = detail.unwrap_or(&standing.replica.detail);
             Some(format!("it failed on {}: {detail}", place.label))
         }
@@ -217,7 +223,11 @@ fn failure(
                 plan.due(due);
                 return None;
             }
-            Some(format!("it was not ready on {} within {}", place.label, words::span(health)))
+            Some(format!(
+                "it was not ready on {} within {}",
+                place.label,
+                words::span(health)
+            ))
         }
     }
 }
@@ -226,8 +236,15 @@ fn failure(
 fn roll_back(world: &World<'_>, decision: &mut Decision<'_>, why: &str, plan: &mut Plan) -> bool {
     let target = decision.target.clone();
     let kept = &mut decision.kept;
-    let is_serving = kept.serving.as_ref().is_some_and(|serving| serving.version == target.version);
-    let before = if is_serving { kept.previous.take() } else { kept.serving.clone() };
+    let is_serving = kept
+        .serving
+        .as_ref()
+        .is_some_and(|serving| serving.version == target.version);
+    let before = if is_serving {
+        kept.previous.take()
+    } else {
+        kept.serving.clone()
+    };
     let Some(before) = before.filter(|before| before.version != target.version) else {
         return false;
     };
@@ -235,7 +252,13 @@ fn roll_back(world: &World<'_>, decision: &mut Decision<'_>, why: &str, plan: &m
     let pause = doubled(world.settings.version_retry, tries, VERSION_RETRY_MAX);
     let next_try_at = world.now.plus(pause);
     plan.due(next_try_at);
-    let action = words::roll_back(decision.agent, target.version, before.version, next_try_at, why.to_owned());
+    let action = words::roll_back(
+        decision.agent,
+        target.version,
+        before.version,
+        next_try_at,
+        why.to_owned(),
+    );
     plan.actions.push(action);
     kept.failed = Some(FailedVersion {
         version: target.version,
@@ -271,7 +294,9 @@ fn replace_failing<'s>(
         return;
     }
     let kept = &mut decision.kept;
-    let is_old = kept.retry_at.is_none_or(|at| world.now.since(at) >= world.settings.flap_window);
+    let is_old = kept
+        .retry_at
+        .is_none_or(|at| world.now.since(at) >= world.settings.flap_window);
     kept.retries = if is_old { 1 } else { kept.retries.saturating_add(1) };
     kept.retry_at = Some(world.now.plus(doubled(world.settings.retry, kept.retries, RETRY_MAX)));
     for (standing, why) in failing {
@@ -290,10 +315,15 @@ fn serve(world: &World<'_>, places: &[Place<'_>], decision: &mut Decision<'_>, p
         return;
     };
     let kept = &mut decision.kept;
-    if kept.serving.as_ref().is_none_or(|serving| serving.version != target.version) {
+    if kept
+        .serving
+        .as_ref()
+        .is_none_or(|serving| serving.version != target.version)
+    {
         let because = format!("its first replica is ready on {}", places[place].label);
         let before = kept.serving.as_ref().map(|serving| serving.version);
-        plan.actions.push(words::serve(decision.agent, target.version, before, because));
+        plan.actions
+            .push(words::serve(decision.agent, target.version, before, because));
         kept.previous = kept.serving.replace(target.clone());
         kept.epoch = world.epoch;
     }
@@ -346,7 +376,11 @@ fn stop_extra(places: &[Place<'_>], decision: &mut Decision<'_>, plan: &mut Plan
     for one in &decision.good {
         *on.entry(one.place).or_default() += 1;
     }
-    let starting = decision.good.iter().filter(|one| one.state == ReplicaState::Starting).count();
+    let starting = decision
+        .good
+        .iter()
+        .filter(|one| one.state == ReplicaState::Starting)
+        .count();
     if on.values().any(|count| *count > 1) && extra <= starting && wanted > 0 {
         // The one that will stand apart is on its way; until it is ready, nobody goes.
         return;
@@ -354,7 +388,13 @@ fn stop_extra(places: &[Place<'_>], decision: &mut Decision<'_>, plan: &mut Plan
     while extra > 0 {
         let rank = |one: &&Standing<'_>| {
             let load = one.place.map_or(0, |place| places[place].used);
-            (on[&one.place] > 1, !one.is_ready(), one.replica.placed_at, load, one.replica.id)
+            (
+                on[&one.place] > 1,
+                !one.is_ready(),
+                one.replica.placed_at,
+                load,
+                one.replica.id,
+            )
         };
         let Some(index) = (0..decision.good.len()).max_by_key(|index| rank(&decision.good[*index])) else {
             return;
@@ -386,8 +426,15 @@ fn need(world: &World<'_>, decision: &mut Decision<'_>, plan: &mut Plan) {
     let (good, others) = (number(decision.good.len()), number(decision.others.len()));
     let missing = decision.wanted.saturating_sub(good);
     let rollout = &decision.agent.placement.rollout;
-    let surge = if rollout.unavailable == 0 { rollout.surge.max(1) } else { rollout.surge };
-    let room = decision.wanted.saturating_add(surge).saturating_sub(good.saturating_add(others));
+    let surge = if rollout.unavailable == 0 {
+        rollout.surge.max(1)
+    } else {
+        rollout.surge
+    };
+    let room = decision
+        .wanted
+        .saturating_add(surge)
+        .saturating_sub(good.saturating_add(others));
     decision.needs = if others == 0 { missing } else { missing.min(room) };
     for one in decision.lost.iter().chain(&decision.leaving) {
         if let Fate::Lost(why) | Fate::Leaves(why) = &one.fate {
@@ -421,7 +468,8 @@ pub(super) fn settle(
     settle_leaving(places, decision, pending, plan);
     if decision.needs > 0 {
         let because = std::mem::take(&mut decision.refused);
-        plan.actions.push(words::hold(decision.agent, decision.needs, None, because));
+        plan.actions
+            .push(words::hold(decision.agent, decision.needs, None, because));
     }
     let key = (decision.agent.tenant.clone(), decision.agent.agent.clone());
     let before = world.kept.agents.get(&key);
@@ -454,9 +502,13 @@ fn add(
         since: world.now,
         placed_at: world.now,
     };
-    let (from, because) = decision.reasons.pop_front().unwrap_or_else(|| (None, default_reason(decision)));
+    let (from, because) = decision
+        .reasons
+        .pop_front()
+        .unwrap_or_else(|| (None, default_reason(decision)));
     let from = from.map(|from| (&places[from].entry.node_id, places[from].label));
-    plan.actions.push(words::place(&replica, places[place].label, from, because));
+    plan.actions
+        .push(words::place(&replica, places[place].label, from, because));
     plan.changes.place(replica);
     decision.arriving += 1;
 }

@@ -37,10 +37,16 @@ pub struct PlanTimes {
 /// Plans for a made-up fleet of so many nodes and agents of two replicas each.
 pub fn plan_times(nodes: u32, agents: u32, clock: &dyn Clock) -> PlanTimes {
     let mut fleet = Fleet::default();
-    let slots = (agents.saturating_mul(REPLICAS) / nodes.max(1)).saturating_mul(2).max(4);
+    let slots = (agents.saturating_mul(REPLICAS) / nodes.max(1))
+        .saturating_mul(2)
+        .max(4);
     for index in 0..nodes {
         let owner = OWNERS[index as usize % OWNERS.len()];
-        let mode = if index % 2 == 0 { NodeMode::Shared } else { NodeMode::Private };
+        let mode = if index % 2 == 0 {
+            NodeMode::Shared
+        } else {
+            NodeMode::Private
+        };
         let entry = node(&format!("node-{index:06}"), owner, mode, slots);
         let entry = NodeEntry {
             labels: [("region".to_owned(), REGIONS[index as usize % REGIONS.len()].to_owned())].into(),

@@ -169,7 +169,8 @@ impl Changes {
 
 impl Kept {
     pub(crate) fn apply(&mut self, changes: &Changes) {
-        self.replicas.extend(changes.replicas.iter().map(|(id, one)| (*id, one.clone())));
+        self.replicas
+            .extend(changes.replicas.iter().map(|(id, one)| (*id, one.clone())));
         for id in &changes.removed {
             self.replicas.remove(id);
         }

@@ -149,7 +149,13 @@ fn count(
         agents: number(world.seen.agents.len()),
         replicas_wanted: number(wanted),
         replicas_assigned: number(standings.iter().filter(is_assigned).count()),
-        replicas_ready: number(standings.iter().filter(is_assigned).filter(|one| one.is_ready()).count()),
+        replicas_ready: number(
+            standings
+                .iter()
+                .filter(is_assigned)
+                .filter(|one| one.is_ready())
+                .count(),
+        ),
         waiting: world.seen.demand.agents.iter().map(|agent| agent.waiting).sum(),
     };
 }

@@ -88,7 +88,11 @@ impl Place<'_> {
         if !agent.placement.node_selector.iter().all(has_label) {
             return Err("the node lacks a label of its selector");
         }
-        if !agent.requires.iter().all(|wanted| self.entry.capabilities.contains(wanted)) {
+        if !agent
+            .requires
+            .iter()
+            .all(|wanted| self.entry.capabilities.contains(wanted))
+        {
             return Err("the node lacks a capability that it requires");
         }
         Ok(())
@@ -106,7 +110,11 @@ pub(super) fn places<'a>(world: &World<'a>, plan: &mut Plan) -> Vec<Place<'a>> {
         .map(|seen| {
             let entry = &seen.entry;
             let is_name_clear = !entry.name.is_empty() && names.get(entry.name.as_str()) == Some(&1);
-            let label = if is_name_clear { &entry.name } else { entry.node_id.as_str() };
+            let label = if is_name_clear {
+                &entry.name
+            } else {
+                entry.node_id.as_str()
+            };
             let beat = seen.observed.as_ref().and_then(|observed| observed.heartbeat.as_ref());
             let mut place = Place {
                 entry,
@@ -139,7 +147,10 @@ fn narrower(registered: NodeMode, reported: Option<NodeMode>) -> NodeMode {
 
 /// Follows whether it is there and whether it hears.
 fn watch(world: &World<'_>, place: &mut Place<'_>, plan: &mut Plan) {
-    let alive_since = place.observed.filter(|observed| observed.alive).map(|observed| observed.since);
+    let alive_since = place
+        .observed
+        .filter(|observed| observed.alive)
+        .map(|observed| observed.since);
     let has_heard = place.has_heard();
     let kept = &mut place.kept;
     let was_lost = match (kept.alive_since, alive_since) {
@@ -182,7 +193,11 @@ fn note_loss(world: &World<'_>, kept: &mut KeptNode) {
 
 fn recent_losses(world: &World<'_>, kept: &KeptNode) -> u32 {
     let is_recent = |at: Timestamp| world.now.since(at) < world.settings.flap_window;
-    if kept.lost_at.is_some_and(is_recent) { kept.losses } else { 0 }
+    if kept.lost_at.is_some_and(is_recent) {
+        kept.losses
+    } else {
+        0
+    }
 }
 
 /// What follows for its replicas, and for new ones.
@@ -207,7 +222,10 @@ fn judge(world: &World<'_>, place: &mut Place<'_>, plan: &mut Plan) {
     } else if place.entry.drained {
         (place.condition, place.closed) = (Condition::Leaving(format!("{label} is drained")), Some("drained"));
     } else if observed.heartbeat.as_ref().is_some_and(|beat| beat.draining) {
-        (place.condition, place.closed) = (Condition::Leaving(format!("{label} is about to stop")), Some("stopping"));
+        (place.condition, place.closed) = (
+            Condition::Leaving(format!("{label} is about to stop")),
+            Some("stopping"),
+        );
     } else if observed.heartbeat.is_none() {
         place.closed = Some("without a heartbeat yet");
     } else if let Some(at) = unsteady_until(world, &place.kept) {
@@ -221,7 +239,10 @@ fn unsteady_until(world: &World<'_>, kept: &KeptNode) -> Option<Timestamp> {
     let losses = recent_losses(world, kept);
     let doublings = losses.checked_sub(1)?;
     let settings = world.settings;
-    let pause = settings.stable.saturating_mul(1 << doublings.min(16)).min(settings.stable_max);
+    let pause = settings
+        .stable
+        .saturating_mul(1 << doublings.min(16))
+        .min(settings.stable_max);
     let until = kept.steady_since?.plus(pause);
     (until > world.now).then_some(until)
 }
@@ -233,10 +254,7 @@ pub(super) fn forget(world: &World<'_>, places: &[Place<'_>], plan: &mut Plan) {
     }
     let registered: HashSet<&NodeId> = places.iter().map(|place| &place.entry.node_id).collect();
     let told: HashSet<&NodeId> = plan.changes.nodes.iter().map(|(node, _)| node).collect();
-    let is_old = |kept: &KeptNode| {
-        kept.changed_at
-            .is_none_or(|at| world.now.since(at) >= FORGOTTEN_AFTER)
-    };
+    let is_old = |kept: &KeptNode| kept.changed_at.is_none_or(|at| world.now.since(at) >= FORGOTTEN_AFTER);
     let gone = world
         .kept
         .nodes

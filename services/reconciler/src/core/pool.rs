@@ -33,7 +33,9 @@ pub(super) fn place<'s>(world: &World<'s>, places: &mut [Place<'_>], decisions: 
         return;
     }
     let shared = world.seen.nodes.iter();
-    let named: HashSet<&AgentName> = shared.flat_map(|node| &node.entry.configuration.sharing.agents).collect();
+    let named: HashSet<&AgentName> = shared
+        .flat_map(|node| &node.entry.configuration.sharing.agents)
+        .collect();
     let mut all: Vec<(Kind<'s>, usize)> = Vec::new();
     for (index, decision) in decisions.iter().enumerate().filter(|(_, decision)| asking(decision)) {
         all.push((kind(decision.agent, &named), index));
@@ -96,7 +98,8 @@ impl Pool {
         }
         for nodes in regions.into_values() {
             let region = pool.regions.len();
-            pool.region_of.extend(nodes.iter().map(|Reverse((_, index))| (*index, region)));
+            pool.region_of
+                .extend(nodes.iter().map(|Reverse((_, index))| (*index, region)));
             pool.regions.push(Region { queue: nodes.into() });
         }
         pool
@@ -153,7 +156,11 @@ impl Pool {
     }
 
     fn explain(&self) -> String {
-        let mut reasons: Vec<String> = self.refused.iter().map(|(why, count)| format!("{count}: {why}")).collect();
+        let mut reasons: Vec<String> = self
+            .refused
+            .iter()
+            .map(|(why, count)| format!("{count}: {why}"))
+            .collect();
         let full = self.region_of.len();
         if full > 0 {
             reasons.push(format!("{full}: full"));

@@ -90,8 +90,16 @@ fn index<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> HashMap<K, u
 fn reports<'p>(places: &'p [Place<'_>]) -> HashMap<(usize, ReplicaId), &'p ReplicaReport> {
     let mut all = HashMap::new();
     for (index, place) in places.iter().enumerate() {
-        let replicas = place.heartbeat().filter(|_| place.is_alive()).map(|beat| beat.replicas.iter());
-        all.extend(replicas.into_iter().flatten().map(|report| ((index, report.replica), report)));
+        let replicas = place
+            .heartbeat()
+            .filter(|_| place.is_alive())
+            .map(|beat| beat.replicas.iter());
+        all.extend(
+            replicas
+                .into_iter()
+                .flatten()
+                .map(|report| ((index, report.replica), report)),
+        );
     }
     all
 }
@@ -125,12 +133,7 @@ fn observe(
     detail.clone_into(&mut changed.detail);
 }
 
-fn fate(
-    world: &World<'_>,
-    standing: &Standing<'_>,
-    place: Option<&Place<'_>>,
-    report: Option<&ReplicaReport>,
-) -> Fate {
+fn fate(world: &World<'_>, standing: &Standing<'_>, place: Option<&Place<'_>>, report: Option<&ReplicaReport>) -> Fate {
     let replica = standing.replica;
     let Some(place) = place else {
         return Fate::Gone;
@@ -182,17 +185,22 @@ pub(super) fn orphans(
         match standing.fate {
             Fate::Gone | Fate::Stopping => {}
             Fate::Lost(_) => {
-                plan.actions.push(words::remove(standing.replica, label, BECAUSE.to_owned()));
+                plan.actions
+                    .push(words::remove(standing.replica, label, BECAUSE.to_owned()));
                 plan.changes.remove(standing.replica);
             }
             Fate::Stays | Fate::Leaves(_) => {
-                plan.actions.push(words::stop(standing.replica, label, BECAUSE.to_owned()));
+                plan.actions
+                    .push(words::stop(standing.replica, label, BECAUSE.to_owned()));
                 plan.changes.stop(standing.replica);
             }
         }
     }
     // Both are sorted: one walk finds who is missing.
-    let mut wanted = decisions.iter().map(|decision| (&decision.agent.tenant, &decision.agent.agent)).peekable();
+    let mut wanted = decisions
+        .iter()
+        .map(|decision| (&decision.agent.tenant, &decision.agent.agent))
+        .peekable();
     for key in world.kept.agents.keys() {
         let (tenant, agent): &AgentKey = key;
         while wanted.next_if(|one| *one < (tenant, agent)).is_some() {}

@@ -25,9 +25,16 @@ pub(super) fn wanted(
         return agent.placement.replicas;
     };
     let start = agent.placement.replicas;
-    let current = kept.scale.unwrap_or(start).clamp(scaling.min, scaling.max.max(scaling.min));
+    let current = kept
+        .scale
+        .unwrap_or(start)
+        .clamp(scaling.min, scaling.max.max(scaling.min));
     let (needed, why) = needed(scaling, agent.concurrency, demand, tokens_per_second);
-    let needed = if world.seen.demand.complete { needed } else { needed.max(current) };
+    let needed = if world.seen.demand.complete {
+        needed
+    } else {
+        needed.max(current)
+    };
     let (next, because) = if needed >= current {
         kept.low = None;
         (needed, why)
@@ -37,7 +44,11 @@ pub(super) fn wanted(
         let most = most.max(needed);
         if world.now.since(since) >= idle {
             kept.low = None;
-            let because = format!("{} had been enough for {}", words::plural(most, "replica"), words::span(idle));
+            let because = format!(
+                "{} had been enough for {}",
+                words::plural(most, "replica"),
+                words::span(idle)
+            );
             (most, because)
         } else {
             kept.low = Some((since, most));
@@ -69,7 +80,11 @@ fn needed(
     let by_tokens = scaling.tokens_per_second_per_replica.map_or(0, |most| {
         let replicas = (tokens_per_second / most).ceil();
         // A rate that is no number needs nobody; one beyond all bounds is cut by them.
-        if replicas.is_finite() && replicas > 0.0 { replicas.min(1e6) as u64 } else { 0 }
+        if replicas.is_finite() && replicas > 0.0 {
+            replicas.min(1e6) as u64
+        } else {
+            0
+        }
     });
     let most = by_queue.max(by_work).max(by_tokens);
     let why = if most == by_queue && waiting > 0 {
@@ -110,6 +125,9 @@ mod tests {
         assert_eq!(needed(&scaling, 2, None, 0.0).0, 0);
         assert_eq!((many(1, 0, 0.0), many(6, 0, 0.0), many(600, 0, 0.0)), (1, 2, 4));
         assert_eq!((many(0, 1, 0.0), many(0, 5, 0.0)), (1, 3));
-        assert_eq!((many(0, 0, 51.0), many(0, 0, f64::NAN), many(0, 0, f64::INFINITY)), (2, 0, 0));
+        assert_eq!(
+            (many(0, 0, 51.0), many(0, 0, f64::NAN), many(0, 0, f64::INFINITY)),
+            (2, 0, 0)
+        );
     }
 }

@@ -19,7 +19,9 @@ fn fleet(nodes: &[u32], agents: &[(&str, u32)]) -> Fleet {
     for (index, slots) in nodes.iter().enumerate() {
         fleet.add_node(node(&format!("n{index}"), "ann", NodeMode::Private, *slots));
     }
-    let agents = agents.iter().map(|(name, replicas)| agent(name, Some("ann"), *replicas));
+    let agents = agents
+        .iter()
+        .map(|(name, replicas)| agent(name, Some("ann"), *replicas));
     fleet.seen.agents.extend(agents);
     fleet
 }
@@ -57,7 +59,11 @@ fn replicas_of_one_agent_stand_apart_and_nodes_are_filled_evenly() {
     let mut fleet = fleet(&[4, 4, 4], &[("a", 2), ("b", 2), ("c", 2)]);
     let plan = pass(&mut fleet);
     assert_eq!(plan.actions.len(), 6);
-    assert!(running(&fleet).values().all(|count| (1..=3).contains(count)), "{:?}", running(&fleet));
+    assert!(
+        running(&fleet).values().all(|count| (1..=3).contains(count)),
+        "{:?}",
+        running(&fleet)
+    );
     assert_eq!(
         sentences(&plan)[0],
         "place a v1 on n0 because 2 replicas are wanted and 0 there"
@@ -99,7 +105,10 @@ fn a_rollout_keeps_its_limits_at_every_step() {
             let (total, ready) = on.fold((0, 0), |(total, ready), replica| {
                 (total + 1, ready + u32::from(replica.state == ReplicaState::Ready))
             });
-            assert!(total <= 5 + surge.max(u32::from(unavailable == 0)), "{surge} {unavailable}: {total}");
+            assert!(
+                total <= 5 + surge.max(u32::from(unavailable == 0)),
+                "{surge} {unavailable}: {total}"
+            );
             assert!(ready + unavailable >= 5, "{surge} {unavailable}: {ready} ready");
             fleet.follow();
         }
@@ -126,13 +135,21 @@ fn a_version_that_fails_is_rolled_back_and_tried_again_after_its_pause() {
     for _ in 0..10 {
         fleet.follow_with(broken);
         later(&mut fleet, 20);
-        assert!(pass(&mut fleet).actions.iter().all(|action| action.kind == ActionKind::Remove));
+        assert!(
+            pass(&mut fleet)
+                .actions
+                .iter()
+                .all(|action| action.kind == ActionKind::Remove)
+        );
     }
     later(&mut fleet, 101);
     assert_eq!(kinds(&pass(&mut fleet)), [ActionKind::Place]);
     fleet.follow_with(broken);
     let plan = pass(&mut fleet);
-    assert_eq!(plan.actions[0].next_try_at.unwrap().since(fleet.now), Duration::from_secs(600));
+    assert_eq!(
+        plan.actions[0].next_try_at.unwrap().since(fleet.now),
+        Duration::from_secs(600)
+    );
     // Published anew, it is tried at once.
     fleet.seen.agents[0].version = 3;
     fleet.seen.agents[0].published_at = fleet.now;
@@ -272,7 +289,11 @@ fn a_flapping_node_moves_a_replica_at_most_three_times() {
     fleet.settle(5).unwrap();
     let mut moves = 0;
     for second in 0..120 {
-        if second % 2 == 0 { fleet.lose(0) } else { fleet.bring_back(0) }
+        if second % 2 == 0 {
+            fleet.lose(0)
+        } else {
+            fleet.bring_back(0)
+        }
         later(&mut fleet, 1);
         let plan = pass(&mut fleet);
         moves += kinds(&plan).iter().filter(|kind| **kind == ActionKind::Place).count();
@@ -299,7 +320,12 @@ fn a_replica_that_fails_alone_is_replaced_with_growing_pauses() {
     }
     // 0, 5, 15, 35, 75, 155, 315 s after the first failure.
     assert!((6..=9).contains(&placed), "{placed}");
-    assert!(fleet.settle(8).is_some() || { later(&mut fleet, 300); fleet.settle(8).is_some() });
+    assert!(
+        fleet.settle(8).is_some() || {
+            later(&mut fleet, 300);
+            fleet.settle(8).is_some()
+        }
+    );
 }
 
 #[test]
@@ -337,7 +363,10 @@ fn autoscaling_goes_up_at_once_and_down_after_a_while_and_to_zero() {
     assert_eq!(pass(&mut fleet).acting(), 0);
     later(&mut fleet, 10);
     let plan = pass(&mut fleet);
-    assert_eq!(sentences(&plan)[0], "scale a from 5 to 2 because 2 replicas had been enough for 60 s");
+    assert_eq!(
+        sentences(&plan)[0],
+        "scale a from 5 to 2 because 2 replicas had been enough for 60 s"
+    );
     fleet.seen.demand.agents = vec![];
     fleet.settle(8);
     // Shards that did not answer may hold work: nobody goes.
@@ -441,19 +470,31 @@ prop_compose! {
 type Described = (Vec<(NodeEntry, bool)>, Vec<PlacedAgent>);
 
 fn described() -> impl Strategy<Value = Described> {
-    (prop::collection::vec(any_node(), 0..7), prop::collection::vec(any_agent(), 0..7))
+    (
+        prop::collection::vec(any_node(), 0..7),
+        prop::collection::vec(any_agent(), 0..7),
+    )
 }
 
 /// Makes the fleet what is described, whatever it was.
 fn become_(fleet: &mut Fleet, (nodes, agents): &Described) {
     fleet.seen.nodes.truncate(nodes.len());
     for (index, (entry, alive)) in nodes.iter().enumerate() {
-        let entry = NodeEntry { node_id: format!("n{index}").parse().unwrap(), ..entry.clone() };
+        let entry = NodeEntry {
+            node_id: format!("n{index}").parse().unwrap(),
+            ..entry.clone()
+        };
         if index == fleet.seen.nodes.len() {
             fleet.add_node(entry.clone());
         }
         let was_alive = fleet.seen.nodes[index].observed.as_ref().unwrap().alive;
-        let beat = fleet.seen.nodes[index].observed.as_mut().unwrap().heartbeat.as_mut().unwrap();
+        let beat = fleet.seen.nodes[index]
+            .observed
+            .as_mut()
+            .unwrap()
+            .heartbeat
+            .as_mut()
+            .unwrap();
         (beat.mode, beat.slots) = (entry.configuration.mode, entry.slots);
         fleet.seen.nodes[index].entry = entry;
         match (was_alive, *alive) {
@@ -471,24 +512,42 @@ fn become_(fleet: &mut Fleet, (nodes, agents): &Described) {
 
 /// No node over its room, nothing new where nothing may be.
 fn check_places(fleet: &Fleet, plan: &Plan) {
-    let entries: BTreeMap<_, _> = fleet.seen.nodes.iter().map(|node| (&node.entry.node_id, node)).collect();
+    let entries: BTreeMap<_, _> = fleet
+        .seen
+        .nodes
+        .iter()
+        .map(|node| (&node.entry.node_id, node))
+        .collect();
     for action in plan.actions.iter().filter(|action| action.kind == ActionKind::Place) {
         let seen = entries[action.to.as_ref().unwrap()];
-        let agent = fleet.seen.agents.iter().find(|agent| Some(&agent.agent) == action.agent.as_ref()).unwrap();
+        let agent = fleet
+            .seen
+            .agents
+            .iter()
+            .find(|agent| Some(&agent.agent) == action.agent.as_ref())
+            .unwrap();
         assert!(!seen.entry.drained && seen.observed.as_ref().unwrap().alive);
         assert!(fleet_policy::serves(seen.entry.facts(), agent.facts()).is_ok());
         assert!(!seen.entry.capabilities.is_empty());
         for (key, value) in &agent.placement.node_selector {
             assert_eq!(seen.entry.labels.get(key), Some(value));
         }
-        let on = fleet.kept.replicas.values().filter(|replica| replica.node == seen.entry.node_id);
+        let on = fleet
+            .kept
+            .replicas
+            .values()
+            .filter(|replica| replica.node == seen.entry.node_id);
         let (mut used, mut foreign) = (0, 0);
         for replica in on {
             let of = fleet.seen.agents.iter().find(|agent| agent.agent == replica.agent);
             used += 1;
             foreign += u32::from(of.is_some_and(|of| of.owner.as_deref() != Some(seen.entry.owner.as_str())));
         }
-        assert!(used <= seen.entry.slots, "{used} replicas in {} slots", seen.entry.slots);
+        assert!(
+            used <= seen.entry.slots,
+            "{used} replicas in {} slots",
+            seen.entry.slots
+        );
         let is_foreign = agent.owner.as_deref() != Some(seen.entry.owner.as_str());
         assert!(!is_foreign || foreign <= seen.entry.configuration.sharing.invocations_max.unwrap_or(u32::MAX));
     }

@@ -31,7 +31,9 @@ pub(super) fn plural(count: u32, one: &str) -> String {
 
 pub(super) fn place(replica: &Replica, label: &str, from: Option<(&NodeId, &str)>, because: String) -> Action {
     let Replica { agent, version, .. } = replica;
-    let moved = from.map(|(_, label)| format!(" in place of {label}")).unwrap_or_default();
+    let moved = from
+        .map(|(_, label)| format!(" in place of {label}"))
+        .unwrap_or_default();
     let sentence = format!("place {agent} v{version} on {label}{moved} because {because}");
     Action {
         from: from.map(|(node, _)| node.clone()),

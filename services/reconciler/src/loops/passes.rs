@@ -65,7 +65,11 @@ async fn pass(state: &State) -> Result<usize, String> {
         *mind = None;
         return Ok(0);
     };
-    let mut because = if state.has_rung.swap(false, Ordering::AcqRel) { "bell" } else { "tick" };
+    let mut because = if state.has_rung.swap(false, Ordering::AcqRel) {
+        "bell"
+    } else {
+        "tick"
+    };
     if mind.as_ref().is_none_or(|mind| mind.epoch != lead.epoch) {
         because = "start";
         state.shown.doubt();
@@ -132,8 +136,13 @@ async fn one(state: &State, lead: Lead, mind: &mut Mind, because: &str) -> Resul
     list(&mut pass, plan.actions);
     let changes = Some(&plan.changes).filter(|changes| !changes.is_empty());
     if record(state, lead, mind, &pass, changes, &events).await? == Committed::Stale {
-        tracing::warn!(epoch = lead.epoch, "a pass was not committed: another process leads now");
-        let _ = state.lead.send_if_modified(|now| now.take_if(|now| *now == lead).is_some());
+        tracing::warn!(
+            epoch = lead.epoch,
+            "a pass was not committed: another process leads now"
+        );
+        let _ = state
+            .lead
+            .send_if_modified(|now| now.take_if(|now| *now == lead).is_some());
         return Ok(0);
     }
     let is_changed = changes.is_some();
@@ -161,7 +170,11 @@ async fn plan(
     now: Timestamp,
     seen: Observation,
 ) -> Result<(Plan, Observation), String> {
-    let (kept, settings, ids) = (Arc::clone(&mind.kept), state.config.settings(), state.context.ids.clone());
+    let (kept, settings, ids) = (
+        Arc::clone(&mind.kept),
+        state.config.settings(),
+        state.context.ids.clone(),
+    );
     let planned = state.context.blocking.run(move || {
         let world = World {
             now,
@@ -179,7 +192,9 @@ async fn plan(
 
 fn note_waiting(state: &State, seen: &Observation) {
     let scaled = seen.agents.iter().filter(|agent| agent.placement.autoscaling.is_some());
-    let mut waiting: HashMap<_, u64> = scaled.map(|agent| ((agent.tenant.clone(), agent.agent.clone()), 0)).collect();
+    let mut waiting: HashMap<_, u64> = scaled
+        .map(|agent| ((agent.tenant.clone(), agent.agent.clone()), 0))
+        .collect();
     for demand in &seen.demand.agents {
         if let Some(count) = waiting.get_mut(&(demand.tenant.clone(), demand.agent.clone())) {
             *count = demand.waiting;
@@ -232,7 +247,9 @@ fn next_due(state: &State, mind: &Mind, plan: &Plan, now: Timestamp) -> Option<T
 
 fn is_pending(kept: &Kept) -> bool {
     let is_on_its_way = |state| matches!(state, ReplicaState::Starting | ReplicaState::Stopping);
-    kept.replicas.values().any(|replica| replica.stopping || is_on_its_way(replica.state))
+    kept.replicas
+        .values()
+        .any(|replica| replica.stopping || is_on_its_way(replica.state))
 }
 
 async fn record(

@@ -27,7 +27,14 @@ pub(super) async fn run(state: Arc<State>) {
             }
         }
     };
-    run_loop(state.context.clone(), "event-relay", state.relay_bell.clone(), TICK, pass).await;
+    run_loop(
+        state.context.clone(),
+        "event-relay",
+        state.relay_bell.clone(),
+        TICK,
+        pass,
+    )
+    .await;
 }
 
 async fn pass(state: &State, last_pruned: &Mutex<Option<Timestamp>>) -> PassReport {
@@ -56,7 +63,11 @@ async fn publish(state: &State, pending: Pending) -> Result<(), String> {
     headers.insert(Headers::MESH_TENANT, event.tenant.as_str());
     headers.insert(Headers::MESH_ACTOR, &event.actor);
     let id = event.id.to_string();
-    let stored = state.context.bus.publish_durable(&subject, &id, headers, Bytes::from(body)).await;
+    let stored = state
+        .context
+        .bus
+        .publish_durable(&subject, &id, headers, Bytes::from(body))
+        .await;
     stored.map_err(|error| error.to_string())?;
     if let Subject::Event { kind, verb, .. } = &subject {
         let published = state.context.metrics.counter(MetricName::EventsPublished);

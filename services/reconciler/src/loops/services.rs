@@ -50,7 +50,12 @@ async fn pass(state: &State) -> Result<usize, String> {
         // We are the silent one.
         return Err("not connected to NATS".to_owned());
     }
-    let heard = state.context.bus.discover(LISTEN).await.map_err(|error| error.to_string())?;
+    let heard = state
+        .context
+        .bus
+        .discover(LISTEN)
+        .await
+        .map_err(|error| error.to_string())?;
     let mut instances: BTreeMap<&str, u32> = BTreeMap::new();
     for service in &heard {
         *instances.entry(service.name.as_str()).or_default() += 1;
@@ -91,7 +96,11 @@ fn plan(known: &[ServiceRow], heard: &BTreeMap<&str, u32>, now: Timestamp) -> Ve
         let silent = before.map_or(0, |row| row.silent);
         let was_there = before.is_some_and(|row| row.silent == 0);
         let since = before.filter(|_| was_there == is_there).map_or(now, |row| row.since);
-        let silent = if is_there { 0 } else { silent.saturating_add(1).min(SILENT_MAX) };
+        let silent = if is_there {
+            0
+        } else {
+            silent.saturating_add(1).min(SILENT_MAX)
+        };
         Some(ServiceRow {
             name: (*name).to_owned(),
             instances,
@@ -134,12 +143,21 @@ mod tests {
         for (probe, degraded) in [(10, false), (20, false), (30, true)] {
             let after = plan(&known, &BTreeMap::new(), at(probe));
             let told: Vec<_> = facts(&known, &after).collect();
-            assert_eq!((after[0].degraded, after[0].since, told.len()), (degraded, at(10), usize::from(degraded)));
+            assert_eq!(
+                (after[0].degraded, after[0].since, told.len()),
+                (degraded, at(10), usize::from(degraded))
+            );
             known = after;
         }
-        assert!(plan(&known, &BTreeMap::new(), at(40)).is_empty(), "it is silent already");
+        assert!(
+            plan(&known, &BTreeMap::new(), at(40)).is_empty(),
+            "it is silent already"
+        );
         let back = plan(&known, &[("memory", 1)].into(), at(50));
         assert_eq!((back[0].degraded, back[0].since), (false, at(50)));
-        assert!(matches!(facts(&known, &back).next(), Some(Fact::ServiceRecovered { .. })));
+        assert!(matches!(
+            facts(&known, &back).next(),
+            Some(Fact::ServiceRecovered { .. })
+        ));
     }
 }

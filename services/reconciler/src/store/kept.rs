@@ -19,7 +19,9 @@ pub(crate) async fn load(pool: &PgPool) -> Result<Kept, sqlx::Error> {
         let replica: Replica = read_body(&body)?;
         kept.replicas.insert(replica.id, replica);
     }
-    let nodes: Vec<(String, String)> = sqlx::query_as("SELECT id, body FROM reconciler.node").fetch_all(&mut *tx).await?;
+    let nodes: Vec<(String, String)> = sqlx::query_as("SELECT id, body FROM reconciler.node")
+        .fetch_all(&mut *tx)
+        .await?;
     for (id, body) in nodes {
         kept.nodes.insert(name::<NodeId>(&id)?, read_body(&body)?);
     }

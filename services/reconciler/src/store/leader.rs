@@ -1,7 +1,7 @@
 //! The leader's row: who leads under which epoch, its beats, the takeover.
 
-use sqlx::types::chrono::{DateTime, Utc};
 use mesh_types::Timestamp;
+use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{big, small};

@@ -1,7 +1,7 @@
 //! The services that were ever heard, and how long each has been silent.
 
-use sqlx::types::chrono::{DateTime, Utc};
 use mesh_types::Timestamp;
+use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 #[derive(Debug, Clone, PartialEq, Eq)]

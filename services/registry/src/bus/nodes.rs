@@ -7,9 +7,10 @@ use mesh_api::fleet::{
     NodeConfigureRequest, NodeDrainRequest, NodeEntry, NodeGetRequest, NodeListRequest, NodeRegisterRequest,
     NodeReportedModeRequest, Viewer,
 };
+use mesh_api::node::Bell;
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::event::Fact;
-use mesh_types::{Code, EventId, Id as _, NodeId, Problem, Tenant, fleet_policy};
+use mesh_types::{Code, EventId, Id as _, NodeId, Problem, Subject, Tenant, fleet_policy};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{agents, tenants};
@@ -65,7 +66,24 @@ pub(super) async fn configure(
     } = request;
     let (tx, known) = lock_own(&state, &caller, &viewer, &node_id).await?;
     let configured = known.clone().configured(configuration, labels)?;
-    change(&state, tx, &caller, &known, configured).await
+    let entry = change(&state, tx, &caller, &known, configured).await?;
+    if entry.configuration != known.entry.configuration && caller.actor != actor_of(&node_id) {
+        ring(&state, node_id).await;
+    }
+    Ok(entry)
+}
+
+/// What its owner changed here, the node takes on. One that does not hear it learns it at its next start.
+async fn ring(state: &State, node: NodeId) {
+    let bell = Bell {
+        owner: "registry".into(),
+        stops: false,
+    };
+    let body = serde_json::to_vec(&bell).expect("a bell is plain data");
+    let subject = Subject::Bell { node };
+    if let Err(error) = state.context.bus.publish(&subject, body.into()).await {
+        tracing::debug!(%error, %subject, "a node was not rung");
+    }
 }
 
 pub(super) async fn reported_mode(
@@ -179,9 +197,13 @@ async fn itself(state: &State, node_id: &NodeId) -> Result<Caller, Problem> {
         .map_err(failed("reading a node"))?;
     Ok(Caller {
         tenant: tenant.ok_or_else(|| missing(node_id))?,
-        actor: format!("node:{node_id}"),
+        actor: actor_of(node_id),
         request_id: None,
     })
+}
+
+fn actor_of(node_id: &NodeId) -> String {
+    format!("node:{node_id}")
 }
 
 /// Locks a node that the viewer may change.
@@ -250,9 +272,12 @@ async fn fleet(state: &State) -> Result<Transaction<'static, Postgres>, Problem>
         .map_err(failed("beginning a transaction"))
 }
 
+/// A page that fits into a reply.
 fn cut(rows: Vec<Known>, limit: u32) -> Page<NodeEntry> {
-    let entries = rows.into_iter().map(|known| known.entry).collect();
-    Page::cut(entries, limit, |entry: &NodeEntry| entry.node_id.to_string())
+    let entries: Vec<NodeEntry> = rows.into_iter().map(|known| known.entry).collect();
+    let size = |entry: &NodeEntry| serde_json::to_vec(entry).map_or(0, |json| json.len());
+    let keep = super::fitting(entries.iter().map(size), limit);
+    Page::cut(entries, keep, |entry| entry.node_id.to_string())
 }
 
 /// `nod_` and a ULID of this moment.

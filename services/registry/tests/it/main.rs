@@ -9,5 +9,6 @@ mod nodes;
 mod outages;
 mod placed;
 mod pointers;
+mod roads;
 mod setup;
 mod versions;

@@ -5,11 +5,12 @@ use mesh_api::fleet::{
     NodeForget, NodeGet, NodeGetRequest, NodeList, NodeListRequest, NodeRegister, NodeRegisterRequest,
     NodeReportedMode, NodeReportedModeRequest, Viewer,
 };
+use mesh_api::node::Bell;
 use mesh_api::{Caller, PageQuery};
 use mesh_types::event::{Event, Fact};
 use mesh_types::fleet::{NodeMode, Sharing};
 use mesh_types::subject::Filter;
-use mesh_types::{Code, Problem};
+use mesh_types::{Code, Problem, Subject};
 use serde_json::json;
 
 use crate::setup::{Mesh, SOON, tenant};
@@ -314,6 +315,84 @@ async fn a_service_reads_the_whole_fleet_page_by_page() {
         .await
         .unwrap();
     assert_eq!(read.tenant, tenant("daarion"));
+}
+
+#[tokio::test]
+async fn a_node_is_rung_when_somebody_else_configured_it() {
+    let mesh = Mesh::start().await;
+    mesh.register("kitchen", "ann").await;
+    let bell = Subject::Bell {
+        node: "kitchen".parse().unwrap(),
+    };
+    let mut bells = mesh.bus.subscribe(&Filter::Only(bell)).await.unwrap();
+    mesh.bus.flush().await.unwrap();
+    let itself = Caller {
+        tenant: tenant("default"),
+        actor: "node:kitchen".into(),
+        request_id: None,
+    };
+    let sleep = configured(viewer("ann"), "kitchen", NodeMode::Sleep, Sharing::default());
+    mesh.bus.call::<NodeConfigure>(&itself, &sleep).await.unwrap();
+    mesh.call::<NodeConfigure>(sleep).await.unwrap();
+    // Neither its own change nor one that changes nothing rings: this is the first that does.
+    let share = configured(viewer("ann"), "kitchen", NodeMode::Shared, Sharing::default());
+    mesh.call::<NodeConfigure>(share).await.unwrap();
+    let message = tokio::time::timeout(SOON, bells.next()).await.unwrap().unwrap();
+    let bell: Bell = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!(bell.owner, "registry");
+    mesh.call::<NodeConfigure>(configured(
+        viewer("ann"),
+        "kitchen",
+        NodeMode::Private,
+        Sharing::default(),
+    ))
+    .await
+    .unwrap();
+    let mut rung = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(std::time::Duration::from_millis(300), bells.next()).await {
+        rung += 1;
+    }
+    assert_eq!(rung, 1, "one bell for each change of somebody else");
+}
+
+/// 60 nodes of nearly 100 KiB do not fit into one message of the server.
+#[tokio::test]
+async fn a_list_of_large_nodes_is_cut_to_what_a_reply_carries() {
+    let mesh = Mesh::start().await;
+    for number in 0..60 {
+        let request = NodeRegisterRequest {
+            capabilities: Some((0..128).map(|one| format!("{one:0>256}")).collect()),
+            labels: Some((0..64).map(|key| (format!("{key:0>64}"), "я".repeat(128))).collect()),
+            ..registration(Some(&format!("node-{number:02}")), "ann")
+        };
+        mesh.call::<NodeRegister>(request).await.unwrap();
+        let sharing = Sharing {
+            users: (0..200).map(|one| format!("{one:0>64}")).collect(),
+            tenants: (0..200).map(|one| tenant(&format!("{one:0>64}"))).collect(),
+            agents: (0..200).map(|one| format!("{one:0>64}").parse().unwrap()).collect(),
+            invocations_max: None,
+        };
+        let id = format!("node-{number:02}");
+        mesh.call::<NodeConfigure>(configured(viewer("ann"), &id, NodeMode::Private, sharing))
+            .await
+            .unwrap();
+    }
+    let (mut count, mut after, mut pages) = (0, None, 0);
+    loop {
+        let page = PageQuery {
+            limit: Some(500),
+            after,
+        };
+        let page = mesh.call::<NodeAll>(page).await.unwrap();
+        count += page.items.len();
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(count, 60);
+    assert!(pages >= 2, "{pages}");
 }
 
 #[tokio::test]

@@ -195,7 +195,10 @@ mod tests {
         calls.left(&call_key("mesh.node.n2.inference.cancel-call", "_INBOX.a"));
         calls.left(&call_key("mesh.svc.inference.cancel-call", "_INBOX.a"));
         assert!(!taken.token.is_cancelled());
-        calls.left(&call_key(&beside(&asked.parse().unwrap()).unwrap().to_string(), "_INBOX.a"));
+        calls.left(&call_key(
+            &beside(&asked.parse().unwrap()).unwrap().to_string(),
+            "_INBOX.a",
+        ));
         assert!(taken.token.is_cancelled());
     }
 

@@ -69,7 +69,9 @@ async fn a_key_that_nobody_renews_expires_and_its_watchers_hear_of_it() {
     let (_nats, bus) = mesh().await;
     let second = Duration::from_secs(1);
     let mut watch = bus.kv_watch(Bucket::Presence);
-    bus.kv_put_for(Bucket::Presence, "kitchen", "1".into(), second).await.unwrap();
+    bus.kv_put_for(Bucket::Presence, "kitchen", "1".into(), second)
+        .await
+        .unwrap();
     bus.kv_put_for(Bucket::Presence, "cellar", "1".into(), 30 * second)
         .await
         .unwrap();
@@ -87,7 +89,10 @@ async fn a_key_that_nobody_renews_expires_and_its_watchers_hear_of_it() {
     assert_eq!(next().await, ("kitchen".to_owned(), None));
     // Not after the first write's second, and soon after its own two.
     let lived = written.elapsed();
-    assert!(lived >= Duration::from_millis(1_800) && lived < Duration::from_millis(3_800), "{lived:?}");
+    assert!(
+        lived >= Duration::from_millis(1_800) && lived < Duration::from_millis(3_800),
+        "{lived:?}"
+    );
     assert_eq!(bus.kv_get(Bucket::Presence, "kitchen").await.unwrap(), None);
     assert_eq!(bus.kv_get(Bucket::Presence, "cellar").await.unwrap().unwrap(), "1");
 }

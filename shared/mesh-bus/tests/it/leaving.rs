@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mesh_api::Endpoint;
 use mesh_bus::Headers;
 use mesh_testkit::{TestNats, wait_until};
+use mesh_types::Subject;
 use tokio::sync::Notify;
 
 use crate::support::{SOON, Tell, caller, connect, stranger, text};
@@ -135,4 +136,55 @@ async fn a_handler_sees_whether_its_caller_is_there() {
     died.flush().await.unwrap();
     answered.notify_one();
     assert!(!told.recv().await.unwrap().0);
+}
+
+#[tokio::test]
+async fn a_node_leaves_by_its_own_road_and_only_its_own_calls() {
+    let nats = TestNats::start().await;
+    let (here, there) = (connect(&nats).await, connect(&nats).await);
+    let running = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&running);
+    let service = there
+        .service("tester", "1.0.0")
+        .node_stream_endpoint::<Tell, _, _>(move |node, what, sink| {
+            let count = Arc::clone(&count);
+            async move {
+                let _running = Running::enter(&count);
+                sink.send(text(node.as_str())).await?;
+                if what.text == "wait" {
+                    std::future::pending::<()>().await;
+                }
+                Ok(what)
+            }
+        });
+    let _service = service.start().await.unwrap();
+    let road = |node: &str| Subject::NodeService {
+        node: node.parse().unwrap(),
+        service: Tell::SERVICE.parse().unwrap(),
+        endpoint: Tell::NAME.parse().unwrap(),
+    };
+    let mut chunks = Vec::new();
+    let (first, who, asked) = (road("n1"), caller(), text("x"));
+    let reply = here.call_stream_at::<Tell>(&first, &who, &asked, |chunk| chunks.push(chunk));
+    assert_eq!(reply.await.unwrap(), asked);
+    assert_eq!(chunks, [text("n1")], "who asks stands in the subject");
+    let ask = |node: &str| {
+        let (bus, road) = (here.clone(), road(node));
+        tokio::spawn(async move {
+            bus.call_stream_at::<Tell>(&road, &caller(), &text("wait"), |_| {})
+                .await
+        })
+    };
+    let mut heard = stranger(&nats).await.subscribe("mesh.*.*.>").await.unwrap();
+    let (kept, left) = (ask("n1"), ask("n2"));
+    wait_until(SOON, || async { running.load(Ordering::Relaxed) == 2 }).await;
+    left.abort();
+    wait_until(SOON, || async { running.load(Ordering::Relaxed) == 1 }).await;
+    assert!(!kept.is_finished());
+    kept.abort();
+    wait_until(SOON, || async { running.load(Ordering::Relaxed) == 0 }).await;
+    // A node may publish nothing else than on its own road.
+    while let Some(Some(message)) = futures::FutureExt::now_or_never(futures::StreamExt::next(&mut heard)) {
+        assert!(message.subject.starts_with("mesh.node."), "{}", message.subject);
+    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod confined;
 mod consuming;
 mod kv;
 mod leaving;

@@ -69,7 +69,10 @@ async fn streams_in_memory_are_made_again_after_each_restart() {
     for _ in 0..2 {
         wait_until(SOON, is_taken).await;
         // Made one after the other: this one later.
-        wait_until(SOON, async || bus.kv_put(Bucket::Presence, "n1", "here".into()).await.is_ok()).await;
+        wait_until(SOON, async || {
+            bus.kv_put(Bucket::Presence, "n1", "here".into()).await.is_ok()
+        })
+        .await;
         nats.restart().await;
         wait_until(SOON, async || bus.kv_list(Bucket::Presence).await.is_ok()).await;
         assert_eq!(bus.kv_get(Bucket::Presence, "n1").await.unwrap(), None);

@@ -50,6 +50,8 @@ variables! {
     "MESH_ALLOW_LAZY_SYNC" [], "0", Whole, "1: run on a nats-server that may lose what it acknowledged";
     "MESH_LOG_FORMAT" [], "text", Whole, "text or json";
     "MESH_URL" ["DATALAYER_RUNTIMES_URL"], "", Url, "the mesh that the command line and nodes talk to";
+    "MESH_REQUIRE_CREDENTIALS" [], "0", Whole, "1: nobody gets in without a credential, at the gateway and at NATS";
+    "MESH_API_KEY" [], "", Hidden, "credential of the command line; empty: the one that `mesh up` left in MESH_HOME";
     "MESH_TENANT" [], "default", Whole, "tenant of the command line";
     "MESH_NODE_TOKEN" ["DATALAYER_API_KEY"], "", Hidden, "what a node joins with";
     "MESH_FAILPOINTS" [], "", Whole, "tests only: where `mesh serve` dies, freezes or fails";
@@ -77,6 +79,8 @@ pub struct Environment {
     pub allows_lazy_sync: bool,
     pub log_format: LogFormat,
     pub url: Option<String>,
+    pub requires_credentials: bool,
+    pub api_key: Option<Secret<String>>,
     pub tenant: Tenant,
     pub node_token: Option<Secret<String>>,
     pub failpoints: Option<String>,
@@ -119,6 +123,8 @@ impl Environment {
             allows_lazy_sync: values.parsed("MESH_ALLOW_LAZY_SYNC", parse_bool)?,
             log_format: values.parsed("MESH_LOG_FORMAT", str::parse)?,
             url: values.optional("MESH_URL"),
+            requires_credentials: values.parsed("MESH_REQUIRE_CREDENTIALS", parse_bool)?,
+            api_key: values.optional("MESH_API_KEY").map(Secret::new),
             tenant: values.parsed("MESH_TENANT", |text| {
                 text.parse().map_err(|_| "is no tenant name".to_owned())
             })?,

@@ -288,6 +288,37 @@ struct Memory {
 
 impl Validate for Memory {}
 
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Worker {
+    heartbeat_seconds: f64,
+    inference: Inference,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Inference {
+    provider_override: Option<String>,
+}
+
+impl Validate for Worker {}
+
+#[test]
+fn a_plain_name_may_set_a_key_within_a_table() {
+    let set = env(&[
+        ("AGENT_NODE_HEARTBEAT_SECONDS", "0.5"),
+        ("AGENT_RUNTIMES_INFERENCE_PROVIDER_OVERRIDE", "local"),
+    ]);
+    let loader = Loader::new(None, &set).unwrap();
+    let config: Worker = loader.load("node").unwrap();
+    assert_eq!(config.heartbeat_seconds, 0.5);
+    assert_eq!(config.inference.provider_override.as_deref(), Some("local"));
+    let entries = loader.describe("node", &config);
+    let key = "node.inference.provider_override";
+    let entry = entries.iter().find(|entry| entry.key == key).unwrap();
+    assert_eq!(entry.origin, "AGENT_RUNTIMES_INFERENCE_PROVIDER_OVERRIDE");
+}
+
 #[test]
 fn a_plain_name_for_other_programs_stops_nobody() {
     let plain = ("EMBEDDING_API_URL", "http://localhost:9");

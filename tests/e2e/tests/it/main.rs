@@ -12,6 +12,7 @@ mod cli;
 mod degraded;
 mod depth;
 mod events;
+mod fleet;
 mod keys;
 mod lifecycle;
 mod massacre;

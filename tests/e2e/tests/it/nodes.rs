@@ -26,7 +26,7 @@ impl Node {
         let log = folder.path().join(format!("{name}.log"));
         let home = folder.path().display().to_string();
         let child = mesh.launch.spawn(
-            &["node", "--url", &url, "--name", name, "--slots", "8"],
+            &["node", "--url", &url, "--id", name, "--slots", "8"],
             &[("MESH_HOME", &home)],
             &log,
         );

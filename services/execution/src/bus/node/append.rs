@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mesh_api::node::{AppendReply, AppendRequest, NextWord, NodeAppend, OneAnswer, OneAppend, WireThen};
 use mesh_api::Endpoint;
+use mesh_api::node::{AppendReply, AppendRequest, NextWord, NodeAppend, OneAnswer, OneAppend, WireThen};
 use mesh_types::{Code, NodeId, Problem};
 use tokio::sync::oneshot;
 

@@ -116,7 +116,11 @@ async fn accept(
     node: NodeId,
     Ticketed { ticket, request }: Ticketed<AcceptRequest>,
 ) -> Result<Invocation, Problem> {
-    state.nodes.tickets.check(&node, InvocationAccept::NAME, &ticket).await?;
+    state
+        .nodes
+        .tickets
+        .check(&node, InvocationAccept::NAME, &ticket)
+        .await?;
     let caller = state.nodes.roads.admit(&node, InvocationAccept::NAME, &ticket).await?;
     let request = AcceptRequest { wait_ms: 0, ..request };
     super::writes::accept(state, caller, request).await

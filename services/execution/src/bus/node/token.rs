@@ -48,7 +48,9 @@ pub(super) fn hear(state: &State, request: &RawRequest) {
     }
 }
 
-pub(super) fn handler(state: &Arc<State>) -> impl Fn(RawRequest) -> std::future::Ready<()> + Send + Sync + 'static + use<> {
+pub(super) fn handler(
+    state: &Arc<State>,
+) -> impl Fn(RawRequest) -> std::future::Ready<()> + Send + Sync + 'static + use<> {
     let state = Arc::clone(state);
     move |request| {
         hear(&state, &request);

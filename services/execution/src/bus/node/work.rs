@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mesh_api::journal::{Ended, Outcome, Usage};
 use mesh_api::Endpoint;
+use mesh_api::journal::{Ended, Outcome, Usage};
 use mesh_api::node::{NodeWork, PART_BYTES_MAX, WireFork, WireInput, WireWork, WorkReply, WorkRequest};
 use mesh_types::{Code, NodeId, Problem};
 use sha2::{Digest, Sha256};
@@ -97,7 +97,11 @@ pub(super) async fn of(state: &State, meta: &Meta) -> Result<WireWork, Unreadabl
 }
 
 pub(super) async fn page(state: &Arc<State>, node: NodeId, request: WorkRequest) -> Result<WorkReply, Problem> {
-    state.nodes.tickets.check(&node, NodeWork::NAME, &request.ticket).await?;
+    state
+        .nodes
+        .tickets
+        .check(&node, NodeWork::NAME, &request.ticket)
+        .await?;
     let id = request.ticket.invocation;
     let unreadable = |error| mesh_store::to_problem(error, "read an invocation");
     let mut connection = state.pool.acquire().await.map_err(unreadable)?;

@@ -61,7 +61,7 @@ export function connect(onSignedOut) {
     call,
     stream,
     signIn: async (key) => (await ask("POST", "/api/v1/session", { key: key.trim() })).problem,
-    isSignedIn: async () => Boolean((await ask("GET", "/api/v1/session")).response),
+    isSignedIn: async () => Boolean((await call("GET", "/api/v1/session")).body?.signed_in),
   };
 }
 

@@ -96,7 +96,11 @@ function say(turn) {
 
 function draw(turn) {
   const item = document.createElement("li");
-  item.innerHTML = '<span class="by"></span><span class="text"></span>';
+  for (const name of ["by", "text"]) {
+    const part = document.createElement("span");
+    part.className = name;
+    item.append(part);
+  }
   turn.item = item;
   byId("talk").append(item);
   paint(turn);

@@ -92,7 +92,8 @@ async function leaveChat(reason) {
   await refresh();
   // Said once the page that it leads to is shown.
   state.told = reason ? `No chat now: ${reason}.` : "";
-  location.hash = "#configuration";
+  if (location.hash !== "#configuration") location.hash = "#configuration";
+  else await arrive();
 }
 
 async function configurationPage() {
@@ -225,25 +226,37 @@ function cell(kind, text, className = "") {
   return element;
 }
 
-window.addEventListener("hashchange", async () => {
-  if (!state.status) return;
-  notice(state.told);
-  state.told = "";
-  if (await refresh()) await route();
-  if (!byId("page")?.contains(document.activeElement)) byId("page")?.focus();
-});
-
-// A link of the node's own start signs in by itself; the key goes out of the address at once.
-const linked = new URLSearchParams(location.hash.slice(1)).get("key");
-if (linked) {
+// A link of the node's own start signs in by itself; the key goes out of the address at once. Answers whether it is one.
+async function followLink() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!key) return false;
   history.replaceState(null, "", "/");
-  const problem = await signIn(linked);
+  const problem = await signIn(key);
   if (problem) {
     showSignIn();
     tell(byId("sign-in-form"), problem);
   }
-} else if (await api.isSignedIn()) {
-  await start();
-} else {
-  showSignIn();
+  return true;
+}
+
+async function arrive() {
+  notice(state.told);
+  state.told = "";
+  if (await refresh()) await route();
+  if (!byId("page")?.contains(document.activeElement)) byId("page")?.focus();
+}
+
+window.addEventListener("hashchange", async () => {
+  if (!(await followLink()) && state.status) await arrive();
+});
+
+// The mode may have been changed elsewhere meanwhile.
+document.addEventListener("visibilitychange", async () => {
+  if (document.hidden || !state.status || !(await refresh())) return;
+  if (location.hash === "#chat" && !state.status.chat.offered) await leaveChat(state.status.chat.reason);
+});
+
+if (!(await followLink())) {
+  if (await api.isSignedIn()) await start();
+  else showSignIn();
 }

@@ -9,6 +9,8 @@ use super::until;
 pub(crate) struct Http {
     base: String,
     tenant: Option<String>,
+    /// API key, where credentials are demanded.
+    key: Option<String>,
     client: reqwest::Client,
 }
 
@@ -36,6 +38,7 @@ impl Http {
         Self {
             base,
             tenant: None,
+            key: None,
             client: client.expect("a client"),
         }
     }
@@ -47,14 +50,24 @@ impl Http {
         }
     }
 
+    pub(crate) fn key(&self, key: &str) -> Self {
+        Self {
+            key: Some(key.to_owned()),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base));
-        match &self.tenant {
-            Some(tenant) => request.header("Mesh-Tenant", tenant),
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("Mesh-Tenant", tenant);
+        }
+        match &self.key {
+            Some(key) => request.header("X-Service-API-Key", key),
             None => request,
         }
     }

@@ -22,6 +22,7 @@ pub(crate) struct Mesh {
     pub(crate) launch: Launch,
     pub(crate) model: FakeModel,
     http_port: u16,
+    nats_port: u16,
     running: Mutex<Option<Child>>,
     reaper: Option<Reaper>,
     // Last: whoever still runs must not lose its files first.
@@ -50,11 +51,11 @@ impl Mesh {
     pub(crate) fn prepare(extra: &[(&str, String)]) -> Self {
         let home = ScratchDir::new().expect("a folder for the test");
         let model = FakeModel::start();
-        let http_port = free_port();
+        let (http_port, nats_port) = (free_port(), free_port());
         let mut environment = vec![
             ("MESH_HOME", home.path().display().to_string()),
             ("MESH_HTTP_PORT", http_port.to_string()),
-            ("MESH_NATS_PORT", free_port().to_string()),
+            ("MESH_NATS_PORT", nats_port.to_string()),
             ("MESH_POSTGRES_PORT", free_port().to_string()),
             ("OPENAI_BASE_URL", model.base_url()),
             ("OPENAI_API_KEY", "of-a-test".to_owned()),
@@ -66,6 +67,7 @@ impl Mesh {
             launch,
             model,
             http_port,
+            nats_port,
             running: Mutex::new(None),
             home,
         }
@@ -123,6 +125,16 @@ impl Mesh {
     /// In the name of the tenant that the gateway takes without a header.
     pub(crate) fn http(&self) -> Http {
         Http::new(format!("http://127.0.0.1:{}", self.http_port))
+    }
+
+    /// The first start of a mesh that demands credentials makes one API key, of `admin`.
+    pub(crate) fn admin_key(&self) -> String {
+        let key = std::fs::read_to_string(self.home.path().join("api-key"));
+        key.expect("the first start wrote it").trim().to_owned()
+    }
+
+    pub(crate) fn nats_port(&self) -> u16 {
+        self.nats_port
     }
 
     pub(crate) fn state(&self) -> HomeState {
