@@ -20,11 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// What a pass would do now, with the reason of each action; nothing is applied.
 #[utoipa::path(post, path = "/api/v1/plan", operation_id = "plan", tag = "fleet", responses((status = 200, body = Pass)))]
-async fn plan(
-    State(app): State<App>,
-    Who(caller): Who,
-    Query(Nothing): Query<Nothing>,
-) -> Result<Json<Pass>, Failure> {
+async fn plan(State(app): State<App>, Who(caller): Who, Query(Nothing): Query<Nothing>) -> Result<Json<Pass>, Failure> {
     app.call::<PlanDry>(&caller, &PlanRequest {}).await.map(Json)
 }
 

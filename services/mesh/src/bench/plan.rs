@@ -31,7 +31,11 @@ pub(super) fn run(args: &PlanArgs, output: Output) -> anyhow::Result<()> {
         let rows = [
             ("everything, on an empty fleet", times.first_actions, times.first_ms),
             ("nothing has changed", times.unchanged_actions, times.unchanged_ms),
-            ("one node in a hundred has died", times.failover_actions, times.failover_ms),
+            (
+                "one node in a hundred has died",
+                times.failover_actions,
+                times.failover_ms,
+            ),
         ];
         for (what, actions, ms) in rows {
             table.row([what.to_owned(), actions.to_string(), format!("{ms:.1}")]);

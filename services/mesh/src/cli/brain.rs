@@ -70,7 +70,10 @@ fn nodes(output: Output, brain: &Brain, now: Timestamp) -> anyhow::Result<()> {
     if brain.nodes.is_empty() {
         return output.line("none; `mesh node` makes this machine one");
     }
-    let mut table = Table::new(output, &["ID", "NAME", "OWNER", "MODE", "STATUS", "REPLICAS", "SLOTS", "SEEN"]);
+    let mut table = Table::new(
+        output,
+        &["ID", "NAME", "OWNER", "MODE", "STATUS", "REPLICAS", "SLOTS", "SEEN"],
+    );
     for node in &brain.nodes {
         let status = match node.status {
             NodeStatus::Online if node.drained => "drained".to_owned(),
@@ -100,7 +103,9 @@ fn agents(output: Output, brain: &Brain) -> anyhow::Result<()> {
         table.row([
             agent.agent.to_string(),
             format!("v{}", agent.version),
-            agent.serving.map_or_else(|| "-".to_owned(), |version| format!("v{version}")),
+            agent
+                .serving
+                .map_or_else(|| "-".to_owned(), |version| format!("v{version}")),
             format!("{}/{}", agent.ready, agent.wanted),
             agent.waiting.to_string(),
             agent.running.to_string(),

@@ -61,7 +61,11 @@ pub(super) fn seen(seen: &Seen) -> String {
         waiting,
         ..
     } = seen;
-    let queue = if *waiting > 0 { format!(", {waiting} invocations wait") } else { String::new() };
+    let queue = if *waiting > 0 {
+        format!(", {waiting} invocations wait")
+    } else {
+        String::new()
+    };
     format!(
         "{nodes_alive} of {nodes} nodes are there, {agents} agents want {replicas_wanted} replicas, \
          {replicas_ready} are ready{queue}"

@@ -2,7 +2,8 @@
 //! out is a list of actions with their reasons and the rows that change. No I/O here.
 //!
 //! The stages, each in its file: `nodes` (alive, deaf, flapping), `replicas` (what became of each), `scale` (how many
-//! are wanted), `agents` (which version, how many to place and to stop), `pool` (where), `words` (why, for people).
+//! are wanted), `agents` and `versions` (how many to place and to stop, of which version), `pool` (where), `settle` (what
+//! goes for what has come), `words` (why, for people).
 
 mod agents;
 pub(crate) mod bench;
@@ -11,8 +12,10 @@ mod nodes;
 mod pool;
 mod replicas;
 mod scale;
+mod settle;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod words;
 
 use std::time::Duration;
@@ -102,7 +105,7 @@ pub(crate) fn plan(world: &World<'_>, ids: &mut dyn FnMut() -> ReplicaId) -> Pla
     let mut decisions = agents::decide(world, &places, &standings, &mut plan);
     pool::place(world, &mut places, &mut decisions);
     for decision in &mut decisions {
-        agents::settle(world, &places, decision, ids, &mut plan);
+        settle::settle(world, &places, decision, ids, &mut plan);
     }
     replicas::orphans(world, &places, &standings, &decisions, &mut plan);
     finish_nodes(world, &places, &mut plan);

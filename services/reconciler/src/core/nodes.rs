@@ -155,8 +155,8 @@ fn watch(world: &World<'_>, place: &mut Place<'_>, plan: &mut Plan) {
     let kept = &mut place.kept;
     let was_lost = match (kept.alive_since, alive_since) {
         (Some(_), None) => true,
-        // Gone and back between two passes.
-        (Some(before), Some(now)) => now > before,
+        // Gone and back between two passes. A small step is the same life, told more exactly.
+        (Some(before), Some(now)) => now.since(before) >= world.settings.stable / 2,
         (None, _) => false,
     };
     if was_lost {

@@ -1,10 +1,13 @@
 //! Whoever is not who they say: refused, and seen in the audit.
 
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 
 use super::ground::Ground;
 use super::nodes::Order;
-use crate::harness::{send, unique, until};
+use crate::harness::{unique, until};
 
 async fn refused(ground: &Ground, what: &str, is_it: impl Fn(&Value) -> bool) {
     until(20, &format!("the audit tells of {what}"), || async {
@@ -38,10 +41,10 @@ async fn strangers_are_refused_and_seen_in_the_audit() {
         made["secret"].as_str().unwrap(),
         made["join_token"]["id"].as_str().unwrap(),
     );
-    let revoke = ground
+    let revoked = ground
         .http
-        .request(reqwest::Method::DELETE, &format!("/api/v1/join-tokens/{id}"));
-    let revoked = send(revoke).await;
+        .post(&format!("/api/v1/join-tokens/{id}/revoke"), &json!({}))
+        .await;
     assert!(revoked.status < 300, "{}", revoked.text);
     assert_eq!(
         open.key(token).post(&register_path, &register("ghost")).await.status,
@@ -93,4 +96,92 @@ async fn a_node_of_a_stolen_token_does_not_join_over_nats() {
     })
     .await;
     assert_eq!(ground.status(&forged.id).await, None);
+}
+
+/// What the node keeps: its own secret, which whoever owns the machine can read.
+fn secret_of(ground: &Ground, node: &str) -> String {
+    let files = walk(&ground.folder.path().join(node));
+    let state = files
+        .iter()
+        .find(|file| file.ends_with("node.json"))
+        .expect("its state");
+    let state: Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
+    state["secret"].as_str().expect("its secret").to_owned()
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .collect()
+}
+
+/// The owner of a node uses its secret by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_turns_bad_speaks_for_nobody_else_and_reads_no_other_tenants_memories() {
+    let ground = Ground::up().await;
+    let (bad, good) = (ground.node("bad", 4).await, ground.node("good", 4).await);
+    let refusals = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&refusals);
+    let client = async_nats::ConnectOptions::with_user_and_password(bad.id.clone(), secret_of(&ground, &bad.id))
+        .custom_inbox_prefix(format!("_INBOX.{}", bad.id))
+        .event_callback(move |event| {
+            heard.lock().unwrap().push(event.to_string().to_lowercase());
+            async {}
+        })
+        .connect(format!("127.0.0.1:{}", ground.mesh.nats_port()))
+        .await
+        .expect("it is the node's own secret");
+    let forged = json!({"node_id": good.id, "incarnation": u64::MAX, "seq": 9, "sent_at": "2026-11-21T12:00:00Z",
+        "interval_seconds": 1.0, "mode": "sleep", "slots": 1, "running": 0});
+    client
+        .publish(format!("mesh.heartbeat.{}", good.id), forged.to_string().into())
+        .await
+        .unwrap();
+    let _everything = client.subscribe("mesh.>").await.unwrap();
+    let _inboxes = client.subscribe("_INBOX.>").await.unwrap();
+    client.flush().await.unwrap();
+    until(10, "the server refuses all three", || async {
+        let refusals = refusals.lock().unwrap();
+        let is_refused = |of: &str| {
+            refusals
+                .iter()
+                .any(|event| event.contains("permissions") && event.contains(of))
+        };
+        (is_refused("mesh.heartbeat") && is_refused("mesh.>") && is_refused("_inbox.>")).then_some(())
+    })
+    .await;
+    // In its own name it may say so, and is told apart by what it says.
+    client
+        .publish(format!("mesh.heartbeat.{}", bad.id), forged.to_string().into())
+        .await
+        .unwrap();
+    refused(&ground, "a heartbeat for another node", |fact| {
+        fact["actor"].as_str().is_some_and(|actor| actor.contains(&bad.id))
+    })
+    .await;
+    let ticket = json!({"tenant": "daarion", "agent": "sofia", "invocation": "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "shard": 1,
+        "epoch": 1, "issued_at": "2026-11-21T12:00:00Z", "signature": "00".repeat(64)});
+    let asked = json!({"ticket": ticket, "request": {"agent": "sofia", "query": "what do you know?"}});
+    let subject = format!("mesh.node.{}.memory.memory-query", bad.id);
+    let answer = client
+        .request(subject, asked.to_string().into())
+        .await
+        .expect("an answer");
+    let problem: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(problem["type"], "identity/forbidden", "{problem}");
+    refused(&ground, "a forged ticket", |fact| {
+        fact["action"].as_str().is_some_and(|action| action.contains("memory"))
+    })
+    .await;
+    let entry = ground.http.get(&format!("/api/v1/nodes/{}", good.id)).await;
+    assert_eq!(
+        (&entry["mode"], &entry["status"]),
+        (&json!("private"), &json!("online")),
+        "{entry}"
+    );
 }
