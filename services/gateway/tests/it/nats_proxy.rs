@@ -83,7 +83,7 @@ async fn the_bus_of_a_node_goes_through() {
         monitor_url: None,
         user: None,
     };
-    let bus = mesh_bus::Bus::connect_now(options, "_INBOX.kitchen").await.unwrap();
+    let bus = mesh_bus::Bus::connect_now(options, None).await.unwrap();
     let mut direct = stage.bus.subscribe(&Filter::Only(heartbeat())).await.unwrap();
     for _ in 0..3 {
         bus.publish(&heartbeat(), "alive".into()).await.unwrap();

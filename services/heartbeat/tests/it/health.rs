@@ -30,9 +30,10 @@ async fn the_newest_report_counts_and_ten_are_kept() {
     mesh.publish(&subject, &startup).await;
     wait_until(SOON, async || newest().await == Some(startup.clone())).await;
     assert!(!mesh.observed("n1").await.unwrap().alive);
+    let written = async || mesh.scalar("SELECT health_count FROM heartbeat.node").await;
+    wait_until(SOON, async || written().await == 1).await;
     mesh.beat(&heartbeat("n1", 1, 1)).await;
     wait_until(SOON, || async { mesh.observed("n1").await.unwrap().alive }).await;
-    let written = async || mesh.scalar("SELECT health_count FROM heartbeat.node").await;
     for second in 2..=14 {
         let report = HealthReportRequest {
             node_id: "n1".parse().unwrap(),

@@ -57,7 +57,7 @@ async fn of_node(
         request_id: None,
     };
     // Its keys are its own: no invocation's key begins so.
-    request.idempotency_key = request.idempotency_key.map(|key| format!("{node} {key}"));
+    request.idempotency_key = request.idempotency_key.map(|key| format!("node:{node}/{key}"));
     let completion = complete::handle(state, caller, request, sink).await?;
     let account = entry
         .configuration

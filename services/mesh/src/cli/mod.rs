@@ -2,6 +2,7 @@
 
 mod apply;
 mod approvals;
+mod audit;
 mod brain;
 mod branches;
 mod completions;
@@ -15,6 +16,7 @@ mod doctor;
 mod get;
 mod invocations;
 mod invoke;
+mod keys;
 mod lifecycle;
 mod logs;
 mod new;
@@ -26,6 +28,7 @@ mod session;
 mod status;
 mod steering;
 mod steps;
+mod tokens;
 mod waits;
 
 use clap::{Parser, Subcommand};
@@ -114,6 +117,9 @@ enum Command {
     Serve(ServeArgs),
     Node(node::NodeArgs),
     Nodes(nodes::NodesArgs),
+    Keys(keys::KeysArgs),
+    Tokens(tokens::TokensArgs),
+    Audit(audit::AuditArgs),
     Plan(plan::PlanArgs),
     Brain(brain::BrainArgs),
     Config(config::ConfigArgs),
@@ -183,6 +189,9 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Serve(args) => serve::run(args, session).await,
         Command::Node(args) => node::run(args, session).await,
         Command::Nodes(args) => nodes::run(args, session).await,
+        Command::Keys(args) => keys::run(args, session).await,
+        Command::Tokens(args) => tokens::run(args, session).await,
+        Command::Audit(args) => audit::run(args, session).await,
         Command::Plan(args) => plan::run(args, session).await,
         Command::Brain(args) => brain::run(args, session).await,
         Command::Config(args) => config::run(args, session),

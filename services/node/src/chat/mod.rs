@@ -18,6 +18,8 @@ pub(crate) use talk::{Said, Talk};
 
 /// Conversations that are answered at the same time; the next one is told that it is busy.
 const TALKS_MAX: usize = 8;
+/// The provider that needs no network.
+const MOCK: &str = "mock";
 
 /// From where somebody talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +92,11 @@ impl Chat {
 
     async fn first_offered(&self) -> Result<String, Problem> {
         let offered = self.models.offered().await;
-        let model = offered
-            .items
-            .iter()
-            .find(|model| model.available)
+        let available = || offered.items.iter().filter(|model| model.available);
+        // The mock answers where nothing else does.
+        let model = available()
+            .find(|model| model.provider != MOCK)
+            .or(available().next())
             .or(offered.items.first());
         model.map(|model| model.name.clone()).ok_or_else(|| {
             Problem::new(Code::InvalidRequest, "name a model: the node's own endpoint lists none").field("model")

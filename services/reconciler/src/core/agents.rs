@@ -5,7 +5,6 @@ use std::collections::{HashMap, VecDeque};
 
 use mesh_api::execution::AgentDemand;
 use mesh_api::fleet::PlacedAgent;
-use mesh_types::ReplicaId;
 use mesh_types::fleet::ReplicaState;
 
 use super::kept::{KeptAgent, Version};
@@ -13,7 +12,6 @@ use super::nodes::Place;
 use super::replicas::{Fate, Standing};
 use super::settle::stop;
 use super::{Plan, World, scale, versions};
-
 
 /// What one agent needs of this pass.
 pub(super) struct Decision<'s> {
@@ -251,7 +249,9 @@ fn need(world: &World<'_>, decision: &mut Decision<'_>, plan: &mut Plan) {
         }
     }
     let is_settled = missing == 0 && others == 0 && decision.lost.is_empty() && decision.leaving.is_empty();
-    let shares = decision.on_places.values().any(|count| *count > 1);
+    let mut on: Vec<Option<usize>> = decision.good.iter().map(|one| one.place).collect();
+    on.sort_unstable();
+    let shares = on.windows(2).any(|two| two[0] == two[1]);
     if is_settled && shares && good == decision.wanted && decision.good.iter().all(|one| one.is_ready()) {
         match decision.kept.retry_at.filter(|at| *at > world.now) {
             Some(at) => plan.due(at),
@@ -259,4 +259,3 @@ fn need(world: &World<'_>, decision: &mut Decision<'_>, plan: &mut Plan) {
         }
     }
 }
-

@@ -3,6 +3,7 @@ import { connect, problemText } from "/api.js";
 import { chatPage, forgetTalk } from "/chat.js";
 
 const STATUS_INTERVAL_MS = 5000;
+const MODELS_SHOWN_MAX = 24;
 const api = connect(showSignIn);
 const state = { status: null, timer: 0, told: "" };
 const pages = { configuration: configurationPage, chat: chatPage, status: statusPage };
@@ -169,12 +170,14 @@ function showProvider(form, known) {
 async function showModels() {
   const { body } = await api.call("GET", "/api/v1/configure/inference/models");
   if (!body) return;
-  const items = body.items.map((model) => {
+  const items = body.items.slice(0, MODELS_SHOWN_MAX).map((model) => {
     const item = document.createElement("li");
     item.textContent = model.available ? model.name : `${model.name} (not available)`;
     item.className = model.available ? "" : "off";
     return item;
   });
+  const hidden = body.items.length - items.length;
+  if (hidden > 0) items.push(cell("li", `and ${hidden} more`, "off"));
   byId("models").replaceChildren(...items);
   const hints = {
     node: "The node's own endpoint is asked for whatever model an agent names, or the one that its configuration names.",
