@@ -40,7 +40,6 @@ CREATE POLICY shared ON registry.node FOR SELECT TO mesh_registry
     USING (mode = 'shared' AND current_setting('mesh.tenant', true) = ANY (sharing_tenants));
 -- Reads of the service itself across tenants: the whole fleet, and whose node an id is.
 CREATE POLICY fleet ON registry.node FOR SELECT TO mesh_registry USING (current_setting('mesh.tenant', true) = '*');
-CREATE POLICY fleet ON registry.artifact FOR SELECT TO mesh_registry USING (current_setting('mesh.tenant', true) = '*');
 GRANT SELECT, INSERT, UPDATE, DELETE ON registry.node TO mesh_registry;
 
 -- JSON of a placement with what nodes must offer for it; empty: none is declared. NULL: of a version from before this

@@ -1,6 +1,7 @@
 //! Writes what waits, a batch at a time, and tells what that changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_runtime::{MetricName, PassReport};
 use mesh_store::every_tenant_tx;
@@ -20,8 +21,27 @@ const BATCHES_MAX: usize = 400;
 /// Who sees a node come and go.
 const ACTOR: &str = "service:heartbeat";
 
-/// One pass: nothing is lost by dropping it in between but the batch in hand, whose nodes report again.
+/// Of its time at most a third is spent writing: what comes meanwhile is gathered, and under a flood each row written
+/// stands for more reports.
+const REST_PER_WRITING: u32 = 2;
+const REST_MAX: Duration = Duration::from_secs(10);
+
+/// One pass, unless the one before it was so long that this one rests.
 pub(crate) async fn pass(state: Arc<State>) -> PassReport {
+    let clock = &state.context.clock;
+    let began = clock.monotonic();
+    if began < state.flush_not_before() {
+        return PassReport::default();
+    }
+    let report = write_all(&state).await;
+    let ended = clock.monotonic();
+    let rest = (ended.saturating_sub(began) * REST_PER_WRITING).min(REST_MAX);
+    state.rest_until(ended + rest);
+    report
+}
+
+/// Writes all that waits. Dropped in between it loses the batch in hand, whose nodes report again.
+pub(crate) async fn write_all(state: &State) -> PassReport {
     let mut written = 0;
     for _ in 0..BATCHES_MAX {
         let (mut beats, healths) = {
@@ -33,7 +53,7 @@ pub(crate) async fn pass(state: Arc<State>) -> PassReport {
             break;
         }
         written += beats.len() + healths.len();
-        if let Err(error) = write(&state, &beats, &healths).await {
+        if let Err(error) = write(state, &beats, &healths).await {
             let mut nodes = state.nodes();
             nodes.beats_wait(beats.iter().map(|beat| &beat.heartbeat.node_id));
             nodes.healths_wait(healths.iter().map(|health| &health.node));

@@ -76,7 +76,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     serving.drain(DRAIN).await;
     context.tasks.drain(DRAIN).await;
     // What was heard last; without the database it is heard again.
-    let last = tokio::time::timeout(DRAIN, flush::pass(Arc::clone(&state))).await;
+    let last = tokio::time::timeout(DRAIN, flush::write_all(&state)).await;
     if last.is_ok_and(|report| report.error.is_some()) {
         tracing::warn!("the last reports of nodes are not written");
     }

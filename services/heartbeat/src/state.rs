@@ -1,7 +1,8 @@
 //! What the tasks and endpoints of one process share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mesh_runtime::metrics::Counter;
 use mesh_runtime::{Context, Doorbell, MetricName};
@@ -30,6 +31,8 @@ pub(crate) struct State {
     key_writes: mpsc::Sender<KeyWrite>,
     /// Microseconds: since when heartbeats can be heard.
     hearing_since: AtomicI64,
+    /// Microseconds of the monotonic clock: until when writing rests.
+    flush_not_before: AtomicU64,
     pub(crate) relay_bell: Doorbell,
     pub(crate) reports: Counter,
 }
@@ -51,6 +54,7 @@ impl State {
             audit,
             key_writes,
             hearing_since: AtomicI64::new(now.as_micros()),
+            flush_not_before: AtomicU64::new(0),
             relay_bell: Doorbell::new(),
             reports: context.metrics.counter(MetricName::NodeReports),
             config,
@@ -78,6 +82,16 @@ impl State {
     /// Until now heartbeats may have been missed: silence counts from here.
     pub(crate) fn heard_nothing_before(&self, now: Timestamp) {
         self.hearing_since.fetch_max(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// On the monotonic clock.
+    pub(crate) fn flush_not_before(&self) -> Duration {
+        Duration::from_micros(self.flush_not_before.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn rest_until(&self, at: Duration) {
+        let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        self.flush_not_before.store(micros, Ordering::Relaxed);
     }
 
     /// Hands a key to be written over. Where too many wait, the node's next heartbeat makes it due again.

@@ -90,7 +90,15 @@ mod tests {
         assert!(secret.starts_with("mjt_00000000000000000000000008_") && secret.len() == 4 + 26 + 1 + 43);
         let secret = node_secret([0; 32]);
         assert_eq!(parse(&secret).unwrap().0, Claimed::Node);
-        for wrong in ["", "mak_", "mns_short", "mjt_x_y", &secret[1..], &format!("{secret}A"), "key_1"] {
+        for wrong in [
+            "",
+            "mak_",
+            "mns_short",
+            "mjt_x_y",
+            &secret[1..],
+            &format!("{secret}A"),
+            "key_1",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
         let cut = key_secret(key, [9; 32]);

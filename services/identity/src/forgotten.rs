@@ -35,7 +35,9 @@ pub(crate) async fn run(state: Arc<State>) {
 async fn strike_off(state: &State, node: &NodeId) -> Result<(), Problem> {
     let doing = "striking off a node's secret";
     let mut tx = state.begin_for_all().await?;
-    node_secrets::strike_off(&mut tx, node, None).await.map_err(failed(doing))?;
+    node_secrets::strike_off(&mut tx, node, None)
+        .await
+        .map_err(failed(doing))?;
     tx.commit().await.map_err(failed(doing))?;
     callout::cut_off(state, node.as_str()).await;
     Ok(())

@@ -24,7 +24,9 @@ pub fn nats_issuer_seed() -> Secret<String> {
 /// When it is no seed of an account key.
 pub fn nats_issuer_key(seed: &Secret<String>) -> Result<String, String> {
     let wrong = |_| "that is no seed of an account key (SA…)".to_owned();
-    KeyPair::from_seed(seed.expose()).map(|key| key.public_key()).map_err(wrong)
+    KeyPair::from_seed(seed.expose())
+        .map(|key| key.public_key())
+        .map_err(wrong)
 }
 
 #[cfg(test)]

@@ -196,7 +196,10 @@ mod tests {
         assert!(refusals.end(at(999)).is_empty());
         let counted = refusals.end(at(1_001));
         assert_eq!(counted.len(), 1);
-        assert_eq!((counted[0].1.subject.as_str(), &counted[0].1.after), ("a", &json!({"times": 499})));
+        assert_eq!(
+            (counted[0].1.subject.as_str(), &counted[0].1.after),
+            ("a", &json!({"times": 499}))
+        );
         assert!(refusals.end(at(2_100)).is_empty() && refusals.windows.is_empty());
         assert!(refusals.take(&tenant, refusal("a"), at(2_200)).is_some());
     }
@@ -214,14 +217,23 @@ mod tests {
         let counted = refusals.end(WINDOW);
         assert_eq!(counted.len(), 1);
         let expected = 10_000 - KINDS_MAX - 1;
-        assert_eq!((counted[0].1.subject.as_str(), &counted[0].1.after), ("*", &json!({"times": expected})));
+        assert_eq!(
+            (counted[0].1.subject.as_str(), &counted[0].1.after),
+            ("*", &json!({"times": expected}))
+        );
     }
 
     #[test]
     fn what_a_stranger_calls_himself_is_bounded() {
         let mut refusals = Refusals::default();
         let name = format!("a\0{}", "b".repeat(10_000));
-        let (_, noted) = refusals.take(&Tenant::default(), refusal(&name), Duration::ZERO).unwrap();
-        assert!(noted.subject.starts_with("a\\0b") && noted.subject.len() < 200, "{}", noted.subject);
+        let (_, noted) = refusals
+            .take(&Tenant::default(), refusal(&name), Duration::ZERO)
+            .unwrap();
+        assert!(
+            noted.subject.starts_with("a\\0b") && noted.subject.len() < 200,
+            "{}",
+            noted.subject
+        );
     }
 }

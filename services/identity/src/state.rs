@@ -99,7 +99,10 @@ impl State {
     }
 
     pub(crate) async fn write_refused(&self, tenant: &Tenant, entry: AuditEntry) {
-        let told = format!("{} of {} by {}: {}", entry.action, entry.subject, entry.actor, entry.reason);
+        let told = format!(
+            "{} of {} by {}: {}",
+            entry.action, entry.subject, entry.actor, entry.reason
+        );
         tracing::info!(%tenant, told, "refused");
         if let Err(problem) = self.note_alone(tenant, entry).await {
             tracing::warn!(%problem, told, "a refusal is not in the audit");
@@ -112,7 +115,10 @@ impl State {
 }
 
 /// 256 unpredictable bits.
-#[expect(clippy::disallowed_methods, reason = "a secret that a seed could give again would be none")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a secret that a seed could give again would be none"
+)]
 pub(crate) fn random() -> [u8; 32] {
     rand::random()
 }

@@ -41,8 +41,11 @@ impl Refused {
 
     /// What its holder is told.
     pub(crate) fn problem(&self) -> Problem {
-        Problem::new(Code::Unauthorized, format!("the credential is refused: {}", self.reason))
-            .next("`mesh keys create` and `mesh tokens create` make new ones")
+        Problem::new(
+            Code::Unauthorized,
+            format!("the credential is refused: {}", self.reason),
+        )
+        .next("`mesh keys create` and `mesh tokens create` make new ones")
     }
 
     pub(crate) fn entry(&self, actor: &str, action: &str) -> AuditEntry {
@@ -87,7 +90,10 @@ async fn key(state: &State, id: KeyId, hash: &Hash) -> Result<Result<Verified, R
     drop(tx);
     let Some(known) = known else {
         let subject = id.to_string();
-        return Ok(Err(Refused { subject, ..Refused::unknown() }));
+        return Ok(Err(Refused {
+            subject,
+            ..Refused::unknown()
+        }));
     };
     let view = known.view;
     let refused = |reason| Refused {
@@ -126,7 +132,10 @@ async fn join_token(state: &State, id: JoinTokenId, hash: &Hash) -> Result<Resul
         .map_err(failed("reading a join token"))?;
     let Some(known) = known else {
         let subject = id.to_string();
-        return Ok(Err(Refused { subject, ..Refused::unknown() }));
+        return Ok(Err(Refused {
+            subject,
+            ..Refused::unknown()
+        }));
     };
     let view = known.view;
     let refused = |reason| Refused {
@@ -172,7 +181,9 @@ async fn node(state: &State, hash: &Hash) -> Result<Result<Verified, Refused>, P
     if is_stale(known.last_used_at, now) {
         let mut tx = state.begin(&known.tenant).await?;
         let doing = "noting that a node's secret is used";
-        node_secrets::used(&mut tx, &known.node, now).await.map_err(failed(doing))?;
+        node_secrets::used(&mut tx, &known.node, now)
+            .await
+            .map_err(failed(doing))?;
         tx.commit().await.map_err(failed(doing))?;
     }
     Ok(Ok(Verified {

@@ -80,7 +80,10 @@ fn keep(folder: &Path, path: &Path, bytes: &[u8], used: &[String]) -> std::io::R
     }
     spare.sort_unstable();
     let over = spare.len().saturating_sub(KEPT_MAX);
-    spare.iter().take(over).try_for_each(|(_, path)| std::fs::remove_file(path))
+    spare
+        .iter()
+        .take(over)
+        .try_for_each(|(_, path)| std::fs::remove_file(path))
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use mesh_api::reconciler::{AssignmentRequest, NodeAssignment};
 use mesh_api::registry::{ArtifactGet, ArtifactRequest};
+use mesh_types::Problem;
 use mesh_types::agent::AgentSpec;
 use mesh_types::fleet::{AssignedReplica, ReplicaState};
-use mesh_types::Problem;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,9 @@ impl Assignments {
         };
         if is_new {
             let generation = self.node.replicas.generation();
-            tracing::info!(generation, replicas = ?names(&self.node), "what this node is to run has changed");
+            if generation > 0 {
+                tracing::info!(generation, replicas = ?names(&self.node), "what this node is to run has changed");
+            }
             self.node.report.ring();
             // Something may be claimed that was not before.
             self.node.claimable.ring();
@@ -139,7 +141,9 @@ impl Assignments {
         // Also a refusal may be over soon: the registry hears of an assignment a moment later than its node.
         let asked = self.node.execution.ask::<ArtifactGet>(&request).await;
         let artifact = asked.map_err(|problem| NotHere::Yet(format!("its artifact is not here yet: {problem}")))?;
-        let put = self.artifacts.put(&assigned.hash, artifact.bytes, self.node.replicas.hashes());
+        let put = self
+            .artifacts
+            .put(&assigned.hash, artifact.bytes, self.node.replicas.hashes());
         put.await.map_err(|problem| NotHere::Broken(problem.detail))
     }
 }

@@ -115,7 +115,10 @@ fn platform() -> &'static str {
 async fn python_version() -> Option<String> {
     let mut python = Command::new("python3");
     python.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PYTHON_DEADLINE, python.output()).await.ok()?.ok()?;
+    let output = tokio::time::timeout(PYTHON_DEADLINE, python.output())
+        .await
+        .ok()?
+        .ok()?;
     parse_python(&String::from_utf8_lossy(&output.stdout))
 }
 
@@ -151,6 +154,10 @@ mod tests {
     #[test]
     fn every_node_can_ask_models_and_run_scripts() {
         let known = capabilities();
-        assert!(["llm", "script"].iter().all(|one| known.iter().any(|known| known == one)));
+        assert!(
+            ["llm", "script"]
+                .iter()
+                .all(|one| known.iter().any(|known| known == one))
+        );
     }
 }

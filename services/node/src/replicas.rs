@@ -101,7 +101,11 @@ impl Replicas {
 
     /// Hashes of all artifacts that are needed.
     pub(crate) fn hashes(&self) -> Vec<String> {
-        self.inner().all.values().map(|replica| replica.assigned.hash.clone()).collect()
+        self.inner()
+            .all
+            .values()
+            .map(|replica| replica.assigned.hash.clone())
+            .collect()
     }
 
     pub(crate) fn is_drained(&self) -> bool {

@@ -110,7 +110,10 @@ pub(crate) async fn introduce(node: Arc<Node>, door: Door, is_introduced: bool, 
                     pause = RETRY_MIN;
                 }
                 Some(Err(problem)) if is_refusal(&problem) || problem.is(Code::Unauthorized) => {
-                    let next = problem.next.as_deref().unwrap_or("`mesh nodes` at the mesh shows whose it is");
+                    let next = problem
+                        .next
+                        .as_deref()
+                        .unwrap_or("`mesh nodes` at the mesh shows whose it is");
                     tracing::error!(%problem, next, "the mesh does not know this node as what it is");
                     pause = RETRY_MAX;
                 }

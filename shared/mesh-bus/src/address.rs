@@ -34,7 +34,10 @@ pub(crate) fn split_user(options: BusOptions) -> BusOptions {
             return url.to_owned();
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        match authority.rsplit_once('@').map(|(user, place)| (user.split_once(':'), place)) {
+        match authority
+            .rsplit_once('@')
+            .map(|(user, place)| (user.split_once(':'), place))
+        {
             Some((Some((user, password)), place)) => {
                 found.get_or_insert_with(|| (decoded(user), decoded(password)));
                 format!("{scheme}://{place}{path}")
@@ -106,7 +109,10 @@ mod tests {
                 monitor_url: None,
                 user: user.map(|(user, password)| (user.into(), password.into())),
             });
-            (options.url, options.user.map(|(user, password)| format!("{user} {password}")))
+            (
+                options.url,
+                options.user.map(|(user, password)| format!("{user} {password}")),
+            )
         };
         let of = |url: &str| split(url, None);
         assert_eq!(of("nats://a:1"), ("nats://a:1".into(), None));

@@ -309,7 +309,10 @@ fn without_user(url: &str) -> String {
 fn is_refusal(error: &ClientError) -> bool {
     match error {
         ClientError::Other(text) => {
-            let refused = [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication];
+            let refused = [
+                ConnectErrorKind::AuthorizationViolation,
+                ConnectErrorKind::Authentication,
+            ];
             refused.iter().any(|kind| text == &kind.to_string())
         }
         _ => false,
@@ -342,7 +345,10 @@ mod tests {
 
     #[test]
     fn an_error_names_the_address_without_its_password() {
-        assert_eq!(without_user("nats://ann:hunter2@a:4222,nats://b:1"), "nats://a:4222,nats://b:1");
+        assert_eq!(
+            without_user("nats://ann:hunter2@a:4222,nats://b:1"),
+            "nats://a:4222,nats://b:1"
+        );
         assert_eq!(without_user("localhost"), "localhost");
     }
 

@@ -248,7 +248,9 @@ async fn caller(parts: &Parts, app: &App) -> Result<Caller, Failure> {
             request_id: identity.map(|identity| identity.id),
         });
     };
-    Who(caller_of(&signed_in.principal, identity)).of_tenant(app, named).await
+    Who(caller_of(&signed_in.principal, identity))
+        .of_tenant(app, named)
+        .await
 }
 
 impl Who {

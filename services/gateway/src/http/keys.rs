@@ -51,7 +51,7 @@ async fn create_key(
 
 /// Revokes an API key, or the secret of a node by the node's id. It is refused within ten seconds everywhere.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", operation_id = "revoke_key", tag = "credentials",
-    params(("id" = Token, Path)), responses((status = 200, body = KeyView)))]
+    params(("id" = String, Path)), responses((status = 200, body = KeyView)))]
 async fn revoke_key(
     State(app): State<App>,
     Who(caller): Who,
@@ -88,7 +88,7 @@ async fn create_join_token(
 
 /// Revokes a join token: nodes that joined with it stay.
 #[utoipa::path(post, path = "/api/v1/join-tokens/{id}/revoke", operation_id = "revoke_join_token", tag = "credentials",
-    params(("id" = Token, Path)), responses((status = 200, body = JoinTokenView)))]
+    params(("id" = String, Path)), responses((status = 200, body = JoinTokenView)))]
 async fn revoke_join_token(
     State(app): State<App>,
     Who(caller): Who,
@@ -113,7 +113,12 @@ async fn audit(
 
 /// An answer that no cache on the way may keep.
 fn secret<T: serde::Serialize>(created: T) -> Response {
-    (StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(created)).into_response()
+    (
+        StatusCode::CREATED,
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(created),
+    )
+        .into_response()
 }
 
 fn revoke(id: &Token) -> RevokeRequest {

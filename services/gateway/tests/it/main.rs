@@ -6,6 +6,7 @@ mod around;
 mod bad_input;
 mod bad_names;
 mod cases;
+mod credentials;
 mod cut_off;
 mod events;
 mod facts;

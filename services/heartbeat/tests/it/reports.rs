@@ -63,6 +63,32 @@ async fn what_is_late_doubled_or_of_an_earlier_start_changes_nothing() {
 }
 
 #[tokio::test]
+async fn shuffled_and_doubled_between_two_processes_the_newest_of_each_node_wins() {
+    let mesh = Mesh::start(&[]).await;
+    mesh.serve().await;
+    let mut sent: Vec<(u64, u64, u64)> = Vec::new();
+    for number in 0..20 {
+        for order in 0..30 {
+            sent.push((number, order / 10, order % 10));
+        }
+    }
+    sent.extend_from_within(..);
+    // A shuffle that is the same in every run.
+    sent.sort_by_key(|(number, incarnation, seq)| {
+        let mixed = (number * 1_000 + incarnation * 100 + seq).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed.rotate_left(17) % 601
+    });
+    for (number, incarnation, seq) in &sent {
+        mesh.beat(&heartbeat(&format!("n{number}"), *incarnation, *seq)).await;
+    }
+    let written = "SELECT count(*) FROM heartbeat.node WHERE incarnation = 2 AND seq = 9 AND alive";
+    wait_until(SOON, || async { mesh.scalar(written).await == 20 }).await;
+    for number in 0..20 {
+        assert_eq!(mesh.newest(&format!("n{number}")).await, Some((2, 9)));
+    }
+}
+
+#[tokio::test]
 async fn all_nodes_are_read_by_pages() {
     let mesh = Mesh::start(&[]).await;
     let names: Vec<String> = (0..25).map(|number| format!("n{number:02}")).collect();

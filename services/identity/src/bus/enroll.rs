@@ -90,8 +90,10 @@ async fn who(
         if state.config.require_credentials {
             let entry = refusal("anonymous", asked_as.map_or("unknown", NodeId::as_str), "no credential");
             state.note_refused(tenant, entry).await;
-            return Err(Problem::new(Code::Unauthorized, "a node joins with a join token or an API key")
-                .next("`mesh tokens create` makes a join token: MESH_NODE_TOKEN=… mesh node"));
+            return Err(
+                Problem::new(Code::Unauthorized, "a node joins with a join token or an API key")
+                    .next("`mesh tokens create` makes a join token: MESH_NODE_TOKEN=… mesh node"),
+            );
         }
         return Ok(Joining {
             tenant: request.tenant.clone().unwrap_or_else(|| tenant.clone()),
@@ -116,7 +118,10 @@ async fn who(
         // Where NATS has no users anybody may ask at any name; the credential still has to be the name's.
         let entry = refusal(name.as_str(), &principal.id, "the credential is another one's");
         state.note_refused(&principal.tenant, entry).await;
-        return Err(Problem::new(Code::Forbidden, "the credential is not of the name that asks"));
+        return Err(Problem::new(
+            Code::Forbidden,
+            "the credential is not of the name that asks",
+        ));
     }
     let actor = match principal.kind {
         PrincipalKind::Key => format!("user:{}", principal.owner),
@@ -224,8 +229,11 @@ async fn count_use(state: &State, joining: &Joining, node: &NodeId) -> Result<Op
     if counted == Use::Exhausted {
         drop(tx);
         refuse(state, joining, node.as_str(), "the join token is used up").await;
-        return Err(Problem::new(Code::Unauthorized, "as many nodes as the join token is for have joined with it")
-            .next("`mesh tokens create` makes another one"));
+        return Err(Problem::new(
+            Code::Unauthorized,
+            "as many nodes as the join token is for have joined with it",
+        )
+        .next("`mesh tokens create` makes another one"));
     }
     tx.commit().await.map_err(failed(doing))?;
     Ok(Some(counted))
@@ -238,7 +246,9 @@ async fn uncount_use(state: &State, joining: &Joining, node: &NodeId) {
     let undone = async {
         let doing = "taking back a use of a join token";
         let mut tx = state.begin(&joining.tenant).await?;
-        join_tokens::uncount_use(&mut tx, id, node).await.map_err(failed(doing))?;
+        join_tokens::uncount_use(&mut tx, id, node)
+            .await
+            .map_err(failed(doing))?;
         tx.commit().await.map_err(failed(doing))
     };
     // Logged where it failed; the token is good for one node less.
@@ -269,6 +279,9 @@ fn refusal(actor: &str, node: &str, reason: &str) -> AuditEntry {
 }
 
 pub(super) fn reserved(node: &NodeId) -> Problem {
-    Problem::new(Code::InvalidName, format!("`{node}` is no name for a node: key_ and jtk_ are for credentials"))
-        .field("node_id")
+    Problem::new(
+        Code::InvalidName,
+        format!("`{node}` is no name for a node: key_ and jtk_ are for credentials"),
+    )
+    .field("node_id")
 }

@@ -28,9 +28,11 @@ pub(super) async fn create(state: Arc<State>, caller: Caller, request: KeyReques
         return Err(Problem::new(Code::Forbidden, "only an administrator makes keys for others").field("owner"));
     }
     if request.name.chars().count() > NAME_CHARS_MAX {
-        return Err(
-            Problem::new(Code::InvalidRequest, format!("a name has at most {NAME_CHARS_MAX} characters")).field("name"),
-        );
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("a name has at most {NAME_CHARS_MAX} characters"),
+        )
+        .field("name"));
     }
     let life = request.expires_in_seconds.map(check_life).transpose()?;
     let now = state.context.clock.now();
@@ -82,7 +84,10 @@ pub(super) async fn revoke(state: Arc<State>, caller: Caller, request: RevokeReq
         return Err(missing("key", &request.id));
     };
     let now = state.context.clock.now();
-    if store::revoke(&mut tx, id, now).await.map_err(failed("revoking a key"))? {
+    if store::revoke(&mut tx, id, now)
+        .await
+        .map_err(failed("revoking a key"))?
+    {
         key.revoked_at = Some(now);
         let entry = done(&caller, "key.revoke", &key.id, json!({"owner": key.owner}));
         state.note(&mut tx, &key.tenant, entry).await?;

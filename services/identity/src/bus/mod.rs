@@ -30,7 +30,9 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
     let (of_node, at_node, required) = (Arc::clone(state), Arc::clone(state), state.config.require_credentials);
     let service = service
         .endpoint::<CredentialVerify, _, _>(with(state, verify::credential))
-        .node_endpoint::<CredentialVerify, _, _>(move |node, request| verify::at_node(Arc::clone(&at_node), node, request))
+        .node_endpoint::<CredentialVerify, _, _>(move |node, request| {
+            verify::at_node(Arc::clone(&at_node), node, request)
+        })
         .endpoint::<KeyCreate, _, _>(with(state, keys::create))
         .endpoint::<KeyList, _, _>(with(state, keys::list))
         .endpoint::<KeyRevoke, _, _>(with(state, keys::revoke))

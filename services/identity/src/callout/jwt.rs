@@ -217,7 +217,9 @@ mod tests {
             subscriptions_max: 9,
             message_bytes_max: 100,
         };
-        let answer = issuer.admit(&asked(), "kitchen", &permissions, NOW, Duration::from_secs(60)).unwrap();
+        let answer = issuer
+            .admit(&asked(), "kitchen", &permissions, NOW, Duration::from_secs(60))
+            .unwrap();
         let answer = claims(&answer, &key);
         assert_eq!((&answer["aud"], &answer["sub"]), (&json!("NSERVER"), &json!("UKEY")));
         assert_eq!(answer["iss"], key.public_key());

@@ -143,9 +143,18 @@ mod tests {
 
     #[test]
     fn connections_end_a_little_apart_and_never_late() {
-        let all: Vec<_> = ["UA", "UB", "UC", "UDX", "UEZZ"].iter().map(|key| lasts(1_000, key)).collect();
-        assert!(all.iter().all(|lasts| (800..=1_000).contains(&lasts.as_secs())), "{all:?}");
-        assert!(all.iter().collect::<std::collections::BTreeSet<_>>().len() > 2, "{all:?}");
+        let all: Vec<_> = ["UA", "UB", "UC", "UDX", "UEZZ"]
+            .iter()
+            .map(|key| lasts(1_000, key))
+            .collect();
+        assert!(
+            all.iter().all(|lasts| (800..=1_000).contains(&lasts.as_secs())),
+            "{all:?}"
+        );
+        assert!(
+            all.iter().collect::<std::collections::BTreeSet<_>>().len() > 2,
+            "{all:?}"
+        );
         assert_eq!(lasts(1, "UA"), Duration::from_secs(1));
     }
 }

@@ -1,7 +1,7 @@
 //! What each kind of credential may say and hear on NATS. Everything else is denied.
 
-use mesh_api::identity::{Enroll, Principal, PrincipalKind};
 use mesh_api::Endpoint;
+use mesh_api::identity::{Enroll, Principal, PrincipalKind};
 use mesh_types::subject::Filter;
 use mesh_types::{NodeId, Subject, Token};
 
@@ -74,8 +74,14 @@ mod tests {
     #[test]
     fn a_node_has_its_own_subjects_only() {
         let node = of(PrincipalKind::Node, "kitchen");
-        assert_eq!(node.publish, ["mesh.heartbeat.kitchen", "mesh.health.kitchen", "mesh.node.kitchen.>"]);
-        assert_eq!(node.subscribe, ["mesh.bell.kitchen", "mesh.tunnel.kitchen", "_INBOX.kitchen.>"]);
+        assert_eq!(
+            node.publish,
+            ["mesh.heartbeat.kitchen", "mesh.health.kitchen", "mesh.node.kitchen.>"]
+        );
+        assert_eq!(
+            node.subscribe,
+            ["mesh.bell.kitchen", "mesh.tunnel.kitchen", "_INBOX.kitchen.>"]
+        );
     }
 
     #[test]

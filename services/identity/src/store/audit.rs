@@ -43,7 +43,11 @@ pub(crate) async fn insert(tx: &mut PgConnection, id: EventId, fact: &AuditFact)
 }
 
 /// Newest first.
-pub(crate) async fn list(db: impl PgExecutor<'_>, wanted: &Wanted<'_>, limit: i64) -> Result<Vec<AuditFact>, sqlx::Error> {
+pub(crate) async fn list(
+    db: impl PgExecutor<'_>,
+    wanted: &Wanted<'_>,
+    limit: i64,
+) -> Result<Vec<AuditFact>, sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, tenant, at, actor, action, subject, outcome, reason, before, after, request_id \
          FROM identity.audit \

@@ -71,7 +71,9 @@ pub(crate) async fn list(
     .bind(limit)
     .fetch_all(db)
     .await?;
-    rows.into_iter().map(|row| row.known().map(|known| known.view)).collect()
+    rows.into_iter()
+        .map(|row| row.known().map(|known| known.view))
+        .collect()
 }
 
 /// Whether it was not revoked before.

@@ -41,7 +41,11 @@ pub(crate) async fn get(db: impl PgExecutor<'_>, node: &NodeId) -> Result<Option
 
 /// Strikes off the secret of a node that the registry knows in no other tenant than `keep`; `None`: in none at all.
 /// Whether there was one.
-pub(crate) async fn strike_off(tx: &mut PgConnection, node: &NodeId, keep: Option<&Tenant>) -> Result<bool, sqlx::Error> {
+pub(crate) async fn strike_off(
+    tx: &mut PgConnection,
+    node: &NodeId,
+    keep: Option<&Tenant>,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query("DELETE FROM identity.node_secret WHERE node_id = $1 AND tenant IS DISTINCT FROM $2")
         .bind(node.as_str())
         .bind(keep.map(Tenant::as_str))

@@ -1,7 +1,7 @@
 //! The audit: who did what, who tried what; committed with the change and told as an event.
 
-use mesh_api::identity::{AuditEntry, AuditList, AuditNote, AuditOutcome, AuditQuery, CredentialVerify, VerifyRequest};
 use mesh_api::PageQuery;
+use mesh_api::identity::{AuditEntry, AuditList, AuditNote, AuditOutcome, AuditQuery, CredentialVerify, VerifyRequest};
 use mesh_types::event::{Event, Fact};
 use mesh_types::subject::Filter;
 use serde_json::{Value, json};
@@ -24,14 +24,27 @@ fn entry(actor: &str, subject: &str, outcome: AuditOutcome) -> AuditEntry {
 #[tokio::test]
 async fn a_fact_is_told_as_an_event_of_the_same_id() {
     let mesh = Mesh::start().await;
-    let mut events = mesh.bus.subscribe(&Filter::EventsAbout("audit".parse().unwrap())).await.unwrap();
+    let mut events = mesh
+        .bus
+        .subscribe(&Filter::EventsAbout("audit".parse().unwrap()))
+        .await
+        .unwrap();
     let made = mesh.key("ann").await;
     let message = tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap();
     let event: Event = serde_json::from_slice(&message.payload).unwrap();
-    let Fact::AuditNoted { action, subject, outcome, .. } = &event.fact else {
+    let Fact::AuditNoted {
+        action,
+        subject,
+        outcome,
+        ..
+    } = &event.fact
+    else {
         panic!("{event:?}")
     };
-    assert_eq!((action.as_str(), subject, outcome.as_str()), ("key.create", &made.key.id, "done"));
+    assert_eq!(
+        (action.as_str(), subject, outcome.as_str()),
+        ("key.create", &made.key.id, "done")
+    );
     let facts = mesh.audit(AuditOutcome::Done).await;
     assert_eq!(facts[0].id, event.id.to_string());
 }
@@ -43,7 +56,9 @@ async fn a_thousand_wrong_knocks_are_a_few_rows_that_count_them() {
         let request = VerifyRequest {
             credential: "mak_wrong".into(),
         };
-        mesh.call::<CredentialVerify>("service:gateway", request).await.unwrap_err()
+        mesh.call::<CredentialVerify>("service:gateway", request)
+            .await
+            .unwrap_err()
     });
     let knocks: Vec<_> = knocks.collect();
     futures::stream::StreamExt::collect::<Vec<_>>(futures::stream::StreamExt::buffer_unordered(
@@ -74,8 +89,15 @@ async fn facts_of_other_services_are_kept_for_their_tenant_and_its_administrator
     let read = |actor: &'static str, tenant: &'static str, query: AuditQuery| {
         let mesh = &mesh;
         async move {
-            let page = mesh.bus.call::<AuditList>(&caller(actor, tenant), &query).await.unwrap();
-            page.items.into_iter().map(|fact| fact.entry.subject).collect::<Vec<_>>()
+            let page = mesh
+                .bus
+                .call::<AuditList>(&caller(actor, tenant), &query)
+                .await
+                .unwrap();
+            page.items
+                .into_iter()
+                .map(|fact| fact.entry.subject)
+                .collect::<Vec<_>>()
         }
     };
     assert_eq!(read("user:admin", "daarion", AuditQuery::default()).await, ["b", "a"]);

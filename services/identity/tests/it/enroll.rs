@@ -1,10 +1,10 @@
 //! Joining and coming back: one owner, one secret, so many uses.
 
+use mesh_api::PageQuery;
 use mesh_api::identity::{
     AuditOutcome, Enroll, EnrollRequest, Enrolled, JoinTokenCreate, JoinTokenList, JoinTokenRequest, JoinTokenRevoke,
     RevokeRequest,
 };
-use mesh_api::PageQuery;
 use mesh_types::{Code, Problem};
 
 use crate::setup::{ForAnybody, Mesh, joining};
@@ -36,8 +36,12 @@ async fn a_node_joins_with_a_token_and_comes_back_with_its_own_secret() {
 async fn a_node_of_another_owner_is_refused_and_noted() {
     let mesh = Mesh::start().await;
     let (ann, bob) = (mesh.join_token("ann").await, mesh.join_token("bob").await);
-    let anns = enroll(&mesh, joining(Some(&ann.secret), Some("kitchen"))).await.unwrap();
-    let problem = enroll(&mesh, joining(Some(&bob.secret), Some("kitchen"))).await.unwrap_err();
+    let anns = enroll(&mesh, joining(Some(&ann.secret), Some("kitchen")))
+        .await
+        .unwrap();
+    let problem = enroll(&mesh, joining(Some(&bob.secret), Some("kitchen")))
+        .await
+        .unwrap_err();
     assert!(problem.is(Code::Forbidden), "{problem:?}");
     let fact = mesh.refusal("node.enroll", "another owner").await;
     assert_eq!(fact.entry.subject, "kitchen");
@@ -65,8 +69,13 @@ async fn a_token_lets_in_as_many_nodes_as_it_is_for_however_many_come_at_once() 
     assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 3);
     let joined = all.iter().position(Result::is_ok).unwrap();
     // A node that has joined takes no further use.
-    enroll(&mesh, joining(Some(&token.secret), Some(&format!("node-{joined}")))).await.unwrap();
-    let listed = mesh.call::<JoinTokenList>("user:ann", PageQuery::default()).await.unwrap();
+    enroll(&mesh, joining(Some(&token.secret), Some(&format!("node-{joined}"))))
+        .await
+        .unwrap();
+    let listed = mesh
+        .call::<JoinTokenList>("user:ann", PageQuery::default())
+        .await
+        .unwrap();
     assert_eq!(listed.items[0].uses, 3);
     mesh.refusal("node.enroll", "used up").await;
 }
@@ -75,14 +84,20 @@ async fn a_token_lets_in_as_many_nodes_as_it_is_for_however_many_come_at_once() 
 async fn a_use_is_given_back_when_the_registry_refuses() {
     let mesh = Mesh::start().await;
     let bob = mesh.join_token("bob").await;
-    enroll(&mesh, joining(Some(&bob.secret), Some("kitchen"))).await.unwrap();
+    enroll(&mesh, joining(Some(&bob.secret), Some("kitchen")))
+        .await
+        .unwrap();
     let request = JoinTokenRequest {
         uses_max: Some(1),
         ..JoinTokenRequest::for_anybody()
     };
     let token = mesh.call::<JoinTokenCreate>("user:ann", request).await.unwrap();
-    enroll(&mesh, joining(Some(&token.secret), Some("kitchen"))).await.unwrap_err();
-    enroll(&mesh, joining(Some(&token.secret), Some("cellar"))).await.unwrap();
+    enroll(&mesh, joining(Some(&token.secret), Some("kitchen")))
+        .await
+        .unwrap_err();
+    enroll(&mesh, joining(Some(&token.secret), Some("cellar")))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -93,23 +108,40 @@ async fn a_token_for_one_node_lets_in_that_node_only_and_none_once_revoked() {
         ..JoinTokenRequest::for_anybody()
     };
     let token = mesh.call::<JoinTokenCreate>("user:ann", request).await.unwrap();
-    assert!(enroll(&mesh, joining(Some(&token.secret), Some("cellar"))).await.unwrap_err().is(Code::Forbidden));
+    assert!(
+        enroll(&mesh, joining(Some(&token.secret), Some("cellar")))
+            .await
+            .unwrap_err()
+            .is(Code::Forbidden)
+    );
     let joined = enroll(&mesh, joining(Some(&token.secret), None)).await.unwrap();
     assert_eq!(joined.node.node_id.as_str(), "kitchen");
     let id = token.join_token.id.clone();
-    mesh.call::<JoinTokenRevoke>("user:ann", RevokeRequest { id }).await.unwrap();
+    mesh.call::<JoinTokenRevoke>("user:ann", RevokeRequest { id })
+        .await
+        .unwrap();
     let problem = enroll(&mesh, joining(Some(&token.secret), None)).await.unwrap_err();
-    assert!(problem.is(Code::Unauthorized) && problem.detail.contains("revoked"), "{problem:?}");
+    assert!(
+        problem.is(Code::Unauthorized) && problem.detail.contains("revoked"),
+        "{problem:?}"
+    );
 }
 
 #[tokio::test]
 async fn nobody_joins_without_a_credential_or_under_a_credentials_name() {
     let mesh = Mesh::start().await;
-    assert!(enroll(&mesh, joining(None, Some("kitchen"))).await.unwrap_err().is(Code::Unauthorized));
+    assert!(
+        enroll(&mesh, joining(None, Some("kitchen")))
+            .await
+            .unwrap_err()
+            .is(Code::Unauthorized)
+    );
     mesh.refusal("node.enroll", "no credential").await;
     let token = mesh.join_token("ann").await;
     let other = mesh.join_token("bob").await.join_token.id;
-    let problem = enroll(&mesh, joining(Some(&token.secret), Some(&other))).await.unwrap_err();
+    let problem = enroll(&mesh, joining(Some(&token.secret), Some(&other)))
+        .await
+        .unwrap_err();
     assert!(problem.is(Code::InvalidName), "{problem:?}");
 }
 

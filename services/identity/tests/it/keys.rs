@@ -1,10 +1,10 @@
 //! API keys: made, checked, revoked; who sees whose.
 
+use mesh_api::PageQuery;
 use mesh_api::identity::{
     CredentialVerify, JoinTokenCreate, JoinTokenList, JoinTokenRequest, JoinTokenRevoke, KeyCreate, KeyList, KeyRevoke,
     PrincipalKind, RevokeRequest, VerifyRequest,
 };
-use mesh_api::PageQuery;
 use mesh_types::{Code, Problem};
 
 use crate::setup::{ForAnybody, Mesh, caller, key_of};
@@ -23,17 +23,26 @@ async fn a_key_is_good_until_it_is_revoked_and_its_secret_is_nowhere() {
     let made = mesh.key("ann").await;
     let expected = (PrincipalKind::Key, "ann".to_owned(), "default".to_owned());
     assert_eq!(verify(&mesh, &made.secret).await.unwrap(), expected);
-    let listed = mesh.call::<KeyList>("user:ann", PageQuery::default()).await.unwrap().items;
+    let listed = mesh
+        .call::<KeyList>("user:ann", PageQuery::default())
+        .await
+        .unwrap()
+        .items;
     assert_eq!(listed.len(), 1);
     assert!(listed[0].last_used_at.is_some());
     assert!(!serde_json::to_string(&listed).unwrap().contains(&made.secret[31..]));
-    let revoke = || RevokeRequest { id: made.key.id.clone() };
+    let revoke = || RevokeRequest {
+        id: made.key.id.clone(),
+    };
     let revoked = mesh.call::<KeyRevoke>("user:ann", revoke()).await.unwrap();
     assert!(revoked.revoked_at.is_some());
     let again = mesh.call::<KeyRevoke>("user:ann", revoke()).await.unwrap();
     assert_eq!(again.revoked_at, revoked.revoked_at);
     let problem = verify(&mesh, &made.secret).await.unwrap_err();
-    assert!(problem.is(Code::Unauthorized) && problem.detail.contains("revoked"), "{problem:?}");
+    assert!(
+        problem.is(Code::Unauthorized) && problem.detail.contains("revoked"),
+        "{problem:?}"
+    );
     mesh.refusal("credential.verify", "revoked").await;
 }
 
@@ -43,8 +52,16 @@ async fn what_is_no_credential_is_refused_and_noted_without_its_text() {
     let made = mesh.key("ann").await;
     let mut forged = made.secret.clone();
     forged.replace_range(forged.len() - 4.., "AAAA");
-    for wrong in ["", "hunter2", &forged, "mns_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
-        assert!(verify(&mesh, wrong).await.unwrap_err().is(Code::Unauthorized), "{wrong}");
+    for wrong in [
+        "",
+        "hunter2",
+        &forged,
+        "mns_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ] {
+        assert!(
+            verify(&mesh, wrong).await.unwrap_err().is(Code::Unauthorized),
+            "{wrong}"
+        );
     }
     let fact = mesh.refusal("credential.verify", "not its secret").await;
     assert_eq!(fact.entry.subject, made.key.id);
@@ -80,21 +97,49 @@ async fn nobody_sees_makes_or_revokes_anothers_credentials() {
             owner: Some("ann".into()),
             ..JoinTokenRequest::for_anybody()
         };
-        assert!(mesh.call::<JoinTokenCreate>(actor, request).await.unwrap_err().is(Code::Forbidden));
+        assert!(
+            mesh.call::<JoinTokenCreate>(actor, request)
+                .await
+                .unwrap_err()
+                .is(Code::Forbidden)
+        );
         let id = made.key.id.clone();
         assert!(mesh.call::<KeyRevoke>(actor, RevokeRequest { id }).await.is_err());
         let id = token.join_token.id.clone();
         assert!(mesh.call::<JoinTokenRevoke>(actor, RevokeRequest { id }).await.is_err());
     }
-    assert!(mesh.call::<KeyList>("user:bob", PageQuery::default()).await.unwrap().items.is_empty());
-    assert!(mesh.call::<JoinTokenList>("user:bob", PageQuery::default()).await.unwrap().items.is_empty());
-    assert_eq!(mesh.call::<KeyList>("user:admin", PageQuery::default()).await.unwrap().items.len(), 1);
+    assert!(
+        mesh.call::<KeyList>("user:bob", PageQuery::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    assert!(
+        mesh.call::<JoinTokenList>("user:bob", PageQuery::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    assert_eq!(
+        mesh.call::<KeyList>("user:admin", PageQuery::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
     // Another tenant's administrator sees nothing of this one.
     let theirs = caller("user:admin", "daarion");
     let listed = mesh.bus.call::<KeyList>(&theirs, &PageQuery::default()).await.unwrap();
     assert!(listed.items.is_empty());
     let id = made.key.id.clone();
-    let problem = mesh.bus.call::<KeyRevoke>(&theirs, &RevokeRequest { id }).await.unwrap_err();
+    let problem = mesh
+        .bus
+        .call::<KeyRevoke>(&theirs, &RevokeRequest { id })
+        .await
+        .unwrap_err();
     assert!(problem.is(Code::CredentialNotFound), "{problem:?}");
     verify(&mesh, &made.secret).await.unwrap();
 }

@@ -99,7 +99,10 @@ impl Mesh {
             _registry: registry,
             _identity: tasks,
         };
-        wait_until(SOON, || async { mesh.call::<KeyList>("dev", PageQuery::default()).await.is_ok() }).await;
+        wait_until(SOON, || async {
+            mesh.call::<KeyList>("dev", PageQuery::default()).await.is_ok()
+        })
+        .await;
         mesh
     }
 

@@ -12,14 +12,20 @@ use crate::setup::{Mesh, SOON, joining};
 async fn join(mesh: &Mesh, secret: &str, token: &str, node: &str) -> Enrolled {
     let mut raw = Raw::connect(mesh.nats.url(), token, secret).await.unwrap();
     let request = serde_json::to_string(&joining(Some(secret), Some(node))).unwrap();
-    let (subject, inbox) = (format!("mesh.node.{token}.identity.enroll"), format!("_INBOX.{token}.1"));
+    let (subject, inbox) = (
+        format!("mesh.node.{token}.identity.enroll"),
+        format!("_INBOX.{token}.1"),
+    );
     let answer = raw.request(&subject, &inbox, &request).await;
     serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
 async fn node(mesh: &Mesh, owner: &str, name: &str) -> String {
     let token = mesh.join_token(owner).await;
-    join(mesh, &token.secret, &token.join_token.id, name).await.secret.unwrap()
+    join(mesh, &token.secret, &token.join_token.id, name)
+        .await
+        .secret
+        .unwrap()
 }
 
 #[tokio::test]
@@ -27,7 +33,11 @@ async fn a_node_says_and_hears_what_is_its_own_and_nothing_else() {
     let mesh = Mesh::start().await;
     let secret = node(&mesh, "ann", "kitchen").await;
     let mut raw = Raw::connect(mesh.nats.url(), "kitchen", &secret).await.unwrap();
-    for subject in ["mesh.heartbeat.kitchen", "mesh.health.kitchen", "mesh.node.kitchen.execution.claim"] {
+    for subject in [
+        "mesh.heartbeat.kitchen",
+        "mesh.health.kitchen",
+        "mesh.node.kitchen.execution.claim",
+    ] {
         assert_eq!(raw.publish(subject, "{}").await, Vec::<String>::new(), "{subject}");
     }
     for subject in [
@@ -50,9 +60,17 @@ async fn a_node_says_and_hears_what_is_its_own_and_nothing_else() {
         "$SYS.REQ.SERVER.PING",
     ] {
         let refused = raw.publish(subject, "{}").await;
-        assert!(refused.iter().any(|error| error.contains("Permissions Violation")), "{subject} {refused:?}");
+        assert!(
+            refused.iter().any(|error| error.contains("Permissions Violation")),
+            "{subject} {refused:?}"
+        );
     }
-    for subject in ["mesh.bell.kitchen", "mesh.tunnel.kitchen", "_INBOX.kitchen.*", "_INBOX.kitchen.a.b"] {
+    for subject in [
+        "mesh.bell.kitchen",
+        "mesh.tunnel.kitchen",
+        "_INBOX.kitchen.*",
+        "_INBOX.kitchen.a.b",
+    ] {
         assert_eq!(raw.subscribe(subject).await, Vec::<String>::new(), "{subject}");
     }
     for subject in [
@@ -71,7 +89,10 @@ async fn a_node_says_and_hears_what_is_its_own_and_nothing_else() {
         "$JS.>",
     ] {
         let refused = raw.subscribe(subject).await;
-        assert!(refused.iter().any(|error| error.contains("Permissions Violation")), "{subject} {refused:?}");
+        assert!(
+            refused.iter().any(|error| error.contains("Permissions Violation")),
+            "{subject} {refused:?}"
+        );
     }
 }
 
@@ -81,7 +102,12 @@ async fn who_joins_may_ask_to_join_and_nothing_else() {
     let token = mesh.join_token("ann").await;
     let id = token.join_token.id.as_str();
     let mut raw = Raw::connect(mesh.nats.url(), id, &token.secret).await.unwrap();
-    for subject in ["mesh.heartbeat.kitchen", "mesh.svc.identity.enroll", "$JS.API.INFO", "mesh.node.x.identity.enroll"] {
+    for subject in [
+        "mesh.heartbeat.kitchen",
+        "mesh.svc.identity.enroll",
+        "$JS.API.INFO",
+        "mesh.node.x.identity.enroll",
+    ] {
         assert!(!raw.publish(subject, "{}").await.is_empty(), "{subject}");
     }
     let own = format!("mesh.node.{id}.execution.claim");
@@ -107,13 +133,20 @@ async fn strangers_foreign_and_forged_credentials_are_refused_and_noted() {
     refused(String::new(), String::new()).await;
     mesh.refusal("nats.connect", "no credential").await;
     refused("mesh".into(), "guessed".into()).await;
-    refused("kitchen".into(), "mns_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into()).await;
+    refused(
+        "kitchen".into(),
+        "mns_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into(),
+    )
+    .await;
     let fact = mesh.refusal("nats.connect", "no credential of this mesh").await;
     assert_eq!(fact.entry.subject, "kitchen");
     // Another node's secret.
     refused("kitchen".into(), cellar).await;
     let fact = mesh.refusal("nats.connect", "another one's").await;
-    assert_eq!((fact.entry.subject.as_str(), fact.entry.actor.as_str()), ("kitchen", "kitchen"));
+    assert_eq!(
+        (fact.entry.subject.as_str(), fact.entry.actor.as_str()),
+        ("kitchen", "kitchen")
+    );
     assert!(!serde_json::to_string(&fact).unwrap().contains("mns_"), "{fact:?}");
     Raw::connect(url, "kitchen", &kitchen).await.unwrap();
 }
@@ -139,7 +172,9 @@ async fn a_connection_ends_when_its_time_is_over_even_if_nobody_cuts_it() {
     .await;
     let secret = node(&mesh, "ann", "kitchen").await;
     let mut raw = Raw::connect(mesh.nats.url(), "kitchen", &secret).await.unwrap();
-    let last = tokio::time::timeout(Duration::from_secs(20), raw.ended()).await.unwrap();
+    let last = tokio::time::timeout(Duration::from_secs(20), raw.ended())
+        .await
+        .unwrap();
     assert!(last.contains("Expired"), "{last}");
     Raw::connect(mesh.nats.url(), "kitchen", &secret).await.unwrap();
 }
@@ -155,10 +190,15 @@ async fn an_answer_goes_to_an_inbox_and_nowhere_else() {
         .await
         .unwrap();
     let request = serde_json::to_string(&joining(Some(&secret), None)).unwrap();
-    let forged = format!("mesh.node.kitchen.identity.enroll mesh.heartbeat.cellar {}", request.len());
+    let forged = format!(
+        "mesh.node.kitchen.identity.enroll mesh.heartbeat.cellar {}",
+        request.len()
+    );
     raw.publish_line(&forged, &request).await;
     // Asked after it and answered: the forged one was looked at before.
-    let answer = raw.request("mesh.node.kitchen.identity.enroll", "_INBOX.kitchen.9", &request).await;
+    let answer = raw
+        .request("mesh.node.kitchen.identity.enroll", "_INBOX.kitchen.9", &request)
+        .await;
     assert!(answer.contains("kitchen"), "{answer}");
     let unheard = tokio::time::timeout(Duration::from_millis(300), heard.next()).await;
     assert!(unheard.is_err(), "{unheard:?}");

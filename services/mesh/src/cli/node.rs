@@ -17,7 +17,7 @@ use super::nodes::{self, NodeAction};
 use super::{Session, misconfigured};
 use crate::failure::{Usage, advised};
 use crate::serve::{arm_for_tests, start_telemetry};
-use crate::up::without_user;
+use crate::up::{api_key, without_user};
 
 /// Run agents that declare a `placement` on this machine
 ///
@@ -150,12 +150,22 @@ fn door(args: &NodeArgs, session: &Session) -> anyhow::Result<Door> {
     let environment = &session.environment;
     let token = args.token.clone().filter(|token| !token.is_empty());
     let token = token.map(Secret::new).or_else(|| environment.node_token.clone());
+    let mut token = token.or_else(|| environment.api_key.clone());
     let named = session.named_url().map(str::to_owned);
-    let url = match named.or_else(|| environment.url.clone()).or_else(|| environment.nats_url.clone()) {
+    let url = match named
+        .or_else(|| environment.url.clone())
+        .or_else(|| environment.nats_url.clone())
+    {
         Some(url) => url,
         None => match session.running()?.and_then(|running| running.state) {
-            // The services' own user stays theirs.
-            Some(state) => without_user(&state.nats),
+            Some(state) => match api_key(session.home()) {
+                // Its NATS is for who is known there: a node is itself, not one of the services.
+                Some(key) => {
+                    token.get_or_insert(key);
+                    without_user(&state.nats)
+                }
+                None => state.nats,
+            },
             None => {
                 let text = "no mesh runs here: name one with --url https://HOST, --url nats://HOST:PORT, or MESH_URL";
                 return Err(Usage(text.into()).into());

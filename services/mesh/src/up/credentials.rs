@@ -40,7 +40,10 @@ impl Credentials {
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
                 let text = anyhow::anyhow!("{} is not readable as this version's", path.display());
-                advised(text, "move it away: the next start makes new ones, and nodes keep theirs")
+                advised(
+                    text,
+                    "move it away: the next start makes new ones, and nodes keep theirs",
+                )
             }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let made = Self {
@@ -132,7 +135,10 @@ mod tests {
     fn credentials_are_made_once_and_are_their_owners_only() {
         let folder = tempfile::tempdir().unwrap();
         let made = Credentials::of_home(folder.path()).unwrap();
-        let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(folder.path().join(FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let read = Credentials::of_home(folder.path()).unwrap();
         assert_eq!(read.users().unwrap(), made.users().unwrap());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::membership::{self, Membership};
-use super::{Attempt, JoinError, Joined, Joiner, enroll_request};
+use super::{Attempt, JoinError, Joined, Joiner, enroll_request, shown};
 
 const REGISTER_PATH: &str = "/api/runtimes/v1/agent-nodes/register";
 const PROXY_PATH: &str = "/api/runtimes/v1/nats";
@@ -106,7 +106,7 @@ impl Joiner<'_> {
             return Attempt::NotNow(problem.to_string());
         }
         if status == StatusCode::UNAUTHORIZED && self.door.token.is_none() {
-            let url = self.door.url.clone();
+            let url = shown(&self.door.url);
             return Attempt::Never(JoinError::NoCredential { url });
         }
         self.rejected(problem)
@@ -127,7 +127,11 @@ impl Joiner<'_> {
                 // Whichever way it comes, it is the same server.
                 Ok(Err(error @ BusError::CredentialRefused { .. })) => return Err(self.failed(url, error)),
                 Ok(Err(error)) => failed = Some(self.failed(url, error)),
-                Err(_) => failed = Some(Attempt::NotNow(format!("no answer from {url} within {NATS_DEADLINE:?}"))),
+                Err(_) => {
+                    failed = Some(Attempt::NotNow(format!(
+                        "no answer from {url} within {NATS_DEADLINE:?}"
+                    )))
+                }
             }
         }
         Err(failed.unwrap_or_else(|| Attempt::NotNow("no address of NATS".into())))

@@ -183,8 +183,16 @@ impl Road {
         match url.split_once("://") {
             Some(("nats" | "tls" | "ws" | "wss", rest)) if !rest.is_empty() => Ok(Self::Nats),
             Some(("http" | "https", rest)) if !rest.is_empty() => Ok(Self::Http),
-            _ => Err(JoinError::Address { url: url.to_owned() }),
+            _ => Err(JoinError::Address { url: shown(url) }),
         }
+    }
+}
+
+/// For errors and logs: what stands before an `@` may be a password.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
+        None => url.to_owned(),
     }
 }
 
@@ -196,7 +204,7 @@ struct Joiner<'a> {
 
 impl Joiner<'_> {
     fn refused(&self, url: &str) -> Attempt {
-        let url = url.to_owned();
+        let url = shown(url);
         let has_none = self.door.token.is_none() && self.state.get().secret.is_none();
         Attempt::Refused(if has_none {
             JoinError::NoCredential { url }
@@ -207,7 +215,7 @@ impl Joiner<'_> {
 
     fn rejected(&self, problem: Problem) -> Attempt {
         Attempt::Never(JoinError::Rejected {
-            url: self.door.url.clone(),
+            url: shown(&self.door.url),
             problem: problem.into(),
         })
     }
@@ -244,7 +252,7 @@ impl Joiner<'_> {
         };
         match Bus::connect_confined(own_options(&url, &node, &stored), node.clone()).await {
             Ok(bus) => Ok(Some(self.back(node, bus))),
-            Err(_) => Err(JoinError::Address { url }),
+            Err(_) => Err(JoinError::Address { url: shown(&url) }),
         }
     }
 
@@ -277,6 +285,12 @@ mod tests {
         for url in ["", "a", "ftp://a", "http://"] {
             assert!(Road::parse(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_told() {
+        assert_eq!(shown("nats://mesh:pw@a:4222"), "nats://a:4222");
+        assert_eq!(shown("https://a"), "https://a");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Joining over NATS: first in the name of the token, then in the node's own.
 
 use mesh_api::Caller;
-use mesh_api::identity::Enroll;
 use mesh_api::Endpoint;
+use mesh_api::identity::Enroll;
 use mesh_bus::{Bus, BusError, BusOptions};
 use mesh_types::{NodeId, Problem, Subject};
 
@@ -107,7 +107,8 @@ async fn ask(
                 service: Enroll::SERVICE.parse()?,
                 endpoint: Enroll::NAME.parse()?,
             };
-            bus.call_at::<Enroll>(&subject, &caller, request, Enroll::DEADLINE).await?
+            bus.call_at::<Enroll>(&subject, &caller, request, Enroll::DEADLINE)
+                .await?
         }
         None => bus.call::<Enroll>(&caller, request).await?,
     };

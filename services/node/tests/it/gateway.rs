@@ -58,7 +58,11 @@ impl Gateway {
 
 async fn register(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let left = |count: u32| count.checked_sub(1);
-    if gateway.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+    if gateway
+        .failures
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+        .is_ok()
+    {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting").into_response();
     }
     let mut request: EnrollRequest = serde_json::from_value(body).unwrap();
@@ -124,7 +128,9 @@ async fn where_only_http_leaves_the_building_nats_goes_through_the_gateway() {
     let door = gateway.serve().await;
     let folder = tempfile::tempdir().unwrap();
     let mut heard = mesh.heartbeats("kitchen").await;
-    let node = Running::start(pinned(folder.path(), "kitchen"), door.clone()).await.unwrap();
+    let node = Running::start(pinned(folder.path(), "kitchen"), door.clone())
+        .await
+        .unwrap();
     let first = heard.next().await;
     assert_eq!(gateway.tunnels.load(Ordering::SeqCst), 1);
     assert_eq!(stored(folder.path())["secret"], SECRET);

@@ -28,12 +28,17 @@ async fn a_node_gets_its_id_at_the_first_join_and_keeps_it() {
 async fn a_pinned_id_is_taken_as_it_is() {
     let mesh = Mesh::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let node = Running::start(pinned(folder.path(), "Kitchen-1"), mesh.door()).await.unwrap();
+    let node = Running::start(pinned(folder.path(), "Kitchen-1"), mesh.door())
+        .await
+        .unwrap();
     assert_eq!(node.id.as_str(), "Kitchen-1");
     node.stop().await;
     let other = Running::start(pinned(folder.path(), "cellar"), mesh.door()).await;
     let error = other.err().expect("the folder is another node's");
-    assert!(error.to_string().contains("Kitchen-1") && !error.next().is_empty(), "{error}");
+    assert!(
+        error.to_string().contains("Kitchen-1") && !error.next().is_empty(),
+        "{error}"
+    );
     let unpinned = Running::start(config(folder.path()), mesh.door()).await.unwrap();
     assert_eq!(unpinned.id.as_str(), "Kitchen-1");
     unpinned.stop().await;
@@ -69,7 +74,9 @@ async fn what_the_mesh_knows_of_a_node_that_lost_its_state_counts() {
     };
     Running::start(config, mesh.door()).await.unwrap().stop().await;
     let mut heard = mesh.heartbeats("kitchen").await;
-    let node = Running::start(pinned(second.path(), "kitchen"), mesh.door()).await.unwrap();
+    let node = Running::start(pinned(second.path(), "kitchen"), mesh.door())
+        .await
+        .unwrap();
     assert_eq!(heard.next().await.mode, NodeMode::Sleep);
     node.stop().await;
 }
@@ -81,7 +88,11 @@ async fn a_token_opens_once_and_the_secret_ever_after() {
     let mut heard = mesh.heartbeats("kitchen").await;
     let door = mesh.door_with(TOKEN);
     let first = Running::start(pinned(folder.path(), "kitchen"), door).await.unwrap();
-    assert_eq!(heard.next().await.node_id.as_str(), "kitchen", "its own user may say it");
+    assert_eq!(
+        heard.next().await.node_id.as_str(),
+        "kitchen",
+        "its own user may say it"
+    );
     first.stop().await;
     assert_eq!(stored(folder.path())["secret"], SECRET);
     let again = Running::start(config(folder.path()), mesh.door()).await.unwrap();
@@ -100,7 +111,9 @@ async fn a_refused_secret_falls_back_to_the_token() {
     let error = refused.err().expect("it cannot get in");
     assert!(matches!(error, JoinError::Refused { .. }), "{error}");
     assert!(error.next().contains("mesh tokens create"), "{}", error.next());
-    let node = Running::start(config(folder.path()), mesh.door_with(TOKEN)).await.unwrap();
+    let node = Running::start(config(folder.path()), mesh.door_with(TOKEN))
+        .await
+        .unwrap();
     node.stop().await;
     assert_eq!(stored(folder.path())["secret"], SECRET);
 }
@@ -123,7 +136,9 @@ async fn without_a_credential_that_is_one_nobody_gets_in_and_is_told_what_to_do(
 async fn where_none_is_demanded_a_token_does_not_matter() {
     let mesh = Mesh::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let node = Running::start(config(folder.path()), mesh.door_with("hunter2")).await.unwrap();
+    let node = Running::start(config(folder.path()), mesh.door_with("hunter2"))
+        .await
+        .unwrap();
     let known: NodeId = node.id.clone();
     node.stop().await;
     assert_eq!(mesh.entry(&known).owner, "ann");

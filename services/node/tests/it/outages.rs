@@ -30,7 +30,9 @@ async fn after_a_reconnect_it_is_said_at_once_that_the_node_is_there() {
 async fn a_node_that_is_known_starts_without_its_mesh_and_finds_it() {
     let mut mesh = Mesh::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let first = Running::start(pinned(folder.path(), "kitchen"), mesh.door()).await.unwrap();
+    let first = Running::start(pinned(folder.path(), "kitchen"), mesh.door())
+        .await
+        .unwrap();
     first.stop().await;
     mesh.service = None;
     mesh.nats.stop().await;
@@ -40,7 +42,10 @@ async fn a_node_that_is_known_starts_without_its_mesh_and_finds_it() {
     assert!(mesh.bus.wait_connected(SOON).await);
     mesh.change(|known| known.nodes.clear());
     mesh.serve().await;
-    wait_until(SOON, || async { mesh.known.lock().unwrap().nodes.contains_key(&node.id) }).await;
+    wait_until(SOON, || async {
+        mesh.known.lock().unwrap().nodes.contains_key(&node.id)
+    })
+    .await;
     node.stop().await;
 }
 
@@ -67,7 +72,9 @@ async fn a_pinned_node_needs_nobody_to_name_it() {
 async fn what_was_configured_without_the_mesh_is_told_when_it_is_back() {
     let mesh = Mesh::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let first = Running::start(pinned(folder.path(), "kitchen"), mesh.door()).await.unwrap();
+    let first = Running::start(pinned(folder.path(), "kitchen"), mesh.door())
+        .await
+        .unwrap();
     let id = first.id.clone();
     first.stop().await;
     let mut kept = stored(folder.path());

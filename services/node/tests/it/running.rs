@@ -39,8 +39,14 @@ async fn heartbeats_and_health_say_what_is() {
 async fn a_replica_is_fetched_checked_and_reported_at_once() {
     let mesh = Mesh::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let good = mesh.replica(1, &json!({"runtime": "script", "script": {"command": ["sh", "-c", "true"]}}));
-    let bad = mesh.replica(2, &json!({"runtime": "script", "script": {"command": ["/no/such/program"]}}));
+    let good = mesh.replica(
+        1,
+        &json!({"runtime": "script", "script": {"command": ["sh", "-c", "true"]}}),
+    );
+    let bad = mesh.replica(
+        2,
+        &json!({"runtime": "script", "script": {"command": ["/no/such/program"]}}),
+    );
     let mut heard = mesh.heartbeats("kitchen").await;
     let config = Config {
         heartbeat_seconds: 60.0,
@@ -59,7 +65,9 @@ async fn a_replica_is_fetched_checked_and_reported_at_once() {
     });
     ring(&mesh, "reconciler").await;
     let of = |state: ReplicaState| move |one: &mesh_types::fleet::ReplicaReport| one.state == state;
-    let settled = heard.until(|heartbeat| heartbeat.replicas.iter().any(of(ReplicaState::Ready))).await;
+    let settled = heard
+        .until(|heartbeat| heartbeat.replicas.iter().any(of(ReplicaState::Ready)))
+        .await;
     assert_eq!(settled.assignment, 5);
     let failed = settled.replicas.iter().find(|one| one.replica == bad.replica).unwrap();
     assert_eq!(failed.state, ReplicaState::Failed);
@@ -102,7 +110,9 @@ async fn an_artifact_that_is_late_is_waited_for_and_a_wrong_one_is_not_run() {
         known.assignment.replicas = vec![late.clone(), wrong];
     });
     let mut heard = mesh.heartbeats("kitchen").await;
-    let node = Running::start(pinned(folder.path(), "kitchen"), mesh.door()).await.unwrap();
+    let node = Running::start(pinned(folder.path(), "kitchen"), mesh.door())
+        .await
+        .unwrap();
     let waits = heard
         .until(|heartbeat| heartbeat.replicas.iter().all(|one| !one.detail.is_empty()) && heartbeat.assignment == 1)
         .await;
@@ -137,7 +147,10 @@ async fn what_is_changed_at_the_mesh_reaches_the_node_at_its_bell_and_never_its_
     ring(&mesh, "registry").await;
     heard.until(|heartbeat| heartbeat.mode == NodeMode::Sleep).await;
     let change = health.next().await;
-    assert_eq!((change.reason, change.mode), (HealthReason::ModeChange, NodeMode::Sleep));
+    assert_eq!(
+        (change.reason, change.mode),
+        (HealthReason::ModeChange, NodeMode::Sleep)
+    );
     node.stop().await;
     let stored = crate::support::stored(folder.path());
     assert_eq!(stored["node_uid"], "kitchen");
@@ -174,7 +187,9 @@ async fn a_heartbeat_may_be_twice_a_second() {
     let mesh = Mesh::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut heard = mesh.heartbeats("kitchen").await;
-    let node = Running::start(pinned(folder.path(), "kitchen"), mesh.door()).await.unwrap();
+    let node = Running::start(pinned(folder.path(), "kitchen"), mesh.door())
+        .await
+        .unwrap();
     heard.until(|heartbeat| heartbeat.seq == 3).await;
     let began = tokio::time::Instant::now();
     heard.until(|heartbeat| heartbeat.seq == 5).await;

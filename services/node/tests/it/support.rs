@@ -59,7 +59,12 @@ impl Mesh {
                  subscribe: [\"_INBOX.{name}.>\", \"mesh.bell.{name}\", \"mesh.tunnel.{name}\"]}}}}"
             )
         };
-        let node = of("kitchen", SECRET, "kitchen", ", \"mesh.heartbeat.kitchen\", \"mesh.health.kitchen\"");
+        let node = of(
+            "kitchen",
+            SECRET,
+            "kitchen",
+            ", \"mesh.heartbeat.kitchen\", \"mesh.health.kitchen\"",
+        );
         let users = format!(
             "authorization {{ users: [{{user: \"mesh\", password: \"pw\"}}, {}, {node}] }}\n",
             of(TOKEN_ID, TOKEN, TOKEN_ID, "")
@@ -192,7 +197,9 @@ pub(crate) struct Heard<T>(Subscription, std::marker::PhantomData<T>);
 
 impl<T: serde::de::DeserializeOwned> Heard<T> {
     pub(crate) async fn next(&mut self) -> T {
-        let message = tokio::time::timeout(SOON, self.0.next()).await.expect("it is said in time");
+        let message = tokio::time::timeout(SOON, self.0.next())
+            .await
+            .expect("it is said in time");
         serde_json::from_slice(&message.unwrap().payload).unwrap()
     }
 

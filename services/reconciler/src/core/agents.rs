@@ -248,14 +248,18 @@ fn need(world: &World<'_>, decision: &mut Decision<'_>, plan: &mut Plan) {
             decision.reasons.push_back((one.place, why.clone()));
         }
     }
-    let is_settled = missing == 0 && others == 0 && decision.lost.is_empty() && decision.leaving.is_empty();
+    // What is lost or leaves goes in this pass, as nothing is missing.
+    let is_whole = missing == 0 && others == 0 && good == decision.wanted;
     let mut on: Vec<Option<usize>> = decision.good.iter().map(|one| one.place).collect();
     on.sort_unstable();
     let shares = on.windows(2).any(|two| two[0] == two[1]);
-    if is_settled && shares && good == decision.wanted && decision.good.iter().all(|one| one.is_ready()) {
+    if is_whole && shares && decision.good.iter().all(|one| one.is_ready()) {
         match decision.kept.retry_at.filter(|at| *at > world.now) {
             Some(at) => plan.due(at),
-            None => decision.only_apart = true,
+            None => {
+                decision.only_apart = true;
+                decision.reasons.clear();
+            }
         }
     }
 }

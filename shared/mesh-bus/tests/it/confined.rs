@@ -41,12 +41,19 @@ async fn a_node_asks_and_hears_within_its_own_subjects() {
     let nats = server().await;
     let bus = Bus::connect_now(options(&nats, "mesh", "pw"), None).await.unwrap();
     assert!(bus.is_connected());
-    let node = Bus::connect_now(options(&nats, "kitchen", "secret"), Some(kitchen())).await.unwrap();
+    let node = Bus::connect_now(options(&nats, "kitchen", "secret"), Some(kitchen()))
+        .await
+        .unwrap();
     let began = Instant::now();
     let filter = Filter::Only(Subject::Bell { node: kitchen() });
     let mut bell = node.subscribe(&filter).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5), "a flush needs nothing that is not its own");
-    bus.publish(&Subject::Bell { node: kitchen() }, "x".into()).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "a flush needs nothing that is not its own"
+    );
+    bus.publish(&Subject::Bell { node: kitchen() }, "x".into())
+        .await
+        .unwrap();
     assert_eq!(bell.next().await.unwrap().payload, "x");
 }
 
@@ -67,7 +74,9 @@ async fn a_refused_credential_is_told_apart_from_a_server_that_is_not_there() {
 #[tokio::test]
 async fn a_refusal_in_the_background_rings() {
     let nats = server().await;
-    let node = Bus::connect_confined(options(&nats, "kitchen", "guessed"), kitchen()).await.unwrap();
+    let node = Bus::connect_confined(options(&nats, "kitchen", "guessed"), kitchen())
+        .await
+        .unwrap();
     let refusals = node.refusals();
     wait_until(SOON, || async { *refusals.borrow() >= 2 }).await;
     assert!(!node.is_connected());

@@ -192,10 +192,12 @@ impl Loader {
         }
         for (variable, section, key) in ALIASES {
             if let Some(text) = env.get(variable).filter(|text| !text.is_empty()) {
-                sections
-                    .entry(section.to_owned())
-                    .or_default()
-                    .set(section, variable, &key.split('.').map(str::to_owned).collect::<Vec<_>>(), text);
+                sections.entry(section.to_owned()).or_default().set(
+                    section,
+                    variable,
+                    &key.split('.').map(str::to_owned).collect::<Vec<_>>(),
+                    text,
+                );
             }
         }
         for (name, text) in env {

@@ -123,6 +123,9 @@ const ROWS: [(Role, &str); 2] = [
          INSERT INTO registry.artifact VALUES ('alpha', sha256('a'), 'a', now());
          INSERT INTO registry.version VALUES ('alpha', 'sofia', 1, sha256('a'), now(), 'x');
          INSERT INTO registry.agent VALUES ('alpha', 'sofia', '{}', sha256('a'), 1, 1, now(), now(), now());
+         INSERT INTO registry.node (id, tenant, owner, name, mode, sharing, sharing_tenants, sharing_users, labels,
+             capabilities, slots, drained, mode_incarnation, mode_seq, registered_at, updated_at)
+             VALUES ('n', 'alpha', 'ann', 'n', 'private', '{}', '{beta}', '{}', '{}', '{}', 1, false, 0, 0, now(), now());
          INSERT INTO registry.event (tenant, id, body, at) VALUES ('alpha', gen_random_uuid(), '{}', now());",
     ),
     (

@@ -27,7 +27,12 @@ impl Node {
         let home = folder.path().display().to_string();
         let child = mesh.launch.spawn(
             &["node", "--url", &url, "--id", name, "--slots", "8"],
-            &[("MESH_HOME", &home)],
+            &[
+                ("MESH_HOME", &home),
+                // So that the mesh soon moves the replicas of one that is gone.
+                ("AGENT_NODE_HEARTBEAT_SECONDS", "1"),
+                ("MESH_NODE__LOCAL", "false"),
+            ],
             &log,
         );
         Self {

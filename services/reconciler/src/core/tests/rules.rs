@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use mesh_api::reconciler::ActionKind;
+use mesh_types::Id;
 use mesh_types::agent::Spread;
-use mesh_types::fleet::{NodeMode, Sharing};
+use mesh_types::fleet::{NodeMode, ReplicaState, Sharing};
 use mesh_types::fleet_policy;
 use proptest::prelude::*;
 
@@ -146,9 +147,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn applying_a_plan_leaves_an_empty_plan(stages in prop::collection::vec((described(), 0_u64..400), 1..5)) {
+    fn applying_a_plan_leaves_an_empty_plan(stages in prop::collection::vec((described(), 0_u64..400, 0_u128..8), 1..5)) {
         let mut fleet = Fleet::default();
-        for (stage, seconds) in &stages {
+        for (stage, seconds, bad) in &stages {
             become_(&mut fleet, stage);
             later(&mut fleet, *seconds);
             for _ in 0..4 {
@@ -157,7 +158,11 @@ proptest! {
                 let again = fleet.plan();
                 prop_assert_eq!(again.acting(), 0, "{:?}", sentences(&again));
                 prop_assert!(again.changes.is_empty(), "{:?}", again.changes);
-                fleet.follow();
+                fleet.follow_with(|report| match report.replica.as_u128() % 6 {
+                    id if id == *bad => ReplicaState::Failed,
+                    id if id + 1 == *bad => ReplicaState::Starting,
+                    _ => ReplicaState::Ready,
+                });
             }
         }
         // All is steady again: with observations that follow, it comes to rest.

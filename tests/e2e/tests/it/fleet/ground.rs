@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 
 use super::nodes::{Node, Order};
-use crate::harness::{Http, Mesh, items, unique, until};
+use crate::harness::{Http, Mesh, items, send, unique, until};
 
 /// Of nodes, in milliseconds.
 const LEASE_MS: &str = "3000";
@@ -50,6 +50,7 @@ impl Ground {
             token: self.token().await,
             slots,
             of: String::new(),
+            mode: "private",
         }
     }
 
@@ -80,17 +81,22 @@ impl Ground {
     pub(super) async fn agent(&self, replicas: u32, command: &str, effect: &str, of: &str) -> String {
         let name = unique("agent");
         let selector = if of.is_empty() { json!({}) } else { json!({"of": of}) };
-        let spec = json!({
-            "runtime": "script",
-            "script": {"command": ["sh", "-c", command], "effect": effect, "timeout": "120s"},
-            "limits": {"concurrency": 1, "timeout": "300s"},
-            "placement": {"replicas": replicas, "node_selector": selector},
-        });
-        let agent = json!({"metadata": {"name": name}, "spec": spec});
-        self.http.post("/api/v1/agents", &agent).await.expect(201);
-        let path = format!("/api/v1/agents/{name}/publish");
-        self.http.post(&path, &json!({})).await.expect(200);
+        let placement = json!({"replicas": replicas, "node_selector": selector});
+        self.publish(&name, &spec(command, effect, &placement)).await;
         name
+    }
+
+    /// Declares it, or changes what is declared, and publishes.
+    pub(super) async fn publish(&self, name: &str, spec: &Value) {
+        let agent = json!({"metadata": {"name": name}, "spec": spec});
+        let path = format!("/api/v1/agents/{name}");
+        let put = self.http.request(reqwest::Method::PUT, &path).json(&agent);
+        match send(put).await.status {
+            200 => {}
+            404 => drop(self.http.post("/api/v1/agents", &agent).await.expect(201)),
+            status => panic!("{path}: {status}"),
+        }
+        self.http.post(&format!("{path}/publish"), &json!({})).await.expect(200);
     }
 
     pub(super) async fn invoke(&self, agent: &str) -> String {
@@ -184,4 +190,14 @@ impl Ground {
     pub(super) async fn refusals(&self) -> Vec<Value> {
         items(&self.http.get("/api/v1/audit?outcome=refused&limit=200").await)
     }
+}
+
+/// A script agent that takes one invocation a replica at a time.
+pub(super) fn spec(command: &str, effect: &str, placement: &Value) -> Value {
+    json!({
+        "runtime": "script",
+        "script": {"command": ["sh", "-c", command], "effect": effect, "timeout": "120s"},
+        "limits": {"concurrency": 1, "timeout": "300s"},
+        "placement": placement,
+    })
 }

@@ -4,6 +4,7 @@
 mod failover;
 mod flapping;
 mod ground;
+mod life;
 mod nodes;
 mod partition;
 mod proxy;

@@ -27,6 +27,7 @@ pub(super) struct Order {
     pub(super) slots: u32,
     /// Its label `of`; empty: none.
     pub(super) of: String,
+    pub(super) mode: &'static str,
 }
 
 impl Node {
@@ -48,6 +49,7 @@ impl Node {
                 ("MESH_URL", &order.url),
                 ("MESH_NODE_TOKEN", &order.token),
                 ("AGENT_NODE_ID", &order.id),
+                ("AGENT_NODE_MODE", order.mode),
                 ("AGENT_NODE_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS),
                 ("MESH_NODE__LOCAL_PORT", &port),
             ],

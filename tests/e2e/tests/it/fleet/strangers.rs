@@ -84,6 +84,7 @@ async fn a_node_of_a_stolen_token_does_not_join_over_nats() {
         token: format!("mjt_01ARZ3NDEKTSV4RRFFQ69G5FAV_{}", "A".repeat(43)),
         slots: 4,
         of: String::new(),
+        mode: "private",
     };
     let _node = ground.start(&forged);
     refused(&ground, "a forged token at NATS", |fact| {
