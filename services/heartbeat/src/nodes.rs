@@ -307,7 +307,8 @@ mod tests {
                     }
                 }
             }
-            stored.extend(nodes.take_beats(usize::MAX).iter().map(|beat| (beat.heartbeat.node_id.clone(), beat.order())));
+            let rest = nodes.take_beats(usize::MAX);
+            stored.extend(rest.iter().map(|beat| (beat.heartbeat.node_id.clone(), beat.order())));
             prop_assert_eq!(nodes.take_beats(1).len(), 0);
             for (name, order) in newest {
                 let id = node(&format!("n{name}"));

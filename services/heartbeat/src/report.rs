@@ -13,7 +13,8 @@ const INTERVAL_SECONDS_MIN: f64 = 0.5;
 const INTERVAL_SECONDS_MAX: f64 = 600.0;
 /// Intervals of silence after which a node is lost.
 pub(crate) const INTERVALS: u32 = 3;
-/// A health report that is older by its node's clock is late; unless nothing came for so long that the clock was set back.
+/// A health report that is older by its node's clock is late; unless nothing came for so long: then that clock was set
+/// back.
 const CLOCK_SET_BACK: Duration = Duration::from_secs(180);
 
 /// A heartbeat, and when it was received.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::node;
 use super::process::{self, Process};
 use super::world::Sim;
+use crate::lane::command::Command;
 use crate::shards::SHARDS;
 
 pub(super) const PROCESSES: [&str; 3] = ["exec-a", "exec-b", "exec-c"];
@@ -16,7 +17,7 @@ pub(super) const NODES: [&str; 2] = ["node-a", "node-b"];
 pub(super) async fn run(sim: Arc<Sim>) {
     let most = 300 + sim.below(5_000);
     // Some kinds, not others.
-    let kinds: Vec<u64> = (0..9).filter(|_| sim.chance(550)).collect();
+    let kinds: Vec<u64> = (0..10).filter(|_| sim.chance(550)).collect();
     loop {
         sim.pause(most / 4, most).await;
         if sim.is_calm() {
@@ -34,6 +35,7 @@ pub(super) async fn run(sim: Arc<Sim>) {
             5 => rob(&sim, &process),
             6 => kill_node(&sim),
             7 => outage(&sim),
+            8 => lose_node(&sim),
             _ => freeze_node(&sim),
         }
     }
@@ -129,6 +131,23 @@ fn kill_node(sim: &Sim) {
         .cloned();
     if let Some(node) = node {
         node.kill(sim, "by chance");
+    }
+}
+
+/// Its presence runs out although it lives, as some owners hear and others do not.
+fn lose_node(sim: &Sim) {
+    let node = sim
+        .nodes()
+        .get(NODES[usize::try_from(sim.below(2)).unwrap_or(0)])
+        .cloned();
+    let Some(node) = node else { return };
+    sim.event("lost", u128::from(node.incarnation), || node.name.to_string());
+    let processes: Vec<_> = sim.processes().values().cloned().collect();
+    for process in processes.iter().filter(|_| sim.chance(700)) {
+        for lane in &process.lanes {
+            // A lane that ended has nothing to lose.
+            let _ = lane.send(Command::NodeLost(node.holder()));
+        }
     }
 }
 

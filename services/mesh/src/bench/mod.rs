@@ -45,10 +45,11 @@ enum What {
     Depth(DepthArgs),
     /// Measure heartbeats of nodes: what a fleet costs, and how many a second are held without loss
     ///
-    /// Starts nats-server, Postgres and one heartbeat service of its own in the folder for temporary files, on free ports,
-    /// and removes them at the end. First the fleet as it is (heartbeats every 20 s, health every 60 s), then as many
-    /// heartbeats as are held: twice as many at each step, until some are lost. Held: every heartbeat was counted by the
-    /// service, and the newest of every node is in its answers. Exit code 1 if the steady load is not held.
+    /// Starts nats-server, Postgres and one heartbeat service of its own in the folder for temporary files, on free
+    /// ports, and removes them at the end. First the fleet as it is (heartbeats every 20 s, health every 60 s), then
+    /// as many heartbeats as are held: twice as many at each step, until some are lost. Held: every heartbeat was
+    /// counted by the service, and the newest of every node is in its answers. Exit code 1 if the steady load is not
+    /// held.
     #[command(after_help = HEARTBEAT_EXAMPLES)]
     Heartbeat(HeartbeatArgs),
     /// Measure how long the reconciler's plans take, on a made-up fleet
@@ -126,7 +127,8 @@ pub(crate) struct DepthArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HeartbeatArgs {
     /// Simulated nodes
-    #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
+    #[arg(long, default_value_t = 20_000, value_name = "COUNT",
+          value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
     nodes: u64,
     /// Heartbeats a second of the ramp's only step [default: a ramp that doubles them]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

@@ -230,7 +230,7 @@ impl Fleet {
     pub(super) fn lose(&mut self, index: usize) {
         let now = self.now;
         if let Some(observed) = &mut self.seen.nodes[index].observed {
-            (observed.alive, observed.since) = (false, now);
+            (observed.alive, observed.since, observed.last_seen_at) = (false, now, now);
         }
     }
 
