@@ -34,8 +34,9 @@ impl NatsUsers {
             issuer,
             answer_seconds,
         } = self;
-        let user =
-            |(name, password): &(String, String)| format!("{{ user: {}, password: {} }}", quoted(name), quoted(password));
+        let user = |(name, password): &(String, String)| {
+            format!("{{ user: {}, password: {} }}", quoted(name), quoted(password))
+        };
         format!(
             r#"accounts {{
   SYSTEM {{ users: [ {system_user} ] }}
@@ -78,7 +79,10 @@ mod tests {
         };
         let text = users.render();
         assert!(text.contains(r#"auth_users: [ "mesh", "system" ]"#), "{text}");
-        assert!(text.contains(r#"password: "pass\"word""#) && text.contains("timeout: 5"), "{text}");
+        assert!(
+            text.contains(r#"password: "pass\"word""#) && text.contains("timeout: 5"),
+            "{text}"
+        );
         assert!(!format!("{users:?}").contains("other"));
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::name::{AgentName, Tenant};
-use crate::problem::{Code, Problem};
 pub use crate::placement::{Autoscaling, Placement, Rollout, Spread};
+use crate::problem::{Code, Problem};
 pub use crate::runtimes::{CLI_DRIVERS, CliAgent, Container, HttpAgent, Noop, Script};
 pub use crate::span::Span;
 pub use crate::tool::{ApprovalRule, Effect, Mcp, Tool, ToolKind, ToolSpec};

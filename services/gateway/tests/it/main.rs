@@ -5,6 +5,7 @@
 mod around;
 mod bad_input;
 mod bad_names;
+mod brain;
 mod cases;
 mod credentials;
 mod cut_off;

@@ -57,9 +57,9 @@ const EXAMPLES: &str = "Examples:
   MESH_URL=https://mesh.example.org MESH_NODE_TOKEN=mjt_… mesh node --name kitchen
   mesh node drain kitchen                      move everything off another one
 
-Variables: MESH_URL, MESH_NODE_TOKEN, AGENT_NODE_ID, AGENT_NODE_NAME, AGENT_NODE_MODE, AGENT_NODE_STATE_PATH,
-AGENT_NODE_HEARTBEAT_SECONDS, AGENT_NODE_HEALTH_SECONDS, AGENT_RUNTIMES_INFERENCE_PROVIDER_OVERRIDE;
-`mesh config node` shows all keys.
+Variables: MESH_URL, MESH_NODE_TOKEN, AGENT_NODE_ID, AGENT_NODE_NAME, AGENT_NODE_MODE,
+AGENT_NODE_STATE_PATH, AGENT_NODE_HEARTBEAT_SECONDS, AGENT_NODE_HEALTH_SECONDS,
+AGENT_RUNTIMES_INFERENCE_PROVIDER_OVERRIDE; `mesh config node` shows all keys.
 Exit codes: 0 stopped in order, 1 failed, 2 wrong use of the command line.";
 
 /// Longer than a drain takes.

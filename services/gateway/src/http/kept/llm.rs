@@ -65,7 +65,12 @@ async fn llm_proxy(
         .and_then(Value::as_str)
         .map(str::parse::<Tenant>)
         .transpose();
-    let caller = who.of_tenant(&app, tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?).await?;
+    let caller = who
+        .of_tenant(
+            &app,
+            tenant.map_err(|error| Problem::from(error).field("metadata.microdao_id"))?,
+        )
+        .await?;
     let messages = body
         .messages
         .into_iter()
