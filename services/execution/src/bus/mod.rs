@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use mesh_api::endpoint::Access;
 use mesh_api::execution::{
-    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionDemand, ExecutionStatus, InvocationAccept, InvocationCancel,
-    InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
+    DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionDemand, ExecutionStatus, InvocationAccept,
+    InvocationCancel, InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
 };
 use mesh_api::steering::{
     ApprovalDecide, ApprovalList, DeadLetterRequeue, InvocationCompare, InvocationFork, InvocationReplay,

@@ -205,7 +205,11 @@ impl Relay {
             self.queued.fetch_sub(bytes, Ordering::Relaxed);
             self.pass(batches).await;
             if !self.stop.is_cancelled() {
-                let interval = if told < BUSY_INVOCATIONS { PASS_INTERVAL } else { BUSY_PASS_INTERVAL };
+                let interval = if told < BUSY_INVOCATIONS {
+                    PASS_INTERVAL
+                } else {
+                    BUSY_PASS_INTERVAL
+                };
                 tokio::time::sleep_until(began + interval).await;
             }
         }

@@ -91,7 +91,7 @@ async fn every_route_of_the_api_demands_a_credential() {
             // NATS itself asks there.
             continue;
         }
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for name in item.as_object().unwrap().keys() {
             let Ok(method) = name.to_uppercase().parse::<Method>() else {
                 continue;

@@ -205,7 +205,10 @@ fn judge(world: &World<'_>, place: &mut Place<'_>, plan: &mut Plan) {
     let (label, now) = (place.label, world.now);
     let Some(observed) = place.observed.filter(|observed| observed.alive) else {
         let why = match place.observed {
-            Some(observed) => format!("{label} has been silent for {}", words::time(observed.last_seen_at, now)),
+            Some(observed) => format!(
+                "{label} has been silent for {}",
+                words::time(observed.last_seen_at, now)
+            ),
             None => format!("{label} was never seen"),
         };
         (place.condition, place.closed) = (Condition::Lost(why), Some("not there"));

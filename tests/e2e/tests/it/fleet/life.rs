@@ -167,6 +167,6 @@ async fn a_node_works_for_whom_its_mode_says() {
     );
     let shared = ground.start(&of_bob("shared", token));
     ground.completed(&waits).await;
-    assert_eq!(ground.holders(&waits).await, [shared.id.clone()]);
+    assert_eq!(ground.holders(&waits).await, std::slice::from_ref(&shared.id));
     ground.until_status(&shared.id, "online", 30).await;
 }

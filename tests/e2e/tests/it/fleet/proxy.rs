@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     cut: Arc<watch::Sender<bool>>,
-    accepting: JoinHandle<()>,
+    /// Ends with it.
+    _accepting: JoinSet<()>,
 }
 
 impl Proxy {
@@ -22,10 +23,12 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let cut = Arc::new(watch::channel(false).0);
         let heard = Arc::clone(&cut);
-        let accepting = tokio::spawn(async move {
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            let mut carrying = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let cut = heard.subscribe();
-                tokio::spawn(async move {
+                carrying.spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
                         carry(client, server, cut).await;
                     }
@@ -35,7 +38,7 @@ impl Proxy {
         Self {
             address,
             cut,
-            accepting,
+            _accepting: accepting,
         }
     }
 
@@ -44,12 +47,6 @@ impl Proxy {
         self.cut.send_replace(true);
         tokio::time::sleep(time).await;
         self.cut.send_replace(false);
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 
