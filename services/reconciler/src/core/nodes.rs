@@ -40,7 +40,7 @@ pub(super) struct Place<'a> {
     pub(super) slots: u32,
     /// Slots that replicas have, also such that stop.
     pub(super) used: u32,
-    /// Of those, of other owners.
+    /// Invocations that replicas of other owners may run at the same time.
     pub(super) foreign: u32,
 }
 
@@ -66,14 +66,23 @@ impl Place<'_> {
 
     /// Whether one more replica of such an agent fits.
     pub(super) fn has_room(&self, agent: &PlacedAgent) -> bool {
-        let others_max = self.entry.configuration.sharing.invocations_max.unwrap_or(u32::MAX);
-        self.used < self.slots && (self.foreign < others_max || !self.is_foreign(agent))
+        self.used < self.slots && self.concurrency_of(agent) > 0
     }
 
-    pub(super) fn take(&mut self, is_foreign: bool) {
+    /// Invocations that one more replica of the agent may run here at the same time: what others get is bounded by what
+    /// the node's owner shares.
+    pub(super) fn concurrency_of(&self, agent: &PlacedAgent) -> u32 {
+        if !self.is_foreign(agent) {
+            return agent.concurrency.max(1);
+        }
+        let others_max = self.entry.configuration.sharing.invocations_max.unwrap_or(u32::MAX);
+        agent.concurrency.max(1).min(others_max.saturating_sub(self.foreign))
+    }
+
+    pub(super) fn take(&mut self, is_foreign: bool, concurrency: u32) {
         self.used = self.used.saturating_add(1);
         if is_foreign {
-            self.foreign = self.foreign.saturating_add(1);
+            self.foreign = self.foreign.saturating_add(concurrency);
         }
     }
 

@@ -118,9 +118,10 @@ impl Pool {
                 return;
             };
             let is_foreign = places[index].is_foreign(agent);
-            places[index].take(is_foreign);
+            let concurrency = places[index].concurrency_of(agent);
+            places[index].take(is_foreign, concurrency);
             *decision.on_places.entry(index).or_default() += 1;
-            decision.placed.push(index);
+            decision.placed.push((index, concurrency));
         }
     }
 

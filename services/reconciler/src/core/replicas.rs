@@ -167,7 +167,7 @@ pub(super) fn take_room(world: &World<'_>, places: &mut [Place<'_>], standings: 
         let Some(place) = standing.place else { continue };
         let agent = standing.agent.map(|agent| &world.seen.agents[agent]);
         let is_foreign = agent.is_some_and(|agent| places[place].is_foreign(agent));
-        places[place].take(is_foreign);
+        places[place].take(is_foreign, standing.replica.concurrency);
     }
 }
 

@@ -41,7 +41,7 @@ fn add(
     world: &World<'_>,
     places: &[Place<'_>],
     decision: &mut Decision<'_>,
-    place: usize,
+    (place, concurrency): (usize, u32),
     ids: &mut dyn FnMut() -> ReplicaId,
     plan: &mut Plan,
 ) {
@@ -52,7 +52,7 @@ fn add(
         agent: agent.agent.clone(),
         version: decision.target.version,
         hash: decision.target.hash.clone(),
-        concurrency: agent.concurrency,
+        concurrency,
         node: places[place].entry.node_id.clone(),
         stopping: false,
         state: ReplicaState::Starting,

@@ -131,7 +131,9 @@ fn check_places(fleet: &Fleet, plan: &Plan) {
         for replica in on {
             let of = fleet.seen.agents.iter().find(|agent| agent.agent == replica.agent);
             used += 1;
-            foreign += u32::from(of.is_some_and(|of| of.owner.as_deref() != Some(seen.entry.owner.as_str())));
+            if of.is_some_and(|of| of.owner.as_deref() != Some(seen.entry.owner.as_str())) {
+                foreign += replica.concurrency;
+            }
         }
         assert!(
             used <= seen.entry.slots,
