@@ -1,14 +1,15 @@
 //! What this process knows of the fleet: which node may run what, and what new invocations go to (KV `ASSIGNMENTS`,
-//! written by the reconciler), and which nodes are gone (KV `PRESENCE`, written by `heartbeat`).
+//! written by the reconciler), and which nodes are gone (events of `heartbeat`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use mesh_api::heartbeat::Presence;
 use mesh_bus::{Bucket, KvEntry};
 use mesh_runtime::{Context, Doorbell};
+use mesh_types::event::{Event, Fact};
 use mesh_types::fleet::{Assignment, Serving};
+use mesh_types::subject::Filter;
 use mesh_types::{AgentName, NodeId, Tenant};
 use serde::de::DeserializeOwned;
 
@@ -42,6 +43,16 @@ impl Fleet {
     pub(crate) fn slots_of(&self, node: &NodeId) -> HashMap<Agent, u32> {
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
         placed.nodes.get(node).map(slots).unwrap_or_default()
+    }
+
+    /// Agents of others than its owner that it is assigned, and how many invocations of theirs it may run at the same
+    /// time; `None`: as many as it has slots.
+    pub(crate) fn others_on(&self, node: &NodeId) -> Option<(HashSet<Agent>, u32)> {
+        let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
+        let assignment = placed.nodes.get(node)?;
+        let of_others = assignment.replicas.iter().filter(|replica| replica.foreign);
+        let agents = of_others.map(|replica| (replica.tenant.clone(), replica.agent.clone()));
+        Some((agents.collect(), assignment.others_max?))
     }
 
     /// Nodes that may claim work of one of these agents.
@@ -138,40 +149,50 @@ fn read<T: DeserializeOwned>(entry: &KvEntry) -> Result<Option<T>, ()> {
     })
 }
 
-/// Follows `PRESENCE` until shutdown, and tells the lanes who is gone. A marker that is missed costs time only: then the
-/// lease ends. A server that lost the bucket sends no markers, so nobody is taken for dead by it.
-pub(crate) async fn follow_presence(context: Context, lanes: Vec<LaneHandle>) {
-    let mut known: HashMap<NodeId, u64> = HashMap::new();
-    let mut watch = context.bus.kv_watch(Bucket::Presence);
-    loop {
-        let entry = tokio::select! {
-            () = context.shutdown.cancelled() => return,
-            entry = watch.next() => entry,
+/// Hears of nodes that are lost until shutdown, and tells the lanes. `heartbeat` decides who is, by its table and with
+/// patience after its own absence: a marker alone would take the whole fleet for dead when `heartbeat` was away. An event
+/// that is missed costs time only: then the lease ends.
+pub(crate) async fn follow_losses(context: Context, lanes: Vec<LaneHandle>) {
+    let nodes = Filter::EventsAbout("node".parse().expect("a literal of this file is a token"));
+    while !context.shutdown.is_cancelled() {
+        let mut events = match context.bus.subscribe(&nodes).await {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::warn!(%error, "losses of nodes are not heard yet");
+                tokio::time::sleep(WATCH_RETRY).await;
+                continue;
+            }
         };
-        let Some(entry) = entry else { return };
-        let Some(lost) = lost(&mut known, &entry) else {
-            continue;
-        };
-        for lane in &lanes {
-            // A lane that ended has nothing to lose.
-            let _ = lane.send(Command::NodeLost(lost.clone()));
+        loop {
+            let event = tokio::select! {
+                () = context.shutdown.cancelled() => return,
+                event = events.next() => event,
+            };
+            let Some(event) = event else { break };
+            let Some(lost) = serde_json::from_slice::<Event>(&event.payload)
+                .ok()
+                .and_then(|event| lost(&event))
+            else {
+                continue;
+            };
+            for lane in &lanes {
+                // A lane that ended has nothing to lose.
+                let _ = lane.send(Command::NodeLost(lost.clone()));
+            }
         }
     }
 }
 
-/// The start of a node that is gone by what was just heard: its presence ran out, or a later start took its place.
-fn lost(known: &mut HashMap<NodeId, u64>, entry: &KvEntry) -> Option<Holder> {
-    let node: NodeId = entry.key.parse().ok()?;
-    let (before, is_gone) = match read::<Presence>(entry).ok()? {
-        None => (known.remove(&node)?, true),
-        Some(now) => {
-            let before = known.insert(node.clone(), now.incarnation)?;
-            (before, before < now.incarnation)
-        }
+/// The start of a node that is gone: it is lost, or a later start took its place.
+fn lost(event: &Event) -> Option<Holder> {
+    let (node, incarnation) = match &event.fact {
+        Fact::NodeLost { node, incarnation } => (node, *incarnation),
+        Fact::NodeCame { node, incarnation } => (node, incarnation.checked_sub(1)?),
+        _ => return None,
     };
-    is_gone.then(|| Holder {
+    Some(Holder {
         node: node.as_str().into(),
-        incarnation: before,
+        incarnation,
     })
 }
 
@@ -199,6 +220,7 @@ mod tests {
             hash: String::new(),
             concurrency: 3,
             stopping: *stopping,
+            foreign: false,
         };
         Assignment {
             replicas: replicas.iter().map(replica).collect(),
@@ -230,18 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn a_start_of_a_node_is_lost_once_and_no_other_with_it() {
-        let mut known = HashMap::new();
-        let says = |incarnation: Option<u64>| KvEntry {
-            key: "n".into(),
-            value: incarnation.map(|incarnation| {
-                let presence = Presence {
-                    incarnation,
-                    draining: false,
-                };
-                serde_json::to_vec(&presence).unwrap().into()
-            }),
-            revision: 1,
+    fn a_start_of_a_node_is_lost_with_those_before_it_and_none_after_it() {
+        let event = |fact| Event {
+            id: mesh_types::EventId::from_u128(1),
+            tenant: Tenant::default(),
+            at: mesh_types::Timestamp::EPOCH,
+            actor: "service:heartbeat".into(),
+            fact,
         };
         let holder = |incarnation| {
             Some(Holder {
@@ -249,11 +266,22 @@ mod tests {
                 incarnation,
             })
         };
-        assert_eq!(lost(&mut known, &says(None)), None, "nobody knew it");
-        assert_eq!(lost(&mut known, &says(Some(5))), None);
-        assert_eq!(lost(&mut known, &says(Some(5))), None, "still there");
-        assert_eq!(lost(&mut known, &says(Some(6))), holder(5), "a later start");
-        assert_eq!(lost(&mut known, &says(None)), holder(6));
-        assert_eq!(lost(&mut known, &says(None)), None, "once");
+        let (gone, came) = (node("n"), node("n"));
+        let is_lost = Fact::NodeLost {
+            node: gone,
+            incarnation: 5,
+        };
+        let is_back = Fact::NodeCame {
+            node: came,
+            incarnation: 6,
+        };
+        assert_eq!(lost(&event(is_lost)), holder(5));
+        assert_eq!(lost(&event(is_back)), holder(5), "a later start");
+        assert_eq!(
+            lost(&event(Fact::TenantCreated {
+                name: Tenant::default()
+            })),
+            None
+        );
     }
 }

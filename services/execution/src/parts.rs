@@ -73,6 +73,7 @@ impl Parts {
         let (adopted_sender, adopted) = mpsc::unbounded_channel::<Adopted>();
         let (hand_overs, asked) = mpsc::unbounded_channel::<HandOver>();
         let (tokens_sender, tokens) = mpsc::channel(TOKENS_QUEUED_MAX);
+        let weak_tokens = tokens_sender.downgrade();
         let stops = Stops::default();
         let directory = Directory::new();
         let marks = Arc::new(Marks::default());
@@ -85,7 +86,7 @@ impl Parts {
             agents: Arc::clone(&agents),
             pool: pool.clone(),
             lanes: handles.clone(),
-            tokens: tokens_sender.clone(),
+            tokens: tokens_sender,
             toolbox: mesh_tools::Toolbox::new(config.tools.clone()),
         });
         // Grows with each start: nothing of an earlier one is taken for ours.
@@ -184,7 +185,8 @@ impl Parts {
             hand_overs,
             postbox,
             nodes,
-            tokens: tokens_sender,
+            // The workers hold it: when they are gone, what publishes ends.
+            tokens: weak_tokens,
         });
         Self {
             state,
@@ -232,8 +234,8 @@ impl Parts {
         tasks.spawn("tokens", tokens);
         let fleet = Arc::clone(&state.nodes.fleet);
         tasks.spawn("assignments", fleet.follow(context.clone(), Arc::clone(&agents)));
-        let presence = fleet::follow_presence(context.clone(), state.lanes.clone());
-        tasks.spawn("presence", presence);
+        let losses = fleet::follow_losses(context.clone(), state.lanes.clone());
+        tasks.spawn("lost-nodes", losses);
         tasks.spawn("agents", agents.follow());
         tasks.spawn("postman", postman.run());
         tasks.spawn("node-bells", ringer.run());

@@ -36,7 +36,7 @@ pub(crate) struct State {
     pub(crate) postbox: Arc<Postbox>,
     pub(crate) nodes: Arc<Nodes>,
     /// Streamed text on its way to NATS; full means dropped, as the record supersedes it.
-    pub(crate) tokens: mpsc::Sender<(Subject, TokenChunk)>,
+    pub(crate) tokens: mpsc::WeakSender<(Subject, TokenChunk)>,
 }
 
 impl State {

@@ -241,6 +241,7 @@ impl Journal for HostedEffects {
         let (facts_len, is_going_on) = (facts.len(), matches!(then, Then::GoOn));
         let append = Append {
             id: self.meta.id,
+            shard: self.meta.shard,
             epoch: self.epoch,
             after_seq: self.seq.load(Ordering::Relaxed),
             holder: None,

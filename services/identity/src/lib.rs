@@ -73,6 +73,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     context
         .tasks
         .spawn("forgotten-nodes", forgotten::run(Arc::clone(&state)));
+    context
+        .tasks
+        .spawn("forgotten-sweep", forgotten::sweep(Arc::clone(&state)));
     let service = context.bus.service("identity", env!("CARGO_PKG_VERSION"));
     let serving = bus::serve(service, &state).start().await?;
     context.shutdown.cancelled().await;

@@ -1,5 +1,6 @@
 //! Artifacts that this node has, by their hash, in files of its state folder. What does not match its hash is not there.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,6 +8,8 @@ use std::time::SystemTime;
 use mesh_types::agent::AgentSpec;
 use mesh_types::{Code, Problem};
 use sha2::{Digest, Sha256};
+
+use crate::identity::{create_private, create_private_folder};
 
 /// Artifacts that are kept, those in use not counted.
 const KEPT_MAX: usize = 256;
@@ -62,10 +65,10 @@ fn parse(hash: &str, bytes: &[u8]) -> Result<Arc<AgentSpec>, Problem> {
 }
 
 fn keep(folder: &Path, path: &Path, bytes: &[u8], used: &[String]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    create_private_folder(folder)?;
     let temporary = path.with_extension("new");
     // Not synced: what a power cut leaves of it does not match its hash.
-    std::fs::write(&temporary, bytes)?;
+    create_private(&temporary)?.write_all(bytes)?;
     std::fs::rename(temporary, path)?;
     let mut spare: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(folder)?.flatten() {
@@ -109,7 +112,13 @@ mod tests {
         assert!(wrong.is_err());
         let spec = artifacts.put(&hash, bytes, Vec::new()).await.unwrap();
         assert_eq!(artifacts.get(&hash).await.unwrap(), spec);
-        std::fs::write(folder.path().join("artifacts").join(format!("{hash}.json")), "{").unwrap();
+        let file = folder.path().join("artifacts").join(format!("{hash}.json"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        std::fs::write(file, "{").unwrap();
         assert!(artifacts.get(&hash).await.is_none());
         assert!(artifacts.get("../../etc/passwd").await.is_none());
     }

@@ -223,8 +223,9 @@ impl Attendant {
             Err(problem) => {
                 tracing::debug!(%problem, "a claim is not answered; sending it again");
                 open.tries += 1;
-                // Somebody else may hear a claim that names nobody, and would give more.
-                self.open = (open.tries < CLAIM_TRIES_MAX && open.request.owner.is_some()).then_some(open);
+                // One that names nobody may be heard by somebody else, who gives more; a grant that nobody hears of would
+                // hold its invocation for a whole lease, which is worse.
+                self.open = (open.tries < CLAIM_TRIES_MAX).then_some(open);
                 false
             }
         }

@@ -100,6 +100,7 @@ impl State {
             folder: folder.clone(),
             source,
         };
+        create_private_folder(folder).map_err(failed)?;
         std::fs::create_dir_all(folder.join("results")).map_err(failed)?;
         let lock = lock(folder, failed)?;
         let mut stored = place.read()?.unwrap_or_default();
@@ -248,8 +249,34 @@ pub(crate) fn write_synced(folder: &Path, name: &str, bytes: &[u8]) -> std::io::
     File::open(folder)?.sync_all()
 }
 
+/// For this user alone, also where it was there before; but for one that everybody shares, such as `/tmp`, and one of
+/// another user, who keeps it for himself.
 #[cfg(unix)]
-fn create_private(path: &Path) -> std::io::Result<File> {
+pub(crate) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    const SHARED: u32 = 0o1000;
+    if folder.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder)?;
+    let mode = std::fs::metadata(folder)?.permissions().mode();
+    if mode & 0o077 != 0
+        && mode & SHARED == 0
+        && let Err(error) = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+    {
+        tracing::warn!(%error, folder = %folder.display(), "others may list the folder of the node's state");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)
+}
+
+#[cfg(unix)]
+pub(crate) fn create_private(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
@@ -259,7 +286,7 @@ fn create_private(path: &Path) -> std::io::Result<File> {
 }
 
 #[cfg(not(unix))]
-fn create_private(path: &Path) -> std::io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> std::io::Result<File> {
     File::create(path)
 }
 
@@ -321,6 +348,15 @@ mod tests {
         let state = State::claim(&file, None, &Dead).unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(state.folder(), folder.path().join("one"));
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(state.folder()), 0o700);
+        let known = folder.path().join("known");
+        for (before, after) in [(0o755, 0o700), (0o1777, 0o1777)] {
+            std::fs::create_dir_all(&known).unwrap();
+            std::fs::set_permissions(&known, std::fs::Permissions::from_mode(before)).unwrap();
+            drop(State::claim(&known, None, &Dead).unwrap());
+            assert_eq!(mode(&known), after);
+        }
         drop(state);
         std::fs::write(&file, "{").unwrap();
         let torn = State::claim(&file, None, &Dead);

@@ -196,6 +196,7 @@ mod tests {
             hash: format!("hash-{agent}-{version}"),
             concurrency: 2,
             stopping: false,
+            foreign: false,
         }
     }
 
@@ -205,6 +206,7 @@ mod tests {
             epoch: 1,
             replicas,
             drained: false,
+            others_max: None,
         }
     }
 

@@ -100,6 +100,8 @@ impl Node {
 /// rings.
 pub(crate) async fn introduce(node: Arc<Node>, door: Door, is_introduced: bool, ended: CancellationToken) {
     let mut pause = RETRY_MIN;
+    let mut reconnects = node.context.bus.reconnects();
+    reconnects.mark_unchanged();
     let mut is_due = !is_introduced || !node.state.get().is_reported;
     while !ended.is_cancelled() {
         if is_due {
@@ -127,12 +129,16 @@ pub(crate) async fn introduce(node: Arc<Node>, door: Door, is_introduced: bool, 
         tokio::select! {
             () = ended.cancelled() => {}
             () = node.untold.rung() => is_due = true,
+            // A bell of the registry may have rung meanwhile.
+            changed = reconnects.changed() => is_due |= changed.is_ok(),
             () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
 async fn introduce_once(node: &Arc<Node>, door: &Door) -> Result<(), Problem> {
+    // Before anything is asked: what somebody configures meanwhile must not be overwritten by an older answer.
+    let _turn = node.reconfiguring.lock().await;
     let stored = node.state.get();
     let request = enroll_request(&node.config, door, &stored, stored.secret.clone());
     let enrolled = if stored.secret.is_some() {
@@ -141,7 +147,6 @@ async fn introduce_once(node: &Arc<Node>, door: &Door) -> Result<(), Problem> {
         let caller = mesh_api::Caller::service("node", request.tenant.clone().unwrap_or_default());
         node.context.bus.call::<Enroll>(&caller, &request).await?
     };
-    let _turn = node.reconfiguring.lock().await;
     let before = node.mode();
     let entry = if node.state.get().is_reported {
         enrolled.node

@@ -1,20 +1,25 @@
 //! The state of the whole mesh as one caller may see it: his tenant's agents and replicas, the nodes that he may see.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use mesh_api::fleet::{NodeStatus, Viewer};
-use mesh_api::reconciler::{AgentState, Brain, NodeState, Pass, ReplicaView, ServiceState};
+use mesh_api::Caller;
+use mesh_api::fleet::NodeStatus;
+use mesh_api::reconciler::{Action, AgentState, Brain, NodeState, Pass, ReplicaView, ServiceState};
 use mesh_types::fleet::ReplicaState;
-use mesh_types::{Code, NodeId, Problem, Tenant, Timestamp, fleet_policy};
+use mesh_types::{Code, NodeId, Problem, Tenant, Timestamp};
 
 use crate::core::{Kept, NodeSeen, Observation, Plan, World};
 use crate::observe;
+use crate::sight::Sight;
 use crate::state::{State, failed};
 use crate::store;
 use crate::store::services::ServiceRow;
 
 /// Of each list; a page that people read.
 const LISTED_MAX: usize = 1_000;
+/// How long a list of passes waits for the registry to say whose nodes are in it.
+const SIGHT_WAIT: Duration = Duration::from_secs(2);
 
 /// Everything that was seen at one moment, and what would be done about it.
 pub(crate) struct View {
@@ -27,7 +32,7 @@ pub(crate) struct View {
 /// Observes and plans, and applies nothing.
 pub(crate) async fn look(state: &State) -> Result<View, Problem> {
     let doing = "reading the assignments";
-    let kept = store::kept::load(&state.pool).await.map_err(failed(doing))?;
+    let kept = store::kept::load(&state.pool, None).await.map_err(failed(doing))?;
     let leader = store::leader::get(&state.pool).await.map_err(failed(doing))?;
     let unavailable =
         |detail: String| Problem::new(Code::Unavailable, detail).next("try again; `mesh doctor` says more");
@@ -53,17 +58,43 @@ pub(crate) async fn look(state: &State) -> Result<View, Problem> {
     Ok(planned.await?)
 }
 
-/// Leaves the tenant's own actions in a pass, at most so many.
-pub(crate) fn only_of(tenant: &Tenant, pass: &mut Pass, listed_max: usize) {
+/// What the caller sees, where nothing else is looked at. Without an answer he sees no node: the passes say why there is
+/// none.
+pub(crate) async fn sight(state: &State, caller: &Caller, passes: &[Pass]) -> Sight {
+    let is_own = |action: &Action| action.tenant.as_ref().is_none_or(|of| *of == caller.tenant);
+    if !passes.iter().flat_map(|pass| &pass.actions).any(is_own) {
+        return Sight::of(caller, []);
+    }
+    let nodes = match tokio::time::timeout(SIGHT_WAIT, observe::nodes(state)).await {
+        Ok(Ok(nodes)) => nodes,
+        Ok(Err(problem)) => {
+            tracing::debug!(%problem, "the registry does not say whose nodes are in the passes");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::debug!("the registry does not say in time whose nodes are in the passes");
+            Vec::new()
+        }
+    };
+    Sight::of(caller, &nodes)
+}
+
+/// Leaves the tenant's own actions in a pass, at most so many, without the nodes that the caller does not see.
+pub(crate) fn only_of(tenant: &Tenant, sight: &Sight, pass: &mut Pass, listed_max: usize) {
     let all = pass.actions.len();
-    pass.actions
-        .retain(|action| action.tenant.as_ref().is_none_or(|of| of == tenant));
+    pass.actions.retain(|action| match &action.tenant {
+        Some(of) => of == tenant,
+        None => !sight.hides_a_node_of(action),
+    });
     if pass.actions.is_empty() && all > 0 {
         // What was cut off is of those others, too.
         pass.more = 0;
     }
     let cut = pass.actions.len().saturating_sub(listed_max);
     pass.actions.truncate(listed_max);
+    for action in &mut pass.actions {
+        sight.cover(action);
+    }
     pass.more = pass.more.saturating_add(u32::try_from(cut).unwrap_or(u32::MAX));
 }
 
@@ -99,8 +130,13 @@ impl View {
         }
     }
 
-    pub(crate) fn describe(&self, tenant: &Tenant, viewer: &Viewer, brain: &mut Brain) {
-        let is_seen = |node: &&NodeSeen| fleet_policy::sees(viewer.in_tenant(tenant), node.entry.facts());
+    /// What the caller sees of the nodes of this moment.
+    pub(crate) fn sight(&self, caller: &Caller) -> Sight {
+        Sight::of(caller, self.seen.nodes.iter().map(|node| &node.entry))
+    }
+
+    pub(crate) fn describe(&self, tenant: &Tenant, sight: &Sight, brain: &mut Brain) {
+        let is_seen = |node: &&NodeSeen| sight.sees(&node.entry.node_id);
         let mut on_node: HashMap<&NodeId, u32> = HashMap::new();
         for replica in self.kept.replicas.values() {
             *on_node.entry(&replica.node).or_default() += 1;
@@ -112,19 +148,27 @@ impl View {
         let own = self.kept.replicas.values().filter(|replica| replica.tenant == *tenant);
         brain.replicas = own
             .take(LISTED_MAX)
-            .map(|replica| ReplicaView {
-                replica: replica.id,
-                tenant: replica.tenant.clone(),
-                agent: replica.agent.clone(),
-                version: replica.version,
-                node: replica.node.clone(),
-                state: if replica.stopping {
-                    ReplicaState::Stopping
-                } else {
-                    replica.state
-                },
-                detail: replica.detail.clone(),
-                since: replica.since,
+            .map(|replica| {
+                let is_shown = !sight.hides(&replica.node);
+                ReplicaView {
+                    replica: replica.id,
+                    tenant: replica.tenant.clone(),
+                    agent: replica.agent.clone(),
+                    version: replica.version,
+                    node: is_shown.then(|| replica.node.clone()),
+                    state: if replica.stopping {
+                        ReplicaState::Stopping
+                    } else {
+                        replica.state
+                    },
+                    // The node's own text.
+                    detail: if is_shown {
+                        replica.detail.clone()
+                    } else {
+                        String::new()
+                    },
+                    since: replica.since,
+                }
             })
             .collect();
         brain.agents = self.agents(tenant);

@@ -8,6 +8,7 @@ mod leader;
 mod loops;
 mod observe;
 mod shown;
+mod sight;
 mod state;
 mod store;
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use mesh_api::execution::{Demand, DemandRequest, ExecutionDemand};
-use mesh_api::fleet::{NodeAll, PlacedAll};
+use mesh_api::fleet::{NodeAll, NodeEntry, PlacedAll};
 use mesh_api::heartbeat::ObservedAll;
 use mesh_api::page::{LIMIT_MAX, Page};
 use mesh_api::{Endpoint, PageQuery};
@@ -22,7 +22,7 @@ const PAGES_MAX: usize = 100_000;
 /// What one of them did not answer, with its name.
 pub(crate) async fn observe(state: &State) -> Result<Observation, String> {
     let (nodes, agents, observed, demand) = tokio::join!(
-        all::<NodeAll, _>(state, LIMIT_MAX),
+        nodes(state),
         all::<PlacedAll, _>(state, LIMIT_MAX),
         all::<ObservedAll, _>(state, OBSERVED_LIMIT),
         demand(state),
@@ -45,6 +45,11 @@ pub(crate) async fn observe(state: &State) -> Result<Observation, String> {
     agents.sort_by(|a, b| (&a.tenant, &a.agent).cmp(&(&b.tenant, &b.agent)));
     agents.dedup_by(|a, b| (&a.tenant, &a.agent) == (&b.tenant, &b.agent));
     Ok(Observation { nodes, agents, demand })
+}
+
+/// All registered nodes, of every tenant.
+pub(crate) async fn nodes(state: &State) -> Result<Vec<NodeEntry>, Problem> {
+    all::<NodeAll, _>(state, LIMIT_MAX).await
 }
 
 /// A registry that knows nothing at all, while replicas run, has lost its memory: nobody is evicted for that.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mesh_types::agent::AgentSpec;
-use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
+use mesh_types::{AgentName, InvocationId, NodeId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,6 +19,8 @@ endpoints! { "execution";
     NodeWork = "work", WorkRequest => WorkReply, Service, 10 s;
     /// The key that tickets are checked with, for every service that nodes ask.
     TicketKeyGet = "ticket-key", TicketKeyRequest => TicketKey, Service, 3 s;
+    /// A ticket says what was granted; this, whether it still is.
+    TicketHeld = "ticket-held", TicketHeldRequest => TicketHeldReply, Service, 3 s;
 }
 
 /// Streamed text at `mesh.node.<node>.execution.<this>`, without an answer: [`TokenBatch`].
@@ -92,6 +94,19 @@ pub struct TicketKeyRequest {}
 pub struct TicketKey {
     /// Ed25519, 64 hexadecimal digits.
     pub public: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketHeldRequest {
+    pub node: NodeId,
+    pub invocation: InvocationId,
+    pub epoch: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketHeldReply {
+    /// It runs, on that node, under that epoch.
+    pub held: bool,
 }
 
 /// Text that an invocation streams on a node, in order. `execution` passes on what the current holder says.

@@ -66,7 +66,7 @@ pub struct Action {
     pub agent: Option<AgentName>,
     pub version: Option<u32>,
     pub replica: Option<ReplicaId>,
-    /// Where it was, and where it goes.
+    /// Where it was, and where it goes; a node that the caller does not see is left out.
     pub from: Option<NodeId>,
     pub to: Option<NodeId>,
     /// Why, for people.
@@ -165,7 +165,8 @@ pub struct ReplicaView {
     pub tenant: Tenant,
     pub agent: AgentName,
     pub version: u32,
-    pub node: NodeId,
+    /// `None`: on a node that the caller does not see.
+    pub node: Option<NodeId>,
     pub state: ReplicaState,
     pub detail: String,
     pub since: Timestamp,

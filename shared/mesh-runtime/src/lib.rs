@@ -27,7 +27,7 @@ pub use health::{Health, HealthReport, Probe};
 pub use loops::{LoopStatus, Loops, PassReport, run_loop};
 pub use metrics::{MetricName, Metrics};
 pub use problem::ProblemResponse;
-pub use roads::Roads;
+pub use roads::{Roads, claim_over};
 pub use supervise::{Restart, supervise};
 pub use tasks::Tasks;
 pub use tickets::{TicketSigner, TicketVerifier};

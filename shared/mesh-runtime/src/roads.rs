@@ -8,8 +8,8 @@ use std::time::Duration;
 use mesh_api::Caller;
 use mesh_api::fleet::{NodeEntry, NodeGet, NodeGetRequest, Viewer};
 use mesh_api::identity::{AuditEntry, AuditNote, AuditOutcome};
-use mesh_api::node::{Ticket, TicketKeyGet, TicketKeyRequest};
-use mesh_types::{Code, NodeId, Problem, Tenant};
+use mesh_api::node::{Ticket, TicketHeld, TicketHeldRequest, TicketKeyGet, TicketKeyRequest};
+use mesh_types::{Code, InvocationId, NodeId, Problem, Tenant};
 use serde_json::Value;
 
 use crate::context::Context;
@@ -19,6 +19,9 @@ use crate::tickets::TicketVerifier;
 const TICKET_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The key changes with the installation only; a bad ticket makes us look no sooner.
 const KEY_AGAIN: Duration = Duration::from_secs(10);
+/// For so long a claim may be over without our knowing.
+const HELD_KEPT: Duration = Duration::from_secs(5);
+const HELD_MAX: usize = 16_384;
 const ENTRY_KEPT: Duration = Duration::from_secs(30);
 const ENTRIES_MAX: usize = 4_096;
 /// One note per node and second says that it tries; more would only fill the audit.
@@ -32,6 +35,8 @@ pub struct Roads {
     /// The key never changes: this process made it.
     is_own: bool,
     entries: Mutex<HashMap<NodeId, (Arc<NodeEntry>, Duration)>>,
+    /// Claims that were held when we last asked. Those that are over are never kept: an epoch may be on its way.
+    held: Mutex<HashMap<(NodeId, InvocationId, u32), Duration>>,
     noted: Mutex<HashMap<NodeId, Duration>>,
 }
 
@@ -48,6 +53,7 @@ impl Roads {
             key: Mutex::default(),
             is_own: false,
             entries: Mutex::default(),
+            held: Mutex::default(),
             noted: Mutex::default(),
         })
     }
@@ -59,6 +65,7 @@ impl Roads {
             key: Mutex::default(),
             is_own: true,
             entries: Mutex::default(),
+            held: Mutex::default(),
             noted: Mutex::default(),
         })
     }
@@ -67,16 +74,21 @@ impl Roads {
         *lock(&self.key) = Some((Arc::new(key), self.now()));
     }
 
-    /// Who asks: the ticket's tenant, with the node as the actor. `endpoint` is for the audit.
+    /// Who asks: the ticket's tenant, with the node as the actor. `endpoint` is for the audit. Whether the claim is
+    /// still held is asked of `execution`, which looks for itself.
     ///
     /// # Errors
-    /// `Forbidden`: the ticket was not given to this node, or long ago. `Unavailable` while the key is not known.
+    /// `Forbidden`: the ticket was not given to this node, or long ago, or its claim is over. Transient ones while
+    /// `execution` does not answer.
     pub async fn admit(&self, node: &NodeId, endpoint: &str, ticket: &Ticket) -> Result<Caller, Problem> {
         self.check(node, endpoint, ticket).await?;
         let age = self.context.clock.now().since(ticket.issued_at);
         if age > TICKET_AGE_MAX {
             let problem = Problem::new(Code::Forbidden, "the ticket is older than a day");
             return Err(self.refuse(node, endpoint, problem));
+        }
+        if !self.is_own {
+            self.still_held(node, ticket).await?;
         }
         Ok(Caller {
             tenant: ticket.tenant.clone(),
@@ -103,6 +115,44 @@ impl Roads {
         }
         let detail = format!("the ticket for {} was not given to node {node}", ticket.invocation);
         Err(self.refuse(node, endpoint, Problem::new(Code::Forbidden, detail)))
+    }
+
+    /// Who comes late is no attacker: it is not noted.
+    async fn still_held(&self, node: &NodeId, ticket: &Ticket) -> Result<(), Problem> {
+        let claim = (node.clone(), ticket.invocation, ticket.epoch);
+        let now = self.now();
+        if let Some(at) = lock(&self.held).get(&claim)
+            && now.saturating_sub(*at) < HELD_KEPT
+        {
+            return Ok(());
+        }
+        let request = TicketHeldRequest {
+            node: node.clone(),
+            invocation: ticket.invocation,
+            epoch: ticket.epoch,
+        };
+        let caller = self.context.caller(Tenant::default());
+        let answered = self.context.bus.call::<TicketHeld>(&caller, &request).await;
+        let is_held = answered.map_err(|problem| match problem.is_transient() {
+            true => problem,
+            // The node's request is none the worse for it.
+            false => Problem::new(
+                Code::Unavailable,
+                format!("who holds the work is not known now: {problem}"),
+            ),
+        })?;
+        if !is_held.held {
+            return Err(claim_over(ticket));
+        }
+        let mut held = lock(&self.held);
+        if held.len() >= HELD_MAX {
+            held.retain(|_, at| now.saturating_sub(*at) < HELD_KEPT);
+        }
+        if held.len() >= HELD_MAX {
+            held.clear();
+        }
+        held.insert(claim, now);
+        Ok(())
     }
 
     /// That what is asked for is the ticket's own: its agent's memories, its invocation's model calls.
@@ -200,6 +250,12 @@ impl Roads {
     fn now(&self) -> Duration {
         self.context.clock.monotonic()
     }
+}
+
+/// What a node is told that acts for an invocation which has ended or which somebody else holds now.
+pub fn claim_over(ticket: &Ticket) -> Problem {
+    let detail = format!("the claim is over: epoch {} of {}", ticket.epoch, ticket.invocation);
+    Problem::new(Code::Forbidden, detail).next("stop working on it")
 }
 
 /// In whatever tenant: a service that asks for itself sees all.

@@ -1,11 +1,12 @@
 //! What a service that nodes ask needs around it: whoever signs tickets, whoever knows the nodes, and the audit.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_api::Endpoint;
 use mesh_api::fleet::{NodeEntry, NodeGet};
 use mesh_api::identity::{AuditEntry, AuditNote, AuditNoted};
-use mesh_api::node::{Ticket, TicketKey, TicketKeyGet};
+use mesh_api::node::{Ticket, TicketHeld, TicketHeldReply, TicketKey, TicketKeyGet};
 use mesh_bus::{Bus, ServiceHandle};
 use mesh_runtime::TicketSigner;
 use mesh_types::{Clock, Code, InvocationId, Problem, Subject, SystemClock, Tenant};
@@ -15,6 +16,7 @@ use serde_json::json;
 pub struct TestRoads {
     signer: Arc<TicketSigner>,
     notes: Arc<Mutex<Vec<AuditEntry>>>,
+    held: Arc<Mutex<HashMap<InvocationId, Result<bool, Problem>>>>,
     _services: Vec<ServiceHandle>,
 }
 
@@ -39,9 +41,16 @@ impl TestRoads {
     pub async fn beside_registry(bus: &Bus) -> Self {
         let signer = Arc::new(TicketSigner::from_seed(&[7; 32]).expect("32 bytes are a seed"));
         let (signs, notes) = (Arc::clone(&signer), Arc::<Mutex<Vec<AuditEntry>>>::default());
+        let held = Arc::<Mutex<HashMap<InvocationId, Result<bool, Problem>>>>::default();
+        let holds = Arc::clone(&held);
         let execution = bus
             .service("execution", "0.0.0")
-            .endpoint::<TicketKeyGet, _, _>(move |_, _| std::future::ready(Ok(TicketKey { public: signs.public() })));
+            .endpoint::<TicketKeyGet, _, _>(move |_, _| std::future::ready(Ok(TicketKey { public: signs.public() })))
+            .endpoint::<TicketHeld, _, _>(move |_, request| {
+                let held = holds.lock().unwrap_or_else(PoisonError::into_inner);
+                let answer = held.get(&request.invocation).cloned().unwrap_or(Ok(true));
+                std::future::ready(answer.map(|held| TicketHeldReply { held }))
+            });
         let noted = Arc::clone(&notes);
         let identity = bus
             .service("identity", "0.0.0")
@@ -56,6 +65,7 @@ impl TestRoads {
         Self {
             signer,
             notes,
+            held,
             _services: services,
         }
     }
@@ -77,6 +87,12 @@ impl TestRoads {
 
     pub fn sign(&self, node: &str, ticket: &mut Ticket) {
         self.signer.sign(&node.parse().expect("a name"), ticket);
+    }
+
+    /// What `execution` says of claims of the invocation from now on; unless told otherwise, that they are held.
+    pub fn held(&self, invocation: InvocationId, answer: Result<bool, Problem>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(invocation, answer);
     }
 
     /// What the audit was told.

@@ -145,6 +145,9 @@ pub struct AssignedReplica {
     /// It takes nothing new and goes when it is empty.
     #[serde(default)]
     pub stopping: bool,
+    /// The agent is of another owner than the node.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// All that one node is to run: KV `ASSIGNMENTS` under `node.<node>`, and the answer to a node that asks.
@@ -158,6 +161,9 @@ pub struct Assignment {
     /// The node takes nothing new at all (`mesh node drain`).
     #[serde(default)]
     pub drained: bool,
+    /// Invocations of foreign replicas that it may run at the same time (`sharing.invocations_max`).
+    #[serde(default)]
+    pub others_max: Option<u32>,
 }
 
 /// What new invocations of an agent with a `placement` are pinned to: KV `ASSIGNMENTS` under `agent.<tenant>.<agent>`.

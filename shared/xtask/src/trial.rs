@@ -267,6 +267,12 @@ mod tests {
         // Other tests of this process start commands of the checkout too.
         let checkout = Checkout::find().unwrap().marked("left-behind");
         let mut child = checkout.command("sleep").arg("600").spawn().unwrap();
+        // A process is started a moment before the system tells its environment.
+        let end = Instant::now() + LEFT_BEHIND_GRACE;
+        while processes_with_environment(&checkout.mark()).is_some_and(|found| found.is_empty()) && Instant::now() < end
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
         let error = left_behind(&checkout).unwrap_err();
         assert!(error.to_string().contains("1 processes"), "{error}");
         assert!(!child.wait().unwrap().success());

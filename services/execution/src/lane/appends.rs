@@ -35,8 +35,10 @@ impl<L: Ledger> Lane<L> {
 
     async fn plan_append(&mut self, batch: &mut Batch, append: Append, now: Timestamp) {
         let Some(open) = self.memory.open.get(&append.id) else {
-            // Not open here: ended, or the shard moved. Both stop the worker.
-            let _ = append.answer.send(Err(AppendAnswer::Stale));
+            // Of a shard that is not ours a node asks the next owner; unanswered, it does. Ended: it stops.
+            if self.shards.contains_key(&append.shard) {
+                let _ = append.answer.send(Err(AppendAnswer::Stale));
+            }
             return;
         };
         let is_holder = match (&open.row.state, &append.holder) {
@@ -141,8 +143,20 @@ impl<L: Ledger> Lane<L> {
             ..
         } = append;
         let is_candidate = |fact: &&Fact| matches!(fact, Fact::Done(done) if done.effect == Effect::AtMostOnce);
+        let journal = if facts.iter().any(|fact| is_candidate(&fact)) {
+            match self.ledger.journal(id, 0, JOURNAL_MAX).await {
+                Ok(journal) => journal,
+                Err(error) => {
+                    // Not `stale`: the one result there is would be thrown away for it. Unanswered, it is sent again.
+                    tracing::warn!(%error, invocation = %id, "a late result cannot be judged now");
+                    self.ledger.reset();
+                    return;
+                }
+            }
+        } else {
+            Vec::new()
+        };
         if let Some(fact) = facts.iter().find(is_candidate)
-            && let Ok(journal) = self.ledger.journal(id, 0, JOURNAL_MAX).await
             && let Some(about) = steer::late_result(&journal, epoch, fact)
             && let Some(open) = self.memory.open.get(&id)
         {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mesh_types::{InvocationId, Timestamp};
+use mesh_types::{AgentName, InvocationId, Tenant, Timestamp};
 
 use super::Lane;
 use super::command::{Alive, Claim, Granted};
@@ -11,6 +11,8 @@ use super::plan::{BATCH_RECORDS_MAX, Batch, Then};
 use crate::core::ready::Take;
 use crate::core::{Holder, RunState, decide};
 use crate::store::ledger::Ledger;
+
+type Agent = (Tenant, AgentName);
 
 /// A node as this lane knows it.
 #[derive(Debug, Default)]
@@ -66,6 +68,10 @@ impl<L: Ledger> Lane<L> {
     /// Answers nodes from what is runnable on them.
     pub(super) fn plan_grants(&mut self, batch: &mut Batch, now: Timestamp) {
         for claim in std::mem::take(&mut self.claims) {
+            if claim.answer.is_closed() {
+                // Whoever asked gave up: what it was given now it would not hear of.
+                continue;
+            }
             if !self.is_newest(&claim.holder) {
                 // An older start of the node is dead: it gets nothing.
                 let _ = claim.answer.send(Vec::new());
@@ -100,8 +106,9 @@ impl<L: Ledger> Lane<L> {
             };
             let agent = (found.meta.tenant.clone(), found.meta.agent.clone());
             let slots = claim.assigned.get(&agent).copied().unwrap_or_default();
+            let is_shared_out = is_shared_out(claim, &agent, &running);
             let used = running.entry(agent).or_default();
-            if *used >= slots || context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
+            if is_shared_out || *used >= slots || context.pauses.holds(&found.meta.tenant, &found.meta.agent) {
                 return Take::NoSlot;
             }
             *used += 1;
@@ -239,4 +246,13 @@ impl<L: Ledger> Lane<L> {
         stop.sort_unstable();
         stop
     }
+}
+
+/// Whether it is somebody else's agent, and the node runs as many invocations of others as its owner lets it.
+fn is_shared_out(claim: &Claim, agent: &Agent, running: &HashMap<Agent, u32>) -> bool {
+    let Some((others, most)) = &claim.others else {
+        return false;
+    };
+    let of_others = running.iter().filter(|(agent, _)| others.contains(*agent));
+    others.contains(agent) && of_others.map(|(_, count)| count).sum::<u32>() >= *most
 }

@@ -1,6 +1,6 @@
 //! What a lane is asked to do, and how it answers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -94,6 +94,7 @@ pub(crate) enum Accepted {
 #[derive(Debug)]
 pub(crate) struct Append {
     pub(crate) id: InvocationId,
+    pub(crate) shard: ShardId,
     pub(crate) epoch: u32,
     pub(crate) after_seq: u32,
     /// Who asks, by its credentials; `None` is a worker of this process.
@@ -184,6 +185,8 @@ pub(crate) struct Claim {
     pub(crate) assigned: HashMap<(Tenant, AgentName), u32>,
     /// What it runs already, by agent.
     pub(crate) running: HashMap<(Tenant, AgentName), u32>,
+    /// Agents of others than the node's owner, and how many invocations of all of them it may run at the same time.
+    pub(crate) others: Option<(HashSet<(Tenant, AgentName)>, u32)>,
     pub(crate) answer: oneshot::Sender<Vec<Granted>>,
 }
 

@@ -123,6 +123,7 @@ impl Hands {
             let (answer, answered) = oneshot::channel();
             let mut append = Append {
                 id: self.meta.id,
+                shard: self.meta.shard,
                 epoch: self.epoch,
                 after_seq: self.seq.load(Ordering::Relaxed),
                 holder: None,

@@ -168,6 +168,7 @@ async fn claim(sim: &Sim, node: &Node, lane: &LaneHandle, request_id: &str, free
         free,
         assigned: sim.registry.placed(),
         running: HashMap::new(),
+        others: None,
         answer,
     };
     lane.send(Command::Claim(claim)).ok()?;

@@ -12,27 +12,87 @@ pub(crate) async fn grant_key(db: impl PgExecutor<'_>) -> Result<Vec<u8>, sqlx::
         .await
 }
 
-/// Keeps a part of a body until the append that names it. It lies under the invocation's root, to be pruned with it,
-/// and by a hash that no record's body has.
-pub(crate) async fn put(
+/// Bytes that one invocation may have sent ahead and not named yet. Parts that come at the same moment do not see each
+/// other: it may be passed by those.
+pub(crate) const STAGED_BYTES_MAX: i64 = 64 * 1024 * 1024;
+/// What a smaller part counts as, so that their number is bounded too.
+const STAGED_PART_BYTES_MIN: i32 = 16 * 1024;
+
+/// A part of a body that goes ahead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) id: InvocationId,
+    /// Of the claim that sends it.
+    pub(crate) epoch: u32,
+    /// Begins with the invocation's id: so one invocation's are found, and no record's body has such a hash.
+    pub(crate) staged: &'a [u8],
+    pub(crate) part: i32,
+    pub(crate) bytes: &'a [u8],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Staged {
+    Kept,
+    /// [`STAGED_BYTES_MAX`].
+    Full,
+    /// It has ended.
+    Over,
+}
+
+/// Keeps a part until the append that names it, under the invocation's root, to be pruned with it. A claim that is lost
+/// may send too, while the invocation is open: its late result may be the only one that there is.
+pub(crate) async fn put(db: impl PgExecutor<'_>, part: Part<'_>) -> Result<Staged, sqlx::Error> {
+    let first = part.id.to_uuid().as_bytes().to_vec();
+    let last = [first.as_slice(), &[u8::MAX; 64]].concat();
+    let fits: Option<bool> = sqlx::query_scalar(
+        "WITH place AS (
+            SELECT i.root, i.tenant, greatest(octet_length($4::bytea), $6::int4) + (
+                SELECT coalesce(sum(greatest(octet_length(b.bytes), $6)), 0) FROM execution.body b
+                WHERE b.root = i.root AND b.hash BETWEEN $7 AND $8 AND (b.hash, b.part) <> ($2, $3)
+            ) <= $9 AS fits
+            FROM execution.invocation i JOIN execution.open o ON o.invocation = i.id
+            WHERE i.id = $1 AND o.epoch >= $5
+         ), put AS (
+            INSERT INTO execution.body (root, hash, part, tenant, bytes)
+            SELECT root, $2, $3, tenant, $4 FROM place WHERE fits
+            ON CONFLICT DO NOTHING
+         ) SELECT fits FROM place",
+    )
+    .bind(part.id.to_uuid())
+    .bind(part.staged)
+    .bind(part.part)
+    .bind(part.bytes)
+    .bind(part.epoch.cast_signed())
+    .bind(STAGED_PART_BYTES_MIN)
+    .bind(first)
+    .bind(last)
+    .bind(STAGED_BYTES_MAX)
+    .fetch_optional(db)
+    .await?;
+    Ok(match fits {
+        Some(true) => Staged::Kept,
+        Some(false) => Staged::Full,
+        None => Staged::Over,
+    })
+}
+
+/// Whether the node, whichever start of it, holds the invocation in that epoch.
+pub(crate) async fn is_held(
     db: impl PgExecutor<'_>,
     id: InvocationId,
-    staged: &[u8],
-    part: i32,
-    bytes: &[u8],
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO execution.body (root, hash, part, tenant, bytes)
-         SELECT root, $2, $3, tenant, $4 FROM execution.invocation WHERE id = $1
-         ON CONFLICT DO NOTHING",
+    epoch: u32,
+    node: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (
+            SELECT FROM execution.open WHERE invocation = $1 AND state = 'running' AND epoch = $2 AND node = $3
+         )",
     )
     .bind(id.to_uuid())
-    .bind(staged)
-    .bind(part)
-    .bind(bytes)
-    .execute(db)
+    .bind(epoch.cast_signed())
+    .bind(node)
+    .fetch_one(db)
     .await
-    .map(drop)
 }
 
 /// What was put, in one piece; empty if nothing was.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mesh_api::execution::{Invocation, State};
-use mesh_api::heartbeat::Presence;
 use mesh_api::journal::{Done, Effect, Ended, Fact, Outcome, StepKind, Usage};
 use mesh_api::node::{
     AliveReply, AliveRequest, AppendRequest, ClaimReply, ClaimRequest, HeldWork, NodeAlive, NodeAppend, NodeClaim,
@@ -12,8 +11,9 @@ use mesh_api::node::{
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::{Bucket, Bus};
 use mesh_testkit::wait_until;
+use mesh_types::event;
 use mesh_types::fleet::{AssignedReplica, Assignment};
-use mesh_types::{Id, Problem, ReplicaId, Subject, Tenant, Timestamp};
+use mesh_types::{EventId, Id, Problem, ReplicaId, Subject, Tenant, Timestamp};
 use serde_json::{Value, json};
 
 use crate::mesh::{Mesh, SOON, request};
@@ -63,28 +63,28 @@ impl<'a> FakeNode<'a> {
             epoch: 1,
             replicas: replicas.to_vec(),
             drained,
+            others_max: None,
         };
         let value = serde_json::to_vec(&assignment).unwrap();
         let key = format!("node.{}", self.name);
         self.bus.kv_put(Bucket::Assignments, &key, value.into()).await.unwrap();
     }
 
-    /// As `heartbeat` writes it.
-    pub(crate) async fn present(&self) {
-        let presence = Presence {
-            incarnation: self.incarnation,
-            draining: false,
-        };
-        let value = serde_json::to_vec(&presence).unwrap();
-        self.bus
-            .kv_put(Bucket::Presence, self.name, value.into())
-            .await
-            .unwrap();
-    }
-
-    /// Its presence has run out.
+    /// As `heartbeat` tells it.
     pub(crate) async fn lost(&self) {
-        self.bus.kv_delete(Bucket::Presence, self.name).await.unwrap();
+        let fact = event::Fact::NodeLost {
+            node: self.name.parse().unwrap(),
+            incarnation: self.incarnation,
+        };
+        let event = event::Event {
+            id: EventId::from_u128(self.incarnation.into()),
+            tenant: Tenant::default(),
+            at: Timestamp::EPOCH,
+            actor: "service:heartbeat".into(),
+            fact,
+        };
+        let payload = serde_json::to_vec(&event).unwrap();
+        self.bus.publish(&event.subject(), payload.into()).await.unwrap();
     }
 
     /// Claims until there is something.
@@ -157,6 +157,7 @@ pub(crate) fn replica(agent: &str) -> AssignedReplica {
         hash: String::new(),
         concurrency: 3,
         stopping: false,
+        foreign: false,
     }
 }
 

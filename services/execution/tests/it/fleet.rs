@@ -94,8 +94,6 @@ async fn what_a_lost_node_held_goes_on_elsewhere_before_its_lease_is_over() {
     let (mesh, _process) = start().await;
     let (gone, other) = (FakeNode::new(&mesh, "one"), FakeNode::new(&mesh, "other"));
     let lost = gone.one_after(&mesh, "first").await;
-    // Its presence is told in the order that it was written in.
-    gone.present().await;
     let began = Instant::now();
     gone.lost().await;
     let next = other.one("next").await;
@@ -119,7 +117,6 @@ async fn a_node_that_is_back_before_anybody_claims_goes_on() {
     let (mesh, _process) = start().await;
     let node = FakeNode::new(&mesh, "one");
     let held = node.one_after(&mesh, "first").await;
-    node.present().await;
     node.lost().await;
     // Who has lost it does not hold it any more.
     wait_until(SOONER, || async {

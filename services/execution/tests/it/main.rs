@@ -21,5 +21,6 @@ mod reads;
 mod repeats;
 mod sharing;
 mod steering;
+mod tickets;
 mod travel;
 mod world;

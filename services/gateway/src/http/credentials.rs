@@ -164,7 +164,7 @@ fn credential_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 fn unauthorized(detail: &str) -> Failure {
     Failure::new(Code::Unauthorized, detail).next(
         "send an API key as X-Service-API-Key or as Authorization: Bearer; the command line takes it from MESH_API_KEY, \
-         and `mesh keys create` makes one",
+         on the mesh's own machine from MESH_HOME/api-key, and `mesh keys create` makes one",
     )
 }
 

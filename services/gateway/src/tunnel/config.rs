@@ -44,7 +44,7 @@ impl Default for TunnelConfig {
             open_timeout_ms: 5_000,
             silence_ms: SILENCE_SECONDS * 1_000,
             idle_ms: 120_000,
-            rights_interval_ms: 30_000,
+            rights_interval_ms: 8_000,
             life_seconds: LIFE_SECONDS,
             tunnels_max: 1_000,
             per_node_max: 16,

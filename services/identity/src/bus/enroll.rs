@@ -4,30 +4,48 @@
 use std::sync::Arc;
 
 use mesh_api::Caller;
-use mesh_api::fleet::{NodeEntry, NodeRegister, NodeRegisterRequest};
+use mesh_api::fleet::{NodeEntry, NodeGet, NodeGetRequest, NodeRegister, NodeRegisterRequest, Viewer};
 use mesh_api::identity::{AuditEntry, AuditOutcome, EnrollRequest, Enrolled, JoinTokenView, Principal, PrincipalKind};
-use mesh_types::id::JoinTokenId;
 use mesh_types::{Code, EventId, Id, NodeId, Problem, Tenant};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::DEVELOPER;
+use super::issue::{count_use, issue, uncount_use};
 use crate::credential;
-use crate::state::{State, failed, random};
-use crate::store::join_tokens::{self, Use};
-use crate::store::node_secrets;
+use crate::state::{State, failed};
+use crate::store::join_tokens::Use;
+use crate::store::node_secrets::{self, Known as Secret};
 use crate::verify::verify;
 
 const ACTION: &str = "node.enroll";
 
 /// Who joins.
-struct Joining {
-    tenant: Tenant,
-    owner: String,
+pub(super) struct Joining {
+    pub(super) tenant: Tenant,
+    pub(super) owner: String,
     /// As the audit and the registry name it.
-    actor: String,
+    pub(super) actor: String,
     /// `None` in development mode.
-    principal: Option<Principal>,
-    join_token: Option<JoinTokenView>,
+    pub(super) principal: Option<Principal>,
+    pub(super) join_token: Option<JoinTokenView>,
+}
+
+impl Joining {
+    /// A token that is for no node in particular is no key to those that have joined, with it or otherwise.
+    fn is_for_new_nodes(&self) -> bool {
+        self.join_token.as_ref().is_some_and(|token| token.node_id.is_none())
+    }
+
+    /// Whether it may give a node that has this secret another one. That of another owner is one that the registry has
+    /// forgotten, or it refuses who joins.
+    pub(super) fn may_replace(&self, known: &Secret) -> bool {
+        !self.is_for_new_nodes() || known.owner != self.owner || self.may_repeat(known)
+    }
+
+    /// Whether this token let the node in, and nobody has seen it since: the answer may have been lost on its way.
+    fn may_repeat(&self, known: &Secret) -> bool {
+        known.issued_for == self.actor && known.last_used_at.is_none() && known.revoked_at.is_none()
+    }
 }
 
 /// As services ask; the gateway passes on what it was given.
@@ -58,6 +76,7 @@ async fn enroll(
     if !credential::is_free_for_nodes(&node) {
         return Err(reserved(&node));
     }
+    let forgotten = check_new(state, &joining, &node).await?;
     let counted = count_use(state, &joining, &node).await?;
     let entry = match register(state, &joining, node.clone(), request).await {
         Ok(entry) => entry,
@@ -71,7 +90,15 @@ async fn enroll(
             return Err(problem);
         }
     };
-    let secret = issue(state, &joining, &entry).await?;
+    let secret = match issue(state, &joining, &entry, forgotten.as_ref()).await {
+        Ok(secret) => secret,
+        Err(problem) => {
+            if counted == Some(Use::Counted) && !problem.is_transient() {
+                uncount_use(state, &joining, &entry.node_id).await;
+            }
+            return Err(problem);
+        }
+    };
     let nats_url = Some(&state.config.nats_url).filter(|url| !url.is_empty()).cloned();
     Ok(Enrolled {
         node: entry,
@@ -180,92 +207,47 @@ async fn register(
     state.context.bus.call::<NodeRegister>(&caller, &request).await
 }
 
-/// The node's secret from now on, and the fact that it joined. None for who came back with its own, and none in
-/// development mode.
-async fn issue(state: &State, joining: &Joining, entry: &NodeEntry) -> Result<Option<String>, Problem> {
-    let node = &entry.node_id;
-    let principal = joining.principal.as_ref();
-    let gets_secret = principal.is_some_and(|principal| principal.kind != PrincipalKind::Node);
-    let secret = gets_secret.then(|| credential::node_secret(random()));
-    let doing = "storing a node's secret";
-    if secret.is_some() {
-        // Of a node of this name that another tenant had, and that the registry has forgotten.
-        let mut tx = state.begin_for_all().await?;
-        node_secrets::strike_off(&mut tx, node, Some(&joining.tenant))
-            .await
-            .map_err(failed(doing))?;
-        tx.commit().await.map_err(failed(doing))?;
+/// Refuses to take over a node of the same owner; whose it is otherwise is the registry's word. Answers a secret that is
+/// left of a node which the registry has forgotten.
+async fn check_new(state: &State, joining: &Joining, node: &NodeId) -> Result<Option<Secret>, Problem> {
+    if !joining.is_for_new_nodes() {
+        return Ok(None);
     }
     let mut tx = state.begin(&joining.tenant).await?;
-    if let Some(secret) = &secret {
-        let hash = credential::hash(secret);
-        let (by, at) = (joining.actor.as_str(), state.context.clock.now());
-        let of = (&joining.tenant, joining.owner.as_str());
-        node_secrets::replace(&mut tx, node, of, &hash, (at, by))
-            .await
-            .map_err(failed(doing))?;
-    }
-    let with = principal.map(|principal| &principal.id);
-    let fact = AuditEntry {
-        outcome: AuditOutcome::Done,
-        after: json!({"owner": joining.owner, "with": with, "new_secret": secret.is_some()}),
-        ..refusal(&joining.actor, node.as_str(), "")
-    };
-    state.note(&mut tx, &joining.tenant, fact).await?;
-    state.commit(tx).await?;
-    Ok(secret)
-}
-
-/// Counts the join where a token is good for so many nodes; a use that is not left refuses it.
-async fn count_use(state: &State, joining: &Joining, node: &NodeId) -> Result<Option<Use>, Problem> {
-    let Some(id) = token_id(joining) else {
+    let known = node_secrets::get(&mut *tx, node)
+        .await
+        .map_err(failed("reading a node's secret"))?;
+    drop(tx);
+    let Some(known) = known.filter(|known| !joining.may_replace(known)) else {
         return Ok(None);
     };
-    let doing = "counting a use of a join token";
-    let mut tx = state.begin(&joining.tenant).await?;
-    let counted = join_tokens::count_use(&mut tx, id, &joining.tenant, node, state.context.clock.now())
-        .await
-        .map_err(failed(doing))?;
-    if counted == Use::Exhausted {
-        drop(tx);
-        refuse(state, joining, node.as_str(), "the join token is used up").await;
-        return Err(Problem::new(
-            Code::Unauthorized,
-            "as many nodes as the join token is for have joined with it",
-        )
-        .next("`mesh tokens create` makes another one"));
+    let request = NodeGetRequest {
+        viewer: Viewer::default(),
+        node_id: known.node.clone(),
+    };
+    let caller = Caller::service("identity", joining.tenant.clone());
+    match state.context.bus.call::<NodeGet>(&caller, &request).await {
+        Ok(_) => Err(taken(state, joining, node).await),
+        Err(problem) if problem.is(Code::NodeNotFound) => Ok(Some(known)),
+        Err(problem) => Err(problem),
     }
-    tx.commit().await.map_err(failed(doing))?;
-    Ok(Some(counted))
 }
 
-async fn uncount_use(state: &State, joining: &Joining, node: &NodeId) {
-    let Some(id) = token_id(joining) else {
-        return;
-    };
-    let undone = async {
-        let doing = "taking back a use of a join token";
-        let mut tx = state.begin(&joining.tenant).await?;
-        join_tokens::uncount_use(&mut tx, id, node)
-            .await
-            .map_err(failed(doing))?;
-        tx.commit().await.map_err(failed(doing))
-    };
-    // Logged where it failed; the token is good for one node less.
-    let _: Result<(), Problem> = undone.await;
+pub(super) async fn taken(state: &State, joining: &Joining, node: &NodeId) -> Problem {
+    let detail = format!("the node `{node}` has joined already, and the token is not its own");
+    refuse(state, joining, node.as_str(), &detail).await;
+    Problem::new(Code::Forbidden, detail).field("node_id").next(format!(
+        "join with an API key of its owner, or with a token made for this node: mesh tokens create --node {node}"
+    ))
 }
 
-fn token_id(joining: &Joining) -> Option<JoinTokenId> {
-    joining.join_token.as_ref()?.id.parse().ok()
-}
-
-async fn refuse(state: &State, joining: &Joining, node: &str, reason: &str) {
+pub(super) async fn refuse(state: &State, joining: &Joining, node: &str, reason: &str) {
     state
         .note_refused(&joining.tenant, refusal(&joining.actor, node, reason))
         .await;
 }
 
-fn refusal(actor: &str, node: &str, reason: &str) -> AuditEntry {
+pub(super) fn refusal(actor: &str, node: &str, reason: &str) -> AuditEntry {
     AuditEntry {
         actor: actor.to_owned(),
         action: ACTION.to_owned(),

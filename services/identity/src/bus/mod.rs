@@ -2,6 +2,7 @@
 
 mod audit;
 mod enroll;
+mod issue;
 mod join_tokens;
 mod keys;
 mod verify;

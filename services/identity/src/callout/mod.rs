@@ -124,17 +124,20 @@ pub(crate) async fn cut_off(state: &State, id: &str) {
     let Some(system) = &state.system else {
         return;
     };
-    for connection in state.connections.take(id) {
-        let Ok(server) = connection.server.parse() else {
-            continue;
-        };
+    let connections = state.connections.take(id).into_iter();
+    let kicks = connections.filter_map(|connection| {
+        let server = connection.server.parse().ok()?;
         let subject = mesh_types::Subject::KickConnection { server };
         let body = Bytes::from(serde_json::json!({"cid": connection.client}).to_string());
-        // The server does nothing for who awaits no answer. One that says that there is no such connection is as good.
-        if let Err(problem) = system.request(&subject, Headers::new(), body, KICK_DEADLINE).await {
-            tracing::warn!(%problem, id, "a revoked connection is not cut off before its time is over");
-        }
-    }
+        Some(async move {
+            // The server does nothing for who awaits no answer. One that says that there is no such connection is as
+            // good.
+            if let Err(problem) = system.request(&subject, Headers::new(), body, KICK_DEADLINE).await {
+                tracing::warn!(%problem, id, "a revoked connection is not cut off before its time is over");
+            }
+        })
+    });
+    futures::future::join_all(kicks).await;
 }
 
 #[cfg(test)]

@@ -97,6 +97,15 @@ pub(crate) async fn revoke(tx: &mut PgConnection, id: JoinTokenId, at: Timestamp
     Ok(done.rows_affected() == 1)
 }
 
+/// One after the other changes what a token was used for; a use is looked at and changed within one turn.
+async fn lock(tx: &mut PgConnection, id: JoinTokenId) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT FROM identity.join_token WHERE id = $1 FOR UPDATE")
+        .bind(id.to_uuid())
+        .execute(tx)
+        .await
+        .map(drop)
+}
+
 /// Counts a node that joins, unless it has joined with this token before. The count and its bound are one statement,
 /// so that two nodes never share the last use.
 pub(crate) async fn count_use(
@@ -106,6 +115,7 @@ pub(crate) async fn count_use(
     node: &NodeId,
     at: Timestamp,
 ) -> Result<Use, sqlx::Error> {
+    lock(&mut *tx, id).await?;
     let noted = sqlx::query(
         "INSERT INTO identity.join_use (tenant, token, node_id, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
@@ -131,13 +141,23 @@ pub(crate) async fn count_use(
     })
 }
 
-/// Takes a use back: the node was not let in after all.
-pub(crate) async fn uncount_use(tx: &mut PgConnection, id: JoinTokenId, node: &NodeId) -> Result<(), sqlx::Error> {
-    let gone = sqlx::query("DELETE FROM identity.join_use WHERE token = $1 AND node_id = $2")
-        .bind(id.to_uuid())
-        .bind(node.as_str())
-        .execute(&mut *tx)
-        .await?;
+/// Takes a use back: the node was not let in after all. Unless it was by another try, and `issued_for` got its secret.
+pub(crate) async fn uncount_use(
+    tx: &mut PgConnection,
+    id: JoinTokenId,
+    node: &NodeId,
+    issued_for: &str,
+) -> Result<(), sqlx::Error> {
+    lock(&mut *tx, id).await?;
+    let gone = sqlx::query(
+        "DELETE FROM identity.join_use WHERE token = $1 AND node_id = $2 \
+         AND NOT EXISTS (SELECT FROM identity.node_secret WHERE node_id = $2 AND issued_for = $3)",
+    )
+    .bind(id.to_uuid())
+    .bind(node.as_str())
+    .bind(issued_for)
+    .execute(&mut *tx)
+    .await?;
     if gone.rows_affected() == 1 {
         sqlx::query("UPDATE identity.join_token SET uses = uses - 1 WHERE id = $1 AND uses > 0")
             .bind(id.to_uuid())

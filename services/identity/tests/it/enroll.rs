@@ -2,8 +2,8 @@
 
 use mesh_api::PageQuery;
 use mesh_api::identity::{
-    AuditOutcome, Enroll, EnrollRequest, Enrolled, JoinTokenCreate, JoinTokenList, JoinTokenRequest, JoinTokenRevoke,
-    RevokeRequest,
+    AuditOutcome, Enroll, EnrollRequest, Enrolled, JoinTokenCreate, JoinTokenCreated, JoinTokenList, JoinTokenRequest,
+    JoinTokenRevoke, KeyRevoke, RevokeRequest,
 };
 use mesh_types::{Code, Problem};
 
@@ -23,8 +23,9 @@ async fn a_node_joins_with_a_token_and_comes_back_with_its_own_secret() {
     let secret = first.secret.unwrap();
     let back = enroll(&mesh, joining(Some(&secret), None)).await.unwrap();
     assert_eq!((back.node.node_id.as_str(), back.secret), (id.as_str(), None));
-    // With the token again it gets another secret, and the first one is none any more.
-    let again = enroll(&mesh, joining(Some(&token.secret), Some(&id))).await.unwrap();
+    // With its owner's key it gets another secret, and the first one is none any more.
+    let key = mesh.key("ann").await;
+    let again = enroll(&mesh, joining(Some(&key.secret), Some(&id))).await.unwrap();
     assert_ne!(again.secret.unwrap(), secret);
     let problem = enroll(&mesh, joining(Some(&secret), None)).await.unwrap_err();
     assert!(problem.is(Code::Unauthorized), "{problem:?}");
@@ -125,6 +126,113 @@ async fn a_token_for_one_node_lets_in_that_node_only_and_none_once_revoked() {
         problem.is(Code::Unauthorized) && problem.detail.contains("revoked"),
         "{problem:?}"
     );
+}
+
+async fn uses(mesh: &Mesh, token: &JoinTokenCreated) -> u32 {
+    let listed = mesh
+        .call::<JoinTokenList>("user:ann", PageQuery::default())
+        .await
+        .unwrap();
+    let found = listed.items.iter().find(|one| one.id == token.join_token.id);
+    found.unwrap().uses
+}
+
+#[tokio::test]
+async fn a_token_takes_over_no_node_that_has_been_there() {
+    let mesh = Mesh::start().await;
+    let (first, second) = (mesh.join_token("ann").await, mesh.join_token("ann").await);
+    let kitchen = |token: &JoinTokenCreated| joining(Some(&token.secret), Some("kitchen"));
+    let lost = enroll(&mesh, kitchen(&first)).await.unwrap();
+    // Another token is none to it, even before it was seen.
+    assert!(enroll(&mesh, kitchen(&second)).await.unwrap_err().is(Code::Forbidden));
+    // The answer was lost: the same try again.
+    let secret = enroll(&mesh, kitchen(&first)).await.unwrap().secret.unwrap();
+    let problem = enroll(&mesh, joining(lost.secret.as_deref(), None)).await.unwrap_err();
+    assert!(problem.is(Code::Unauthorized), "{problem:?}");
+    enroll(&mesh, joining(Some(&secret), None)).await.unwrap();
+    for token in [&first, &second] {
+        let problem = enroll(&mesh, kitchen(token)).await.unwrap_err();
+        assert!(
+            problem.is(Code::Forbidden) && problem.next.as_ref().unwrap().contains("--node kitchen"),
+            "{problem:?}"
+        );
+    }
+    let fact = mesh.refusal("node.enroll", "has joined already").await;
+    assert_eq!(fact.entry.subject, "kitchen");
+    assert_eq!((uses(&mesh, &first).await, uses(&mesh, &second).await), (1, 0));
+    enroll(&mesh, joining(Some(&secret), None)).await.unwrap();
+    // Nor one whose secret was revoked.
+    let id = "kitchen".to_owned();
+    mesh.call::<KeyRevoke>("user:ann", RevokeRequest { id }).await.unwrap();
+    assert!(enroll(&mesh, kitchen(&first)).await.unwrap_err().is(Code::Forbidden));
+    let request = JoinTokenRequest {
+        node_id: Some("kitchen".parse().unwrap()),
+        ..JoinTokenRequest::for_anybody()
+    };
+    let own = mesh.call::<JoinTokenCreate>("user:ann", request).await.unwrap();
+    enroll(&mesh, joining(Some(&own.secret), None)).await.unwrap();
+}
+
+async fn for_one_node(mesh: &Mesh) -> JoinTokenCreated {
+    let request = JoinTokenRequest {
+        uses_max: Some(1),
+        ..JoinTokenRequest::for_anybody()
+    };
+    mesh.call::<JoinTokenCreate>("user:ann", request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_try_that_fails_takes_no_use_back_that_another_try_goes_by() {
+    let mesh = Mesh::start().await;
+    let token = for_one_node(&mesh).await;
+    let registry = &mesh.registry;
+    let node = |name: &str| joining(Some(&token.secret), Some(name));
+    let (first, second) = (registry.hold(), registry.hold());
+    let (refused, let_in, ()) = tokio::join!(
+        enroll(&mesh, node("kitchen")),
+        async {
+            registry.wait_asked(1).await;
+            let joined = enroll(&mesh, node("kitchen")).await;
+            first.send(false).unwrap();
+            joined
+        },
+        async {
+            registry.wait_asked(2).await;
+            second.send(true).unwrap();
+        }
+    );
+    assert!(refused.unwrap_err().is(Code::Forbidden));
+    let_in.unwrap();
+    assert_eq!(uses(&mesh, &token).await, 1);
+    assert!(enroll(&mesh, node("cellar")).await.unwrap_err().is(Code::Unauthorized));
+}
+
+#[tokio::test]
+async fn a_use_that_another_try_took_back_is_counted_again() {
+    let mesh = Mesh::start().await;
+    let token = for_one_node(&mesh).await;
+    let registry = &mesh.registry;
+    let node = |name: &str| joining(Some(&token.secret), Some(name));
+    let (first, second) = (registry.hold(), registry.hold());
+    let (refused, let_in, ()) = tokio::join!(
+        async {
+            let refused = enroll(&mesh, node("kitchen")).await;
+            second.send(true).unwrap();
+            refused
+        },
+        async {
+            registry.wait_asked(1).await;
+            enroll(&mesh, node("kitchen")).await
+        },
+        async {
+            registry.wait_asked(2).await;
+            first.send(false).unwrap();
+        }
+    );
+    assert!(refused.unwrap_err().is(Code::Forbidden));
+    let_in.unwrap();
+    assert_eq!(uses(&mesh, &token).await, 1);
+    assert!(enroll(&mesh, node("cellar")).await.unwrap_err().is(Code::Unauthorized));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod audit;
 mod enroll;
+mod forgotten;
 mod keys;
 mod raw;
 mod setup;

@@ -1,33 +1,94 @@
 //! An identity of one test, a registry that knows who owns which node, and somebody who asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use identity::Config;
-use mesh_api::fleet::{NodeConfiguration, NodeEntry, NodeRegister, NodeRegisterRequest};
+use mesh_api::fleet::{
+    NodeAll, NodeConfiguration, NodeEntry, NodeGet, NodeGetRequest, NodeRegister, NodeRegisterRequest,
+};
 use mesh_api::identity::{
     AuditFact, AuditList, AuditOutcome, AuditQuery, EnrollRequest, JoinTokenCreate, JoinTokenCreated, JoinTokenRequest,
     KeyCreate, KeyCreated, KeyList, KeyRequest,
 };
-use mesh_api::{Caller, Endpoint, PageQuery};
+use mesh_api::{Caller, Endpoint, Page, PageQuery};
 use mesh_bus::{Bus, BusOptions, ServiceHandle, topology};
 use mesh_runtime::{Context, DatabaseConfig, Metrics, Tasks};
 use mesh_servers::NatsUsers;
 use mesh_testkit::{TestDatabase, TestNats, wait_until};
-use mesh_types::{Code, Problem, Timestamp};
+use mesh_types::{Code, NodeId, Problem, Tenant, Timestamp};
 use nkeys::KeyPair;
+use tokio::sync::oneshot;
 
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 const SERVICES: (&str, &str) = ("mesh", "password-of-services");
 const SYSTEM: (&str, &str) = ("system", "password-of-system");
 
+/// What the registry knows: whose each node is.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) nodes: Mutex<BTreeMap<NodeId, (Tenant, String)>>,
+    /// Whether the next registrations are let in, which wait for that.
+    verdicts: Mutex<VecDeque<oneshot::Receiver<bool>>>,
+    /// Registrations so far.
+    pub(crate) asked: AtomicUsize,
+}
+
+impl Registry {
+    /// Holds one more of the next registrations until it is told whether to let it in.
+    pub(crate) fn hold(&self) -> oneshot::Sender<bool> {
+        let (verdict, awaited) = oneshot::channel();
+        self.verdicts.lock().unwrap().push_back(awaited);
+        verdict
+    }
+
+    pub(crate) async fn wait_asked(&self, times: usize) {
+        wait_until(SOON, || async { self.asked.load(Ordering::SeqCst) >= times }).await;
+    }
+
+    async fn register(&self, caller: Caller, request: NodeRegisterRequest) -> Result<NodeEntry, Problem> {
+        let verdict = self.verdicts.lock().unwrap().pop_front();
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let is_let_in = match verdict {
+            Some(verdict) => verdict.await.unwrap(),
+            None => true,
+        };
+        let node = request.node_id.clone().unwrap();
+        let of = (caller.tenant.clone(), request.owner.clone());
+        let mut nodes = self.nodes.lock().unwrap();
+        if !is_let_in || *nodes.entry(node.clone()).or_insert_with(|| of.clone()) != of {
+            return Err(Problem::new(Code::Forbidden, "of another owner"));
+        }
+        Ok(NodeEntry {
+            name: request.name.unwrap_or_default(),
+            slots: request.slots.unwrap_or(1),
+            ..entry(&node, &of)
+        })
+    }
+
+    fn get(&self, node: &NodeId) -> Result<NodeEntry, Problem> {
+        let nodes = self.nodes.lock().unwrap();
+        let of = nodes.get(node).map(|of| entry(node, of));
+        of.ok_or_else(|| Problem::new(Code::NodeNotFound, "there is no such node"))
+    }
+
+    fn all(&self) -> Page<NodeEntry> {
+        let nodes = self.nodes.lock().unwrap();
+        let items = nodes.iter().map(|(node, of)| entry(node, of)).collect();
+        Page { items, next: None }
+    }
+}
+
 pub(crate) struct Mesh {
     pub(crate) nats: TestNats,
     pub(crate) bus: Bus,
     context: Context,
+    config: Config,
+    pub(crate) registry: Arc<Registry>,
     _database: TestDatabase,
-    _registry: ServiceHandle,
+    _serving: ServiceHandle,
     _identity: Tasks,
 }
 
@@ -86,17 +147,20 @@ impl Mesh {
         let (bus, asking) = (bus.unwrap(), asking.unwrap());
         assert!(bus.wait_connected(SOON).await && asking.wait_connected(SOON).await);
         bus.apply_topology(&topology::standard()).await.unwrap();
-        let registry = registry(&bus).await;
+        let registry = Arc::default();
+        let serving = serve_registry(&bus, &registry).await;
         let context = Context::new("identity", bus, Metrics::default());
-        let run = identity::run(config, context.clone());
+        let run = identity::run(config.clone(), context.clone());
         let tasks = Tasks::new(tracing::Span::none(), &context.metrics);
         tasks.spawn("identity", async move { run.await.unwrap() });
         let mesh = Self {
             nats,
             bus: asking,
             context,
+            config,
+            registry,
             _database: database,
-            _registry: registry,
+            _serving: serving,
             _identity: tasks,
         };
         wait_until(SOON, || async {
@@ -139,6 +203,23 @@ impl Mesh {
         };
         wait_until(SOON, || async { find().await.is_some() }).await;
         find().await.unwrap()
+    }
+
+    /// Another instance of identity, which looks at the whole fleet at its start.
+    pub(crate) async fn second_identity(&self) -> Tasks {
+        let context = Context::new("identity", self.bus.clone(), Metrics::default());
+        let context = Context {
+            shutdown: self.context.shutdown.clone(),
+            ..context
+        };
+        let tasks = Tasks::new(tracing::Span::none(), &context.metrics);
+        let run = identity::run(self.config.clone(), context);
+        tasks.spawn("identity", async move { run.await.unwrap() });
+        tasks
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.context.clock.now()
     }
 
     pub(crate) async fn stop(&self) {
@@ -198,32 +279,37 @@ pub(crate) fn joining(credential: Option<&str>, node: Option<&str>) -> EnrollReq
 }
 
 /// Knows whose a node is, and refuses everybody else.
-async fn registry(bus: &Bus) -> ServiceHandle {
-    let nodes = Arc::new(Mutex::new(BTreeMap::new()));
-    let register = move |caller: Caller, request: NodeRegisterRequest| {
-        let nodes = Arc::clone(&nodes);
-        async move {
-            let node = request.node_id.unwrap();
-            let of = (caller.tenant.clone(), request.owner.clone());
-            let mut nodes = nodes.lock().unwrap();
-            if *nodes.entry(node.clone()).or_insert_with(|| of.clone()) != of {
-                return Err(Problem::new(Code::Forbidden, "of another owner"));
-            }
-            Ok(NodeEntry {
-                node_id: node,
-                tenant: of.0,
-                owner: of.1,
-                name: request.name.unwrap_or_default(),
-                configuration: NodeConfiguration::default(),
-                labels: BTreeMap::new(),
-                capabilities: Vec::new(),
-                slots: request.slots.unwrap_or(1),
-                drained: false,
-                registered_at: Timestamp::from_millis(0),
-                updated_at: Timestamp::from_millis(0),
-            })
-        }
-    };
-    let service = bus.service("registry", "0.0.0");
-    service.endpoint::<NodeRegister, _, _>(register).start().await.unwrap()
+async fn serve_registry(bus: &Bus, registry: &Arc<Registry>) -> ServiceHandle {
+    let (of_register, of_get, of_all) = (Arc::clone(registry), Arc::clone(registry), Arc::clone(registry));
+    let service = bus
+        .service("registry", "0.0.0")
+        .endpoint::<NodeRegister, _, _>(move |caller: Caller, request: NodeRegisterRequest| {
+            let registry = Arc::clone(&of_register);
+            async move { registry.register(caller, request).await }
+        })
+        .endpoint::<NodeGet, _, _>(move |_: Caller, request: NodeGetRequest| {
+            let registry = Arc::clone(&of_get);
+            async move { registry.get(&request.node_id) }
+        })
+        .endpoint::<NodeAll, _, _>(move |_: Caller, _: PageQuery| {
+            let registry = Arc::clone(&of_all);
+            async move { Ok(registry.all()) }
+        });
+    service.start().await.unwrap()
+}
+
+fn entry(node: &NodeId, (tenant, owner): &(Tenant, String)) -> NodeEntry {
+    NodeEntry {
+        node_id: node.clone(),
+        tenant: tenant.clone(),
+        owner: owner.clone(),
+        name: String::new(),
+        configuration: NodeConfiguration::default(),
+        labels: BTreeMap::new(),
+        capabilities: Vec::new(),
+        slots: 1,
+        drained: false,
+        registered_at: Timestamp::from_millis(0),
+        updated_at: Timestamp::from_millis(0),
+    }
 }

@@ -164,6 +164,20 @@ async fn a_revoked_node_is_cut_off_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_node_that_gets_another_secret_is_cut_off_with_the_one_before() {
+    let mesh = Mesh::start().await;
+    let secret = node(&mesh, "ann", "kitchen").await;
+    let mut raw = Raw::connect(mesh.nats.url(), "kitchen", &secret).await.unwrap();
+    let key = mesh.key("ann").await;
+    let again = join(&mesh, &key.secret, &key.key.id, "kitchen").await;
+    tokio::time::timeout(SOON, raw.ended()).await.unwrap();
+    assert!(Raw::connect(mesh.nats.url(), "kitchen", &secret).await.is_err());
+    Raw::connect(mesh.nats.url(), "kitchen", &again.secret.unwrap())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_connection_ends_when_its_time_is_over_even_if_nobody_cuts_it() {
     let mesh = Mesh::start_with(|config| {
         config.connection_seconds = 5;

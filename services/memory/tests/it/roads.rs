@@ -115,3 +115,44 @@ async fn a_node_reaches_the_memories_of_what_it_runs_and_nothing_else() {
     .await;
     assert!(roads.notes().len() <= 5, "each node is noted once a second");
 }
+
+#[tokio::test]
+async fn a_ticket_opens_nothing_once_its_claim_is_over() {
+    let mesh = Mesh::start().await;
+    let roads = TestRoads::start(&mesh.context.bus).await;
+    let [held, late, unknown] = [7, 8, 9].map(InvocationId::from_u128);
+    let gone = Problem::new(Code::Unavailable, "it starts");
+    roads.held(late, Ok(false));
+    roads.held(unknown, Err(gone));
+    let tickets = [held, late, unknown].map(|id| roads.ticket("kitchen", "default", "sofia", id));
+    let [held_one, late_one, unknown_one] = tickets.each_ref().map(|ticket| Asked {
+        mesh: &mesh,
+        node: "kitchen",
+        ticket,
+    });
+    wait_until(SOON, || async { held_one.texts("sofia").await.is_ok() }).await;
+    held_one.ask::<MemoryStore>(of("sofia", held)).await.unwrap();
+    let refused = late_one.texts("sofia").await.unwrap_err();
+    assert!(
+        refused.is(Code::Forbidden) && refused.detail.contains("the claim is over"),
+        "{refused}"
+    );
+    let refused = late_one.ask::<MemoryStore>(of("sofia", late)).await.unwrap_err();
+    assert!(refused.is(Code::Forbidden), "{refused}");
+    let refused = unknown_one.texts("sofia").await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    // What was not known is not kept; a wrong answer of `execution` is no verdict either.
+    roads.held(unknown, Err(Problem::new(Code::Internal, "it is broken")));
+    let refused = unknown_one.texts("sofia").await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    roads.held(unknown, Ok(true));
+    assert_eq!(unknown_one.texts("sofia").await.unwrap(), ["tea is green"]);
+    // What was held is asked again soon.
+    roads.held(held, Ok(false));
+    wait_until(SOON, || async { held_one.texts("sofia").await.is_err() }).await;
+    assert!(
+        roads.notes().is_empty(),
+        "who is late attacks nobody: {:?}",
+        roads.notes()
+    );
+}

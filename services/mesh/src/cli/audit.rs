@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Session;
 use super::get::nothing;
+use super::width;
 use crate::output::{Mood, Table, age, now, shortened};
 
 /// List who did, or tried, what: credentials, nodes that joined, and everything that was refused
@@ -37,6 +38,13 @@ const EXAMPLES: &str = "Examples:
 
 Who is no administrator sees what he did himself. The same refusal again within a second is counted, not listed.";
 
+/// Widths in characters: the longest age, `119s`; the least of what is shortened; the most of what was acted on; and what
+/// is left for the reason in any case.
+const AGE_MAX: usize = 4;
+const COLUMN_MIN: usize = 6;
+const WHAT_MAX: usize = 40;
+const WHY_MIN: usize = 16;
+
 pub(crate) async fn run(args: AuditArgs, session: &Session) -> anyhow::Result<()> {
     let output = session.output;
     let outcome = args.outcome.map(|outcome| match outcome {
@@ -52,23 +60,41 @@ pub(crate) async fn run(args: AuditArgs, session: &Session) -> anyhow::Result<()
         }
         let mut table = Table::new(output, &["AGE", "WHO", "ACTION", "WHAT", "OUTCOME", "WHY"]);
         let now = now();
+        let refused = output.mood(Mood::Bad, "refused");
+        let (who, what) = room(&page.items, refused.chars().count(), width::terminal());
         for fact in &page.items {
             let entry = &fact.entry;
             let outcome = match entry.outcome {
                 AuditOutcome::Done => output.mood(Mood::Good, "done"),
-                AuditOutcome::Refused => output.mood(Mood::Bad, "refused"),
+                AuditOutcome::Refused => refused.clone(),
             };
             table.row([
                 age(fact.at, now),
-                entry.actor.clone(),
+                width::within(&entry.actor, who),
                 entry.action.clone(),
-                shortened(&entry.subject, 40),
+                width::within(&entry.subject, what),
                 outcome,
                 shortened(&why(&entry.reason, &entry.after), 60),
             ]);
         }
         table.print()
     })
+}
+
+/// Characters for who and for what, so that the outcome and the beginning of the reason are never pushed out: they are
+/// what is looked for. `outcome` is the width of that column.
+fn room(facts: &[AuditFact], outcome: usize, width: Option<usize>) -> (usize, usize) {
+    let longest = |text: fn(&AuditFact) -> &str| facts.iter().map(|fact| text(fact).chars().count()).max();
+    let (who, action) = (longest(|fact| &fact.entry.actor), longest(|fact| &fact.entry.action));
+    let who = who.unwrap_or_default();
+    let Some(width) = width else {
+        return (who, WHAT_MAX);
+    };
+    let others = [AGE_MAX, action.unwrap_or_default().max(COLUMN_MIN), outcome, WHY_MIN];
+    let gaps = 2 * 5;
+    let left = width.saturating_sub(others.iter().sum::<usize>() + gaps);
+    let who = who.min(left / 2).max(COLUMN_MIN);
+    (who, left.saturating_sub(who).clamp(COLUMN_MIN, WHAT_MAX))
 }
 
 /// The reason, and how often it happened where that was counted.
@@ -84,6 +110,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn outcome_and_reason_fit_a_narrow_terminal() {
+        let fact = |actor: &str, action: &str| -> AuditFact {
+            serde_json::from_value(json!({
+                "id": "aud_01ARZ3NDEKTSV4RRFFQ69G5FAV", "tenant": "default", "at": "2026-11-21T12:00:00Z",
+                "actor": actor, "action": action, "subject": "nod_01ARZ3NDEKTSV4RRFFQ69G5FAV", "outcome": "refused",
+                "reason": "revoked",
+            }))
+            .unwrap()
+        };
+        let facts = [
+            fact("user:admin", "key.create"),
+            fact("node:nod_01ARZ3NDEKTSV4RRFFQ69G5FAV", "nats.connect"),
+        ];
+        // Colours count as characters of their column.
+        for outcome in ["refused".len(), "refused".len() + 9] {
+            let (who, what) = room(&facts, outcome, Some(80));
+            let all = AGE_MAX + who + "nats.connect".len() + what + outcome + WHY_MIN + 2 * 5;
+            assert!(all <= 80 && who >= 10 && what >= 10, "{who} {what}: {all}");
+        }
+        assert_eq!(room(&facts, 7, None), (35, WHAT_MAX));
+        assert_eq!(room(&facts, 7, Some(200)), (35, WHAT_MAX));
+        // No narrower than anything can be read in.
+        assert_eq!(room(&facts, 7, Some(30)), (COLUMN_MIN, COLUMN_MIN));
+    }
 
     #[test]
     fn what_was_counted_says_how_often() {

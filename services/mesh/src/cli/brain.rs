@@ -6,7 +6,8 @@ use mesh_api::reconciler::{Brain, Pass};
 use mesh_types::Timestamp;
 
 use super::Session;
-use super::plan::sentence;
+use super::plan::{idle, lacking, sentence};
+use super::width;
 use crate::output::{Mood, Output, Table, age, now};
 
 /// Show the whole mesh: services, nodes, agents, what differs from what should be, and the last passes
@@ -53,16 +54,17 @@ fn head(output: Output, brain: &Brain, now: Timestamp) -> anyhow::Result<()> {
     let services = brain.services.iter().map(|service| {
         if service.degraded {
             let text = format!("{} silent for {}", service.name, age(service.since, now));
-            output.mood(Mood::Bad, &text)
+            (output.mood(Mood::Bad, &text), text.chars().count())
         } else {
-            format!("{} {}", service.name, service.instances)
+            let text = format!("{} {}", service.name, service.instances);
+            let shown = text.chars().count();
+            (text, shown)
         }
     });
-    let services: Vec<_> = services.collect();
-    if services.is_empty() {
-        return Ok(());
+    for line in width::listed("Services   ", &services.collect::<Vec<_>>(), width::terminal()) {
+        output.line(&line)?;
     }
-    output.line(&format!("Services   {}", services.join(" · ")))
+    Ok(())
 }
 
 fn nodes(output: Output, brain: &Brain, now: Timestamp) -> anyhow::Result<()> {
@@ -117,7 +119,10 @@ fn agents(output: Output, brain: &Brain) -> anyhow::Result<()> {
 fn drift(output: Output, brain: &Brain) -> anyhow::Result<()> {
     title(output, "DRIFT")?;
     if brain.drift.is_empty() {
-        return output.line(&output.mood(Mood::Good, "none: all is as it should be"));
+        return match lacking(&brain.agents) {
+            Some(text) => output.line(&format!("{} {text}", output.mood(Mood::Doubtful, "!"))),
+            None => output.line(&output.mood(Mood::Good, "none: all is as it should be")),
+        };
     }
     for line in &brain.drift {
         let line: String = line.chars().filter(|letter| !letter.is_control()).collect();
@@ -133,7 +138,8 @@ fn one_pass(output: Output, pass: &Pass, now: Timestamp) -> anyhow::Result<()> {
         return output.line(&format!("{when}  {}", output.mood(Mood::Bad, &error)));
     }
     if pass.actions.is_empty() {
-        return output.line(&format!("{when}  nothing to do ({:.0} ms)", pass.took_ms));
+        let text = idle(&pass.seen);
+        return output.line(&format!("{when}  {text} ({:.0} ms)", pass.took_ms));
     }
     for action in pass.actions.iter().take(ACTIONS_MAX) {
         output.line(&format!("{when}  {}", sentence(output, action)))?;

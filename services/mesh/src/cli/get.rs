@@ -103,7 +103,7 @@ pub(crate) async fn run(args: GetArgs, session: &Session) -> anyhow::Result<()> 
         (What::DeadLetters, None) => dead_letters::list(&client, output, limit, dead_letters::Which::Open).await,
         (What::DeadLetters, Some(id)) => dead_letters::show_one(&client, output, &id).await,
         (What::Nodes, None) => nodes::list(&client, output, limit).await,
-        (What::Nodes, Some(id)) => nodes::show_one(&client, output, &id.parse().map_err(unnamed)?).await,
+        (What::Nodes, Some(id)) => nodes::show_one(&client, output, &id).await,
         (What::Pauses, None) => steering::list(&client, output).await,
         (What::Tenants | What::Models | What::Pauses, Some(_)) => {
             Err(Usage("these are only listed: leave the name out".into()).into())

@@ -171,6 +171,29 @@ pub(super) fn text_of(output: &Value) -> String {
     }
 }
 
+/// `inv_… completed in 12 ms, provider mock (no model answered), 12+34 tokens`.
+pub(super) fn summary(ended: &Invocation) -> String {
+    let mut parts = vec![format!("{} {}", ended.id, ended.state.as_str())];
+    if let Some(at) = ended.ended_at {
+        parts[0].push_str(&format!(" in {}", took(at.since(ended.created_at))));
+    }
+    if let Some(provider) = &ended.provider {
+        let remark = if provider == "mock" {
+            " (built in: no model provider answered)"
+        } else {
+            ""
+        };
+        parts.push(format!("provider {provider}{remark}"));
+    }
+    if ended.usage.input_tokens + ended.usage.output_tokens > 0 {
+        parts.push(format!(
+            "{}+{} tokens",
+            ended.usage.input_tokens, ended.usage.output_tokens
+        ));
+    }
+    parts.join(", ")
+}
+
 pub(crate) async fn cancel(args: CancelArgs, session: &Session) -> anyhow::Result<()> {
     let client = session.client()?;
     let output = session.output;

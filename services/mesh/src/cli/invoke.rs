@@ -1,7 +1,7 @@
 //! `mesh invoke`: starts an invocation and follows it, its text as it is made.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use serde_json::{Map, Value};
 
 use super::Session;
 use super::get::invocation;
-use super::invocations::text_of;
+use super::invocations::{summary, text_of};
 use super::waits;
 use crate::client::Client;
 use crate::failure::{Told, Usage, advised, problem_next, problem_text};
-use crate::output::{Output, took};
+use crate::output::Output;
 
 /// Send an invocation to an agent and stream the answer
 ///
@@ -52,11 +52,17 @@ const EXAMPLES: &str = "Examples:
   mesh invoke sofia --payload question.json --json
   mesh invoke sofia \"take your time\" --no-wait
 
-Exit codes: 0 completed (with --no-wait: accepted), 1 failed, cancelled or dead, 2 wrong use of the command line.";
+Exit codes: 0 completed (with --no-wait: accepted), 1 failed, cancelled or dead, 2 wrong use of the command line,
+130 left by Ctrl-C: the invocation goes on.";
 
 /// Connections in a row that may bring nothing, and by how much each waits longer than the one before.
 const CONNECTIONS_MAX: u32 = 10;
 const RECONNECT_STEP: Duration = Duration::from_millis(200);
+
+/// So long nothing may happen before it is said where the invocation is.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// As a shell has it of a command that SIGINT ended.
+const INTERRUPTED: i32 = 130;
 
 pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<()> {
     let request = InvokeRequest {
@@ -73,7 +79,10 @@ pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<(
         return output.show(&accepted, || output.line(&accepted.id.to_string()));
     }
     let mut screen = Screen::new(output);
-    follow(&client, &accepted, &mut screen).await?;
+    tokio::select! {
+        followed = follow(&client, &accepted, &mut screen) => followed?,
+        Ok(()) = tokio::signal::ctrl_c() => left(output, accepted.id),
+    }
     let ended = invocation(&client, accepted.id).await?;
     if output.is_table() {
         screen.end(&ended)?;
@@ -85,6 +94,14 @@ pub(crate) async fn run(args: InvokeArgs, session: &Session) -> anyhow::Result<(
     } else {
         Err(Told.into())
     }
+}
+
+/// Ends this command, not the invocation.
+fn left(output: Output, id: InvocationId) -> ! {
+    // The terminal shows `^C` where its cursor was.
+    let start = if std::io::stderr().is_terminal() { "\n" } else { "" };
+    output.note(&format!("{start}{id} goes on; mesh cancel {id} stops it"));
+    std::process::exit(INTERRUPTED)
 }
 
 /// The file's object with the text in it.
@@ -126,7 +143,7 @@ async fn follow(client: &Client, accepted: &Invocation, screen: &mut Screen) -> 
             Ok(None) => return Ok(()),
             Ok(Some(events)) => {
                 let mut events = pin!(events);
-                while let Some(Ok(event)) = events.next().await {
+                while let Some(Ok(event)) = screen.explaining(client, accepted.id, events.next()).await {
                     if !event.id.is_empty() {
                         last_id = Some(event.id);
                         broken = 0;
@@ -179,6 +196,8 @@ struct Screen {
     at: Option<(u32, u32)>,
     /// Waits that were told; waiting for one of them again is nothing new.
     waits: BTreeSet<String>,
+    /// Whether a silence was explained; once is enough.
+    is_explained: bool,
     has_ended: bool,
 }
 
@@ -189,6 +208,7 @@ impl Screen {
             shown: String::new(),
             at: None,
             waits: BTreeSet::new(),
+            is_explained: false,
             has_ended: false,
         }
     }
@@ -244,6 +264,25 @@ impl Screen {
         Ok(())
     }
 
+    /// What `next` brings; when that takes long and nothing is shown yet, says meanwhile where the invocation is.
+    async fn explaining<T>(&mut self, client: &Client, id: InvocationId, next: impl Future<Output = T>) -> T {
+        let mut next = pin!(next);
+        if self.is_explained || !self.shown.is_empty() || !self.waits.is_empty() {
+            return next.await;
+        }
+        if let Ok(brought) = tokio::time::timeout(SILENCE_MAX, &mut next).await {
+            return brought;
+        }
+        self.is_explained = true;
+        // A mesh that does not answer is told when its stream breaks.
+        if let Ok(found) = invocation(client, id).await
+            && !found.state.is_ended()
+        {
+            self.output.note(&waits::silent(&found));
+        }
+        next.await
+    }
+
     /// What was shown counts no more, of that step or of any.
     fn forget(&mut self, step: Option<u32>, why: &str) -> anyhow::Result<()> {
         let is_other = step.is_some() && self.at.is_some_and(|(own, _)| Some(own) != step);
@@ -280,29 +319,6 @@ impl Screen {
         self.output.note(&summary(ended));
         Ok(())
     }
-}
-
-/// `inv_… completed in 12 ms, provider mock (no model answered), 12+34 tokens`.
-fn summary(ended: &Invocation) -> String {
-    let mut parts = vec![format!("{} {}", ended.id, ended.state.as_str())];
-    if let Some(at) = ended.ended_at {
-        parts[0].push_str(&format!(" in {}", took(at.since(ended.created_at))));
-    }
-    if let Some(provider) = &ended.provider {
-        let remark = if provider == "mock" {
-            " (built in: no model provider answered)"
-        } else {
-            ""
-        };
-        parts.push(format!("provider {provider}{remark}"));
-    }
-    if ended.usage.input_tokens + ended.usage.output_tokens > 0 {
-        parts.push(format!(
-            "{}+{} tokens",
-            ended.usage.input_tokens, ended.usage.output_tokens
-        ));
-    }
-    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod invoke;
 mod keys;
 mod lifecycle;
 mod logs;
+mod named;
 mod new;
 mod node;
 mod nodes;
@@ -30,6 +31,7 @@ mod steering;
 mod steps;
 mod tokens;
 mod waits;
+mod width;
 
 use clap::{Parser, Subcommand};
 use mesh_types::Tenant;

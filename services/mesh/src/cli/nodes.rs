@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Session;
 use super::get::nothing;
+use super::named;
 use crate::client::Client;
 use crate::output::{Mood, Output, Table, age, now, yaml};
 
@@ -28,12 +29,17 @@ pub(crate) struct NodesArgs {
 enum NodesAction {
     /// Show one: whom it serves, its health, what it runs
     #[command(after_help = "Examples:\n  mesh nodes show kitchen\n  mesh nodes show kitchen -o json")]
-    Show { id: NodeId },
+    Show {
+        /// Its id, or its name
+        #[arg(value_name = "NODE")]
+        id: String,
+    },
     /// Forget nodes that do not come back: their ids are free again
     #[command(after_help = "Examples:\n  mesh nodes forget kitchen")]
     Forget {
-        #[arg(required = true)]
-        ids: Vec<NodeId>,
+        /// Ids, or names
+        #[arg(required = true, value_name = "NODE")]
+        ids: Vec<String>,
     },
 }
 
@@ -43,14 +49,16 @@ pub(crate) enum NodeAction {
     /// Move everything off nodes, and place nothing there
     #[command(after_help = "Examples:\n  mesh node drain kitchen\n  mesh nodes                what still runs there")]
     Drain {
-        #[arg(required = true)]
-        ids: Vec<NodeId>,
+        /// Ids, or names
+        #[arg(required = true, value_name = "NODE")]
+        ids: Vec<String>,
     },
     /// Take a drain back: the nodes are placed on again
     #[command(after_help = "Examples:\n  mesh node undrain kitchen")]
     Undrain {
-        #[arg(required = true)]
-        ids: Vec<NodeId>,
+        /// Ids, or names
+        #[arg(required = true, value_name = "NODE")]
+        ids: Vec<String>,
     },
 }
 
@@ -68,16 +76,19 @@ pub(crate) async fn run(args: NodesArgs, session: &Session) -> anyhow::Result<()
     match args.action {
         None => list(&client, output, args.limit as usize).await,
         Some(NodesAction::Show { id }) => show_one(&client, output, &id).await,
-        Some(NodesAction::Forget { ids }) => forget(&client, output, ids).await,
+        Some(NodesAction::Forget { ids }) => forget(&client, output, named::all(&client, &ids).await?).await,
     }
 }
 
 pub(super) async fn act(action: NodeAction, session: &Session) -> anyhow::Result<()> {
     let client = session.client()?;
-    match action {
-        NodeAction::Drain { ids } => drain(&client, session.output, ids, Wanted::Empty).await,
-        NodeAction::Undrain { ids } => drain(&client, session.output, ids, Wanted::InUse).await,
-    }
+    let (ids, wanted) = match action {
+        NodeAction::Drain { ids } => (ids, Wanted::Empty),
+        NodeAction::Undrain { ids } => (ids, Wanted::InUse),
+    };
+    // All of them before the first: a name that nobody has must not leave the work half done.
+    let ids = named::all(&client, &ids).await?;
+    drain(&client, session.output, ids, wanted).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +127,8 @@ pub(super) async fn list(client: &Client, output: Output, limit: usize) -> anyho
     })
 }
 
-pub(super) async fn show_one(client: &Client, output: Output, id: &NodeId) -> anyhow::Result<()> {
+pub(super) async fn show_one(client: &Client, output: Output, node: &str) -> anyhow::Result<()> {
+    let id = named::one(client, node).await?;
     let record: NodeRecord = client.get(&format!("/api/v1/nodes/{id}"), &[]).await?;
     output.show(&record, || show(output, &record))
 }
@@ -187,13 +199,22 @@ async fn drain(client: &Client, output: Output, ids: Vec<NodeId>, wanted: Wanted
         let record: NodeRecord = client.post(&format!("/api/v1/nodes/{id}/drain"), &body).await?;
         if output.is_table() {
             output.line(&match wanted {
-                Wanted::Empty => format!("{id} drains: {} replicas move elsewhere", record.replicas.len()),
+                Wanted::Empty => drains(&id, record.replicas.len()),
                 Wanted::InUse => format!("{id} is placed on again"),
             })?;
         }
         done.push(record);
     }
     told(output, &done)
+}
+
+/// Whether other nodes have room is not known here: nothing is promised.
+fn drains(id: &NodeId, replicas: usize) -> String {
+    match replicas {
+        0 => format!("{id} drains: nothing runs there"),
+        1 => format!("{id} drains: its replica will move as soon as another node has room"),
+        replicas => format!("{id} drains: its {replicas} replicas will move as soon as other nodes have room"),
+    }
 }
 
 async fn forget(client: &Client, output: Output, ids: Vec<NodeId>) -> anyhow::Result<()> {

@@ -29,7 +29,17 @@ fn a_detached_mesh_is_seen_refuses_a_second_and_goes_down_without_a_trace() {
         .collect();
     assert_eq!(
         names,
-        ["registry", "execution", "messaging", "memory", "inference", "gateway"]
+        [
+            "registry",
+            "identity",
+            "heartbeat",
+            "execution",
+            "messaging",
+            "memory",
+            "inference",
+            "reconciler",
+            "gateway"
+        ]
     );
 
     let second = home.run(&["up"]);

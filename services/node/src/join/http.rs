@@ -5,7 +5,9 @@ use std::time::Duration;
 use mesh_api::fleet::NodeEntry;
 use mesh_bus::{Bus, BusError};
 use mesh_types::{Code, NodeId, Problem};
-use reqwest::{Client, StatusCode};
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -50,7 +52,7 @@ impl Joiner<'_> {
                 Err(failed) => return Err(failed),
             }
         }
-        let membership = self.register().await?;
+        let membership = self.register().await.map_err(|failed| self.not_for_good(failed))?;
         let (nats_url, is_answered) = (membership.nats_url.clone(), membership.entry.is_some());
         let node = membership::keep(&self.state, self.config, membership).await?;
         let bus = self.reach(&node, nats_url.as_deref()).await?;
@@ -73,6 +75,9 @@ impl Joiner<'_> {
         }
         let not_now = |error: reqwest::Error| Attempt::NotNow(causes(&error));
         let answer = request.send().await.map_err(not_now)?;
+        if answer.status().is_redirection() {
+            return Err(self.rejected(redirected(&answer)));
+        }
         let (status, body) = (answer.status(), answer.bytes().await.map_err(not_now)?);
         if !status.is_success() {
             return Err(self.problem(status, &body));
@@ -150,6 +155,8 @@ fn client(url: &str) -> Result<Client, JoinError> {
     let mut builder = Client::builder()
         .connect_timeout(CONNECT_DEADLINE)
         .timeout(ANSWER_DEADLINE)
+        // The token is for this address only, and is no header that would be left away elsewhere.
+        .redirect(Policy::none())
         .user_agent(concat!("mesh-node/", env!("CARGO_PKG_VERSION")));
     let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     if ["127.", "localhost", "[::1]"].iter().any(|own| host.starts_with(own)) {
@@ -157,6 +164,17 @@ fn client(url: &str) -> Result<Client, JoinError> {
         builder = builder.no_proxy();
     }
     builder.build().map_err(JoinError::Http)
+}
+
+fn redirected(answer: &Response) -> Problem {
+    let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+    let to = shown(to.unwrap_or("somewhere else"));
+    let detail = format!(
+        "HTTP {} from {REGISTER_PATH} leads to {to}, where the token is not sent",
+        answer.status()
+    );
+    Problem::new(Code::InvalidRequest, detail)
+        .next("start the node with the address that the mesh really has, as --url")
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

@@ -220,6 +220,17 @@ impl Joiner<'_> {
         })
     }
 
+    /// A node that has a secret of its own, which a mesh that starts refuses for a moment, and the token is not for those
+    /// that have joined: the secret is tried again.
+    fn not_for_good(&self, failed: Attempt) -> Attempt {
+        match failed {
+            Attempt::Never(error @ JoinError::Rejected { .. }) if self.state.get().user().is_some() => {
+                Attempt::Refused(error)
+            }
+            failed => failed,
+        }
+    }
+
     /// It came by what it keeps.
     fn back(&self, node: NodeId, bus: Bus) -> Joined {
         Joined {

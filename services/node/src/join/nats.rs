@@ -23,7 +23,7 @@ impl Joiner<'_> {
                 Err(error) => return Err(self.failed(url, error)),
             }
         }
-        let membership = self.enroll(url).await?;
+        let membership = self.enroll(url).await.map_err(|failed| self.not_for_good(failed))?;
         let is_answered = membership.entry.is_some();
         let node = membership::keep(&self.state, self.config, membership).await?;
         match self.connect_as_node(url, &node).await {

@@ -1,15 +1,15 @@
 //! What opens the node's page: a local key in development mode; else what the node joined with, or any API key of its
-//! owner. Keys of the owner are asked about at the mesh, and believed for a short while.
+//! owner. The mesh is asked whether they are still good, and believed for a short while.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh_api::identity::PrincipalKind;
 use mesh_runtime::{Context, Secret};
-use mesh_types::{Clock, Code, Problem};
+use mesh_types::{Clock, Code, Problem, Timestamp};
 
 use super::sessions::{Hash, hash, random_secret};
 use super::settings::{Access, Settings};
@@ -18,17 +18,24 @@ use crate::models::Centre;
 
 /// Below the node's state folder: this start's key, readable by its user alone.
 const LOCAL_KEY_FILE: &str = "local-key";
-/// Below the node's state folder: SHA-256 of what it joined with, in hexadecimal digits.
+/// Below the node's state folder: SHA-256 of what it joined with, in hexadecimal digits, and when the mesh last took it,
+/// in milliseconds since 1970; 0 where it does not take it any more.
 const JOINED_FILE: &str = "joined-with";
 const API_KEY: &str = "mak_";
 /// How long an answer of the mesh about a key is believed, so that a revoked one is out soon.
 const BELIEVED: Duration = Duration::from_secs(10);
 /// And how long, while the mesh cannot be asked.
 const BELIEVED_ALONE: Duration = Duration::from_secs(3600);
+/// The same for what the node joined with: a node that starts without a mesh shows its page.
+const JOINED_BELIEVED_ALONE: Duration = Duration::from_secs(86_400);
+/// What the mesh says of it is kept at most so often.
+const JOINED_KEPT_EVERY: Duration = Duration::from_secs(600);
 const KNOWN_MAX: usize = 64;
 /// Keys that the mesh refuses, within [`REFUSALS_WINDOW`]; then it is not asked for a while.
 const REFUSALS_MAX: usize = 10;
 const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
+/// What the owner does where nothing else opens, such as after a day without a mesh or the end of a join token.
+const OWNERS_KEY: &str = "use an API key of the node's owner: `mesh keys create` makes one";
 /// Longer is no key.
 const KEY_BYTES_MAX: usize = 512;
 
@@ -38,15 +45,23 @@ pub(super) enum Key {
     /// Compared here.
     Own(Hash),
     /// Known to the mesh.
-    Owners(Secret<String>),
+    OfMesh(Secret<String>),
+}
+
+/// What the node joined with, at this start or an earlier one.
+#[derive(Debug, Clone, Copy)]
+struct Joined {
+    hash: Hash,
+    /// When the mesh took it last; [`Timestamp::EPOCH`] where it does not any more.
+    good_at: Timestamp,
 }
 
 pub(super) struct Keys {
     centre: Arc<dyn Centre>,
     /// In development mode.
     local: Option<Secret<String>>,
-    /// What an earlier start joined with.
-    joined: Option<Hash>,
+    joined: Mutex<Option<Joined>>,
+    folder: PathBuf,
     known: Mutex<Known>,
     clock: Arc<dyn Clock>,
 }
@@ -76,15 +91,20 @@ impl Keys {
             Access::Owned {
                 joined_with: Some(key), ..
             } if !key.expose().starts_with(API_KEY) => {
-                keep(folder, JOINED_FILE, hex::encode(hash(key.expose()))).await;
-                joined = Some(hash(key.expose()));
+                let fresh = Joined {
+                    hash: hash(key.expose()),
+                    good_at: context.clock.now(),
+                };
+                keep(folder, JOINED_FILE, fresh.text()).await;
+                joined = Some(fresh);
             }
             Access::Owned { .. } => joined = kept(folder).await,
         }
         Self {
             centre,
             local,
-            joined,
+            joined: Mutex::new(joined),
+            folder: folder.to_owned(),
             known: Mutex::default(),
             clock: Arc::clone(&context.clock),
         }
@@ -115,7 +135,7 @@ impl Keys {
             Access::Owned { .. } => {
                 let key = Secret::new(text.to_owned());
                 self.ask(&key, settings).await?;
-                Ok(Key::Owners(key))
+                Ok(Key::OfMesh(key))
             }
         }
     }
@@ -128,13 +148,12 @@ impl Keys {
         match key {
             Key::Own(hash) if self.is_own(hash) => Ok(()),
             Key::Own(_) => Err(refused()),
-            Key::Owners(key) => self.ask(key, settings).await,
+            Key::OfMesh(key) => self.ask(key, settings).await,
         }
     }
 
     fn is_own(&self, hashed: &Hash) -> bool {
-        let local = self.local.as_ref().map(|key| hash(key.expose()));
-        [local, self.joined].into_iter().flatten().any(|own| own == *hashed)
+        self.local.as_ref().is_some_and(|key| hash(key.expose()) == *hashed)
     }
 
     async fn ask(&self, key: &Secret<String>, settings: &dyn Settings) -> Result<(), Problem> {
@@ -144,11 +163,17 @@ impl Keys {
         if age.is_some_and(|age| age < BELIEVED) {
             return Ok(());
         }
-        if age.is_none() {
+        let joined = self.joined().filter(|joined| joined.hash == hashed);
+        let joined_age = joined
+            .filter(|joined| joined.good_at > Timestamp::EPOCH)
+            .map(|joined| self.clock.now().since(joined.good_at));
+        if age.is_none() && joined_age.is_none() {
             self.may_ask(now)?;
         }
         let verdict = match self.centre.verify(key).await {
             Ok(principal) => match settings.access() {
+                // Whose it is was the mesh's word when it let the node in.
+                Access::Owned { .. } if principal.kind == PrincipalKind::JoinToken && joined.is_some() => Ok(()),
                 Access::Owned { owner, tenant, .. }
                     if principal.kind == PrincipalKind::Key
                         && principal.owner == owner
@@ -156,29 +181,52 @@ impl Keys {
                 {
                     Ok(())
                 }
-                _ => Err(refused().next("use an API key of the node's owner")),
+                _ => Err(refused().next(OWNERS_KEY)),
             },
-            Err(problem) if problem.is(Code::Unauthorized) || problem.is(Code::Forbidden) => Err(refused()),
+            Err(problem) if problem.is(Code::Unauthorized) || problem.is(Code::Forbidden) => {
+                Err(refused().next(OWNERS_KEY))
+            }
             Err(_) if age.is_some_and(|age| age < BELIEVED_ALONE) => return Ok(()),
+            Err(_) if joined_age.is_some_and(|age| age < JOINED_BELIEVED_ALONE) => return Ok(()),
             Err(problem) => {
                 let detail = format!("the mesh cannot be asked about that key: {}", problem.detail);
-                return Err(Problem::new(Code::Unavailable, detail).next("try again, or use what the node joined with"));
+                return Err(Problem::new(Code::Unavailable, detail).next("try again when the mesh answers"));
             }
         };
-        let mut known = self.lock();
-        match &verdict {
-            Ok(()) => {
-                if known.good.len() >= KNOWN_MAX {
-                    known.good.clear();
-                }
-                known.good.insert(hashed, now);
-            }
-            Err(_) => {
-                known.good.remove(&hashed);
-                known.refused.push(now);
-            }
+        self.note(hashed, now, verdict.is_ok());
+        if let Some(joined) = joined {
+            self.note_joined(joined, verdict.is_ok()).await;
         }
         verdict
+    }
+
+    fn note(&self, hashed: Hash, now: Duration, is_good: bool) {
+        let mut known = self.lock();
+        if !is_good {
+            known.good.remove(&hashed);
+            known.refused.push(now);
+            return;
+        }
+        if known.good.len() >= KNOWN_MAX {
+            known.good.clear();
+        }
+        known.good.insert(hashed, now);
+    }
+
+    /// What the mesh says of what the node joined with counts over a start.
+    async fn note_joined(&self, joined: Joined, is_good: bool) {
+        let good_at = if is_good { self.clock.now() } else { Timestamp::EPOCH };
+        let is_known = joined.good_at == good_at || is_good && good_at.since(joined.good_at) < JOINED_KEPT_EVERY;
+        if is_known {
+            return;
+        }
+        let joined = Joined { good_at, ..joined };
+        *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
+        keep(&self.folder, JOINED_FILE, joined.text()).await;
+    }
+
+    fn joined(&self) -> Option<Joined> {
+        *self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever tries keys is not passed on to the mesh for ever.
@@ -199,6 +247,24 @@ impl Keys {
     }
 }
 
+impl Joined {
+    /// As the file has it.
+    fn text(&self) -> String {
+        format!("{} {}", hex::encode(self.hash), self.good_at.as_millis())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let hash = hex::decode(words.next()?).ok()?.try_into().ok()?;
+        let millis = words.next().and_then(|millis| millis.parse().ok());
+        Some(Self {
+            hash,
+            // An earlier version wrote none: the mesh is asked first.
+            good_at: millis.map_or(Timestamp::EPOCH, Timestamp::from_millis),
+        })
+    }
+}
+
 pub(super) fn refused() -> Problem {
     Problem::new(Code::Unauthorized, "that is no key of this node")
 }
@@ -212,7 +278,7 @@ async fn keep(folder: &Path, name: &'static str, text: String) {
     }
 }
 
-async fn kept(folder: &Path) -> Option<Hash> {
+async fn kept(folder: &Path) -> Option<Joined> {
     let text = tokio::fs::read_to_string(folder.join(JOINED_FILE)).await.ok()?;
-    hex::decode(text.trim()).ok()?.try_into().ok()
+    Joined::parse(&text)
 }

@@ -132,7 +132,12 @@ impl Default for FakeCentre {
     fn default() -> Self {
         Self {
             models: Mutex::new(Ok(vec!["gpt-4", "mock"])),
-            keys: Mutex::new(HashMap::from([("mak_ann", "ann"), ("mak_bob", "bob")])),
+            keys: Mutex::new(HashMap::from([
+                ("mak_ann", "ann"),
+                ("mak_bob", "bob"),
+                ("mjt_joined", "ann"),
+                ("mjt_another", "ann"),
+            ])),
             is_reached: Mutex::new(true),
             verified: AtomicUsize::new(0),
         }
@@ -183,12 +188,17 @@ impl Centre for FakeCentre {
     fn verify<'a>(&'a self, credential: &'a Secret<String>) -> BoxFuture<'a, Result<Principal, Problem>> {
         self.verified.fetch_add(1, Ordering::Relaxed);
         let owner = self.keys.lock().unwrap().get(credential.expose().as_str()).copied();
+        let kind = if credential.expose().starts_with("mjt_") {
+            PrincipalKind::JoinToken
+        } else {
+            PrincipalKind::Key
+        };
         let answer = match (*self.is_reached.lock().unwrap(), owner) {
             (false, _) => Err(Problem::new(Code::Unavailable, "nobody answers")),
             (true, None) => Err(Problem::new(Code::Unauthorized, "unknown")),
             (true, Some(owner)) => Ok(Principal {
                 id: "key_1".to_owned(),
-                kind: PrincipalKind::Key,
+                kind,
                 owner: owner.to_owned(),
                 tenant: Tenant::default(),
             }),

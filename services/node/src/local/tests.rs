@@ -1,16 +1,19 @@
 //! The local API over real HTTP.
 
 mod chat;
+mod opening;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mesh_runtime::Context;
+use mesh_runtime::{Context, Secret};
+use mesh_types::Code;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use super::keys::Key;
 use super::testing::{FakeCentre, FakeNode, context, models};
 use super::*;
 use crate::chat::Chat;
@@ -329,36 +332,49 @@ async fn an_owned_node_opens_to_what_it_joined_with_and_to_its_owners_keys() {
 }
 
 #[tokio::test]
-async fn a_restart_still_knows_what_the_node_joined_with() {
+async fn a_restart_still_knows_what_the_node_joined_with_and_what_the_mesh_said_of_it() {
     let first = World::start(FakeNode::of_ann(Some("mjt_joined")), InferenceConfig::default()).await;
     let context = context(None).await;
     let node = FakeNode::of_ann(None);
-    let keys = Keys::new(first.folder.path(), node.as_ref(), first.centre.clone(), &context).await;
+    let restarted = || Keys::new(first.folder.path(), node.as_ref(), first.centre.clone(), &context);
+    let keys = restarted().await;
     assert!(keys.opens("mjt_joined", node.as_ref()).await.is_ok());
-    assert!(keys.opens("mjt_other", node.as_ref()).await.is_err());
+    for other in ["mjt_other", "mjt_another"] {
+        assert!(keys.opens(other, node.as_ref()).await.is_err(), "{other}");
+    }
+    // Without a mesh its last word counts, over a start as well.
+    let reach = |is_reached: bool| *first.centre.is_reached.lock().unwrap() = is_reached;
+    reach(false);
+    assert!(restarted().await.opens("mjt_joined", node.as_ref()).await.is_ok());
+    reach(true);
+    first.centre.keys.lock().unwrap().remove("mjt_joined");
+    let refused = restarted().await.opens("mjt_joined", node.as_ref()).await.unwrap_err();
+    assert!(refused.is(Code::Unauthorized) && refused.next.is_some(), "{refused:?}");
+    reach(false);
+    let unknown = restarted().await.opens("mjt_joined", node.as_ref()).await.unwrap_err();
+    assert!(unknown.is(Code::Unavailable), "{unknown:?}");
+    // A day after its last word the mesh has to be asked.
+    let kept = first.folder.path().join("joined-with");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let hash = text.split(' ').next().unwrap();
+    let hours_ago = |hours: u64| context.clock.now().as_millis() - hours * 3_600_000;
+    for (hours, opens) in [(23, true), (25, false)] {
+        std::fs::write(&kept, format!("{hash} {}", hours_ago(hours))).unwrap();
+        let opened = restarted().await.opens("mjt_joined", node.as_ref()).await;
+        assert_eq!(opened.is_ok(), opens, "{hours} h");
+    }
 }
 
 #[tokio::test]
-async fn a_taken_port_is_not_the_end_of_the_node() {
-    let world = World::development().await;
-    let settings: Arc<dyn Settings> = world.node.clone();
-    let models = models(&InferenceConfig::default(), world.folder.path(), world.centre.clone());
-    let parts = Parts {
-        chat: Arc::new(Chat::new(models.clone(), settings.clone())),
-        settings,
-        models,
-        centre: world.centre.clone(),
-        folder: world.folder.path().to_owned(),
-    };
-    let key = world.local_key();
-    assert_eq!(start(world.address.port(), parts, &world.context).await, None);
-    assert_eq!(world.local_key(), key, "the other one's key stays");
-}
-
-#[tokio::test]
-async fn an_api_key_that_the_mesh_refuses_opens_nothing_even_if_the_node_joined_with_it() {
-    let revoked = World::start(FakeNode::of_ann(Some("mak_revoked")), InferenceConfig::default()).await;
-    assert_eq!(revoked.status_with("mak_revoked").await, 401);
-    let good = World::start(FakeNode::of_ann(Some("mak_ann")), InferenceConfig::default()).await;
-    assert_eq!(good.status_with("mak_ann").await, 200);
+async fn a_revoked_join_token_ends_what_it_opened() {
+    let world = World::start(FakeNode::of_ann(Some("mjt_joined")), InferenceConfig::default()).await;
+    let session = world.plain(Method::POST, "/api/v1/session");
+    let signed = session.json(&json!({"key": "mjt_joined"})).send().await.unwrap();
+    assert_eq!(signed.status(), 204);
+    world.centre.keys.lock().unwrap().remove("mjt_joined");
+    let node = FakeNode::of_ann(None);
+    let folder = world.folder.path();
+    let keys = Keys::new(folder, node.as_ref(), world.centre.clone(), &world.context).await;
+    let key = Key::OfMesh(Secret::from("mjt_joined"));
+    assert!(keys.still_opens(&key, node.as_ref()).await.is_err());
 }

@@ -175,3 +175,31 @@ async fn a_gateway_that_refuses_is_not_asked_again() {
     assert!(matches!(foreign, Err(JoinError::Rejected { .. })));
     assert_eq!(mesh.known.lock().unwrap().nodes.len(), 0);
 }
+
+#[tokio::test]
+async fn a_token_goes_nowhere_but_to_the_address_it_was_given_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let elsewhere = post(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { StatusCode::INTERNAL_SERVER_ERROR }
+    });
+    let redirect = post(|| async { (StatusCode::TEMPORARY_REDIRECT, [("location", "/elsewhere")]) });
+    let router = Router::new()
+        .route("/api/runtimes/v1/agent-nodes/register", redirect)
+        .route("/elsewhere", elsewhere);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let folder = tempfile::tempdir().unwrap();
+    let token = Some(Secret::from(TOKEN));
+    let door = Door {
+        url,
+        token,
+        tenant: None,
+    };
+    let error = Running::start(config(folder.path()), door).await.err().unwrap();
+    assert!(error.to_string().contains("leads to /elsewhere"), "{error}");
+    assert!(error.next().contains("--url"), "{}", error.next());
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}

@@ -80,12 +80,14 @@ async fn serve_roads(mesh: &Mesh) -> (ServiceHandle, ServiceHandle) {
         });
     let identity = mesh.bus.service("identity", "1.0.0");
     let identity = identity.node_endpoint::<CredentialVerify, _, _>(|_, request| async move {
-        if request.credential != KEY {
-            return Err(Problem::new(Code::Unauthorized, "unknown"));
-        }
+        let kind = match request.credential.as_str() {
+            KEY => PrincipalKind::Key,
+            TOKEN => PrincipalKind::JoinToken,
+            _ => return Err(Problem::new(Code::Unauthorized, "unknown")),
+        };
         Ok(Principal {
             id: "key_01ARZ3NDEKTSV4RRFFQ69G5FAV".into(),
-            kind: PrincipalKind::Key,
+            kind,
             owner: "ann".into(),
             tenant: Tenant::default(),
         })

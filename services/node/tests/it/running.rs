@@ -61,6 +61,7 @@ async fn a_replica_is_fetched_checked_and_reported_at_once() {
             epoch: 1,
             replicas: vec![good.clone(), bad.clone()],
             drained: false,
+            others_max: None,
         };
     });
     ring(&mesh, "reconciler").await;

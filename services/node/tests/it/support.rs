@@ -173,6 +173,7 @@ impl Mesh {
             hash,
             concurrency: 4,
             stopping: false,
+            foreign: false,
         }
     }
 

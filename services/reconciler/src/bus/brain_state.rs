@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use mesh_api::Caller;
-use mesh_api::fleet::Viewer;
 use mesh_api::reconciler::{Brain, BrainRequest};
 use mesh_types::Problem;
 
@@ -23,8 +22,13 @@ pub(super) async fn get(state: Arc<State>, caller: Caller, _request: BrainReques
     let services = services::all(&state.pool).await.map_err(failed(doing))?;
     let passes = passes::list(&state.pool, None, PASSES, PASSES_BYTES_MAX).await;
     let mut passes = passes.map_err(failed(doing))?;
+    let view = brain::look(&state).await;
+    let sight = match &view {
+        Ok(view) => view.sight(&caller),
+        Err(_) => brain::sight(&state, &caller, &passes).await,
+    };
     for pass in &mut passes {
-        brain::only_of(&caller.tenant, pass, ACTIONS_MAX);
+        brain::only_of(&caller.tenant, &sight, pass, ACTIONS_MAX);
     }
     let mut brain = Brain {
         at: state.context.clock.now(),
@@ -37,12 +41,11 @@ pub(super) async fn get(state: Arc<State>, caller: Caller, _request: BrainReques
         drift: Vec::new(),
         passes,
     };
-    match brain::look(&state).await {
+    match view {
         Ok(view) => {
-            let viewer = Viewer::of(&caller);
-            view.describe(&caller.tenant, &viewer, &mut brain);
+            view.describe(&caller.tenant, &sight, &mut brain);
             let mut pass = view.pass();
-            brain::only_of(&caller.tenant, &mut pass, DRIFT_MAX);
+            brain::only_of(&caller.tenant, &sight, &mut pass, DRIFT_MAX);
             brain.drift = pass.actions.into_iter().map(|action| action.sentence).collect();
         }
         // That is what one wants to see here.

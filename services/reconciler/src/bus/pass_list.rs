@@ -32,8 +32,9 @@ pub(super) async fn list(state: Arc<State>, caller: Caller, query: PageQuery) ->
             .map_err(failed("listing passes"))?,
         None => false,
     };
+    let sight = brain::sight(&state, &caller, &items).await;
     for pass in &mut items {
-        brain::only_of(&caller.tenant, pass, usize::MAX);
+        brain::only_of(&caller.tenant, &sight, pass, usize::MAX);
     }
     Ok(Page {
         items,

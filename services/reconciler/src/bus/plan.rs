@@ -16,7 +16,7 @@ pub(super) async fn dry(state: Arc<State>, caller: Caller, _request: PlanRequest
     let started = state.context.clock.monotonic();
     let view = brain::look(&state).await?;
     let mut pass = view.pass();
-    brain::only_of(&caller.tenant, &mut pass, LISTED_MAX);
+    brain::only_of(&caller.tenant, &view.sight(&caller), &mut pass, LISTED_MAX);
     let took = state.context.clock.monotonic().saturating_sub(started);
     pass.took_ms = took.as_secs_f64() * 1e3;
     Ok(pass)

@@ -32,8 +32,8 @@ pub(super) struct Decision<'s> {
     pub(super) only_apart: bool,
     /// Its replicas by place, also such that stop.
     pub(super) on_places: HashMap<usize, u32>,
-    /// Where the new ones go, and how many invocations each may run there at the same time.
-    pub(super) placed: Vec<(usize, u32)>,
+    /// Where the new ones go.
+    pub(super) placed: Vec<usize>,
     /// How many of them are in the plan.
     pub(super) arriving: u32,
     /// Why there are fewer than needed.

@@ -27,6 +27,9 @@ pub(crate) struct Replica {
     /// Since when it is in that state.
     pub(crate) since: Timestamp,
     pub(crate) placed_at: Timestamp,
+    /// Its agent is of another owner than its node.
+    #[serde(default)]
+    pub(crate) foreign: bool,
 }
 
 impl Replica {
@@ -39,6 +42,7 @@ impl Replica {
             hash: self.hash.clone(),
             concurrency: self.concurrency,
             stopping: self.stopping,
+            foreign: self.foreign,
         }
     }
 }
@@ -54,6 +58,10 @@ pub(crate) struct KeptNode {
     pub(crate) epoch: u64,
     pub(crate) changed_at: Option<Timestamp>,
     pub(crate) drained: bool,
+    /// Invocations of others that its owner lets it run.
+    pub(crate) others_max: Option<u32>,
+    /// Since when it has not taken on its newest assignment, as far as it was seen.
+    pub(crate) unheard_since: Option<Timestamp>,
     /// As `heartbeat` says; `None` while it is not there.
     pub(crate) alive_since: Option<Timestamp>,
     /// Since when it is there and hears.
@@ -67,6 +75,7 @@ pub(crate) struct KeptNode {
 impl KeptNode {
     /// A new generation, as what it is to run has changed.
     pub(super) fn touch(&mut self, now: Timestamp, epoch: u64, drained: bool) {
+        self.unheard_since.get_or_insert(now);
         self.generation = (self.generation + 1).max(now.as_millis());
         self.epoch = epoch;
         self.changed_at = Some(now);
@@ -194,6 +203,7 @@ impl Kept {
                     epoch: kept.epoch,
                     replicas: Vec::new(),
                     drained: kept.drained,
+                    others_max: kept.others_max,
                 };
                 (node, assignment)
             })

@@ -101,7 +101,7 @@ pub(crate) fn plan(world: &World<'_>, ids: &mut dyn FnMut() -> ReplicaId) -> Pla
     let mut plan = Plan::default();
     let mut places = nodes::places(world, &mut plan);
     let standings = replicas::standings(world, &places, &mut plan);
-    replicas::take_room(world, &mut places, &standings);
+    replicas::take_room(&mut places, &standings);
     let mut decisions = agents::decide(world, &places, &standings, &mut plan);
     pool::place(world, &mut places, &mut decisions);
     for decision in &mut decisions {
@@ -118,8 +118,11 @@ fn finish_nodes(world: &World<'_>, places: &[Place<'_>], plan: &mut Plan) {
     let mut touched = std::mem::take(&mut plan.changes.touched);
     for place in places {
         let before = world.kept.nodes.get(&place.entry.node_id);
-        let is_touched = touched.remove(&place.entry.node_id) || place.kept.drained != place.entry.drained;
+        let others_max = place.entry.configuration.sharing.invocations_max;
+        let is_changed = place.kept.drained != place.entry.drained || place.kept.others_max != others_max;
+        let is_touched = touched.remove(&place.entry.node_id) || is_changed;
         let mut kept = place.kept.clone();
+        kept.others_max = others_max;
         if is_touched {
             kept.touch(world.now, world.epoch, place.entry.drained);
         }

@@ -40,8 +40,6 @@ pub(super) struct Place<'a> {
     pub(super) slots: u32,
     /// Slots that replicas have, also such that stop.
     pub(super) used: u32,
-    /// Invocations that replicas of other owners may run at the same time.
-    pub(super) foreign: u32,
 }
 
 impl Place<'_> {
@@ -66,33 +64,27 @@ impl Place<'_> {
 
     /// Whether one more replica of such an agent fits.
     pub(super) fn has_room(&self, agent: &PlacedAgent) -> bool {
-        self.used < self.slots && self.concurrency_of(agent) > 0
+        // How many invocations of others run at the same time is seen to where they are claimed.
+        let lets_others = self.entry.configuration.sharing.invocations_max != Some(0);
+        self.used < self.slots && (lets_others || !self.is_foreign(agent))
     }
 
-    /// Invocations that one more replica of the agent may run here at the same time: what others get is bounded by what
-    /// the node's owner shares.
-    pub(super) fn concurrency_of(&self, agent: &PlacedAgent) -> u32 {
-        if !self.is_foreign(agent) {
-            return agent.concurrency.max(1);
-        }
-        let others_max = self.entry.configuration.sharing.invocations_max.unwrap_or(u32::MAX);
-        agent.concurrency.max(1).min(others_max.saturating_sub(self.foreign))
-    }
-
-    pub(super) fn take(&mut self, is_foreign: bool, concurrency: u32) {
+    pub(super) fn take(&mut self) {
         self.used = self.used.saturating_add(1);
-        if is_foreign {
-            self.foreign = self.foreign.saturating_add(concurrency);
-        }
     }
 
-    /// Whether the node may and can run the agent at all; if not, why.
-    pub(super) fn suits(&self, agent: &PlacedAgent) -> Result<(), &'static str> {
+    /// Whether the node may run the agent, whatever its version asks for.
+    pub(super) fn serves(&self, agent: &PlacedAgent) -> Result<(), &'static str> {
         let facts = fleet_policy::NodeFacts {
             mode: self.mode,
             ..self.entry.facts()
         };
-        fleet_policy::serves(facts, agent.facts())?;
+        fleet_policy::serves(facts, agent.facts())
+    }
+
+    /// Whether the node may and can run the agent's published version; if not, why.
+    pub(super) fn suits(&self, agent: &PlacedAgent) -> Result<(), &'static str> {
+        self.serves(agent)?;
         let has_label = |(key, value): (&String, &String)| self.entry.labels.get(key) == Some(value);
         if !agent.placement.node_selector.iter().all(has_label) {
             return Err("the node lacks a label of its selector");
@@ -135,7 +127,6 @@ pub(super) fn places<'a>(world: &World<'a>, plan: &mut Plan) -> Vec<Place<'a>> {
                 closed: None,
                 slots: beat.map_or(entry.slots, |beat| beat.slots),
                 used: 0,
-                foreign: 0,
             };
             watch(world, &mut place, plan);
             judge(world, &mut place, plan);
@@ -179,13 +170,16 @@ fn watch(world: &World<'_>, place: &mut Place<'_>, plan: &mut Plan) {
         return;
     };
     if has_heard {
+        kept.unheard_since = None;
         if kept.deaf_since.take().is_some() {
             kept.steady_since = Some(world.now);
         }
         return;
     }
     plan.unheard.push(place.entry.node_id.clone());
-    let told_at = kept.changed_at.unwrap_or(world.now).max(alive_since).max(world.since);
+    // A node that was started again has heard before, and begins anew: it has as long as after a change.
+    let unheard_since = *kept.unheard_since.get_or_insert(world.now);
+    let told_at = unheard_since.max(alive_since).max(world.since);
     let deaf_at = told_at.plus(world.settings.deaf_after);
     if kept.deaf_since.is_none() && deaf_at <= world.now {
         kept.deaf_since = Some(world.now);

@@ -107,7 +107,6 @@ impl Pool {
 
     /// Gives the agent what it needs, at most so many.
     fn serve(&mut self, places: &mut [Place<'_>], decision: &mut Decision<'_>, most: u32) {
-        let agent = decision.agent;
         let wanted = decision.needs.max(u32::from(decision.only_apart));
         let already = u32::try_from(decision.placed.len()).unwrap_or(u32::MAX);
         for _ in already..wanted.min(most) {
@@ -117,11 +116,9 @@ impl Pool {
                 decision.refused = self.explain();
                 return;
             };
-            let is_foreign = places[index].is_foreign(agent);
-            let concurrency = places[index].concurrency_of(agent);
-            places[index].take(is_foreign, concurrency);
+            places[index].take();
             *decision.on_places.entry(index).or_default() += 1;
-            decision.placed.push((index, concurrency));
+            decision.placed.push(index);
         }
     }
 

@@ -155,19 +155,26 @@ fn fate(world: &World<'_>, standing: &Standing<'_>, place: Option<&Place<'_>>, r
         Condition::Deaf(why) => return Fate::Lost(why.clone()),
         Condition::Fine => {}
     }
-    match standing.agent.map(|agent| place.suits(&world.seen.agents[agent])) {
+    let judged = standing.agent.map(|agent| {
+        let agent = &world.seen.agents[agent];
+        if agent.version == replica.version {
+            place.suits(agent)
+        } else {
+            // What a newer version asks for does not drive out the one that still serves.
+            place.serves(agent)
+        }
+    });
+    match judged {
         Some(Err(why)) => Fate::Leaves(format!("{} may not run it: {why}", place.label)),
         _ => Fate::Stays,
     }
 }
 
 /// Takes the room of all that runs, and of what stops and still runs.
-pub(super) fn take_room(world: &World<'_>, places: &mut [Place<'_>], standings: &[Standing<'_>]) {
+pub(super) fn take_room(places: &mut [Place<'_>], standings: &[Standing<'_>]) {
     for standing in standings.iter().filter(|standing| !standing.is_gone()) {
         let Some(place) = standing.place else { continue };
-        let agent = standing.agent.map(|agent| &world.seen.agents[agent]);
-        let is_foreign = agent.is_some_and(|agent| places[place].is_foreign(agent));
-        places[place].take(is_foreign, standing.replica.concurrency);
+        places[place].take();
     }
 }
 

@@ -41,7 +41,7 @@ fn add(
     world: &World<'_>,
     places: &[Place<'_>],
     decision: &mut Decision<'_>,
-    (place, concurrency): (usize, u32),
+    place: usize,
     ids: &mut dyn FnMut() -> ReplicaId,
     plan: &mut Plan,
 ) {
@@ -52,7 +52,8 @@ fn add(
         agent: agent.agent.clone(),
         version: decision.target.version,
         hash: decision.target.hash.clone(),
-        concurrency,
+        concurrency: agent.concurrency,
+        foreign: places[place].is_foreign(agent),
         node: places[place].entry.node_id.clone(),
         stopping: false,
         state: ReplicaState::Starting,

@@ -88,7 +88,7 @@ async fn pass(state: &State) -> Result<usize, String> {
 
 /// What the tables say, for a new leader.
 async fn recall(state: &State, lead: Lead) -> Result<Mind, sqlx::Error> {
-    let kept = store::kept::load(&state.pool).await?;
+    let kept = store::kept::load(&state.pool, Some(lead.epoch)).await?;
     let last = store::passes::list(&state.pool, None, 1, i64::MAX).await?;
     let last = last.into_iter().next();
     Ok(Mind {

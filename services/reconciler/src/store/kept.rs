@@ -5,12 +5,16 @@ use mesh_types::fleet::Assignment;
 use mesh_types::{AgentName, NodeId, Tenant};
 use sqlx::PgPool;
 
-use super::{read_body, small};
+use super::{leader, read_body, small};
 use crate::core::{Kept, KeptNode, Replica};
 
-/// Everything. Only who leads may build on it: another one's commits may come between the statements.
-pub(crate) async fn load(pool: &PgPool) -> Result<Kept, sqlx::Error> {
+/// Everything. Only who leads, under the epoch `leading`, may build on it: another one's commits may come between the
+/// statements, and its own last one, whose answer was lost, may still be on its way. The leader's row waits for that.
+pub(crate) async fn load(pool: &PgPool, leading: Option<u64>) -> Result<Kept, sqlx::Error> {
     let mut tx = every_tenant_tx(pool).await?;
+    if let Some(epoch) = leading {
+        leader::fence(&mut tx, epoch).await?;
+    }
     let mut kept = Kept::default();
     let bodies: Vec<String> = sqlx::query_scalar("SELECT body FROM reconciler.replica")
         .fetch_all(&mut *tx)
@@ -70,5 +74,6 @@ pub(crate) async fn assignment(pool: &PgPool, node: &NodeId) -> Result<Assignmen
         epoch: small(epoch),
         replicas,
         drained: kept.drained,
+        others_max: kept.others_max,
     })
 }

@@ -7,3 +7,4 @@ mod assignments;
 mod leaders;
 mod services;
 mod setup;
+mod visibility;

@@ -148,9 +148,18 @@ impl Mesh {
     }
 
     pub(crate) async fn call_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
+        self.call_by::<E>(tenant, "dev", request).await
+    }
+
+    pub(crate) async fn call_by<E: Endpoint>(
+        &self,
+        tenant: &str,
+        actor: &str,
+        request: E::Request,
+    ) -> Result<E::Reply, Problem> {
         let caller = Caller {
             tenant: tenant.parse().unwrap(),
-            actor: "dev".into(),
+            actor: actor.into(),
             request_id: None,
         };
         self.bus.call::<E>(&caller, &request).await

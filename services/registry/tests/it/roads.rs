@@ -46,6 +46,7 @@ async fn a_node_gets_the_artifacts_of_what_it_is_assigned_and_no_others() {
         hash: published.hash.clone(),
         concurrency: 1,
         stopping: false,
+        foreign: false,
     };
     let assignment = Assignment {
         replicas: vec![replica],

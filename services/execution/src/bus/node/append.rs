@@ -148,6 +148,7 @@ async fn command(
     let (answer, answered) = oneshot::channel();
     let append = Append {
         id: ticket.invocation,
+        shard: ticket.shard,
         epoch: ticket.epoch,
         after_seq,
         holder: Some(holder.clone()),

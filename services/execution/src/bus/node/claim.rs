@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mesh_api::node::{ClaimReply, ClaimRequest, WireGrant};
-use mesh_types::{NodeId, Problem};
+use mesh_types::{Code, NodeId, Problem};
 use tokio::sync::oneshot;
 
 use super::work::{self, Unreadable};
@@ -58,6 +58,7 @@ async fn granted(
     request: &ClaimRequest,
 ) -> Result<Vec<Granted>, Problem> {
     let mut assigned = state.nodes.fleet.slots_of(node);
+    let others = state.nodes.fleet.others_on(node);
     if let Some(ready) = &request.ready {
         assigned.retain(|agent, _| ready.contains(agent));
     }
@@ -76,10 +77,11 @@ async fn granted(
             free: free.saturating_sub(granted.len()),
             assigned: assigned.clone(),
             running: running.clone(),
+            others: others.clone(),
             answer,
         }))?;
         let given = tokio::time::timeout(LANE_DEADLINE, answered).await;
-        for given in given.map_err(|_| silent())?.map_err(|_| silent())? {
+        for given in given.map_err(|_| unknown())?.map_err(|_| silent())? {
             *running
                 .entry((given.meta.tenant.clone(), given.meta.agent.clone()))
                 .or_default() += 1;
@@ -87,6 +89,11 @@ async fn granted(
         }
     }
     Ok(granted)
+}
+
+/// It was heard, and what becomes of it is not known: asked again, the same request gets the same grants.
+fn unknown() -> Problem {
+    Problem::new(Code::Timeout, "the owner has not answered yet").next("send it again")
 }
 
 /// With all that the worker needs. What cannot be read now is given back, what never can ends.
@@ -119,6 +126,7 @@ async fn give_back(state: &State, holder: &Holder, granted: Granted, unreadable:
     let (answer, answered) = oneshot::channel();
     let append = Append {
         id: granted.meta.id,
+        shard: granted.meta.shard,
         epoch: granted.epoch,
         after_seq: granted.seq,
         holder: Some(holder.clone()),

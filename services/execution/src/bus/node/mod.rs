@@ -17,11 +17,13 @@ use mesh_api::endpoint::Access;
 use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept};
 use mesh_api::node::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ClaimReply, ClaimRequest, NodeAlive, NodeAppend, NodeClaim,
-    NodePut, NodeWork, TOKEN, TicketKey, TicketKeyGet, TicketKeyRequest,
+    NodePut, NodeWork, TOKEN, Ticket, TicketHeld, TicketHeldReply, TicketHeldRequest, TicketKey, TicketKeyGet,
+    TicketKeyRequest,
 };
 use mesh_api::road::{ByNode, Ticketed};
 use mesh_api::{Caller, Endpoint};
 use mesh_bus::ServiceBuilder;
+use mesh_runtime::claim_over;
 use mesh_types::subject::Filter;
 use mesh_types::{Code, InvocationId, NodeId, Problem, Subject, Tenant};
 use serde::{Deserialize, Serialize};
@@ -100,6 +102,7 @@ pub(super) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         .node_endpoint::<ByNode<InvocationAccept>, _, _>(handler!(accept))
         .raw(TOKEN, &tokens, None, token::handler(state))
         .endpoint::<TicketKeyGet, _, _>(called!(key))
+        .endpoint::<TicketHeld, _, _>(called!(held))
         .endpoint_at::<ClaimHere, _, _>(&at(ClaimHere::NAME)?, here!(claim::here))
         .endpoint_at::<AppendHere, _, _>(&at(AppendHere::NAME)?, here!(append::here))
         .endpoint_at::<AliveHere, _, _>(&at(AliveHere::NAME)?, here!(alive::here)))
@@ -108,6 +111,25 @@ pub(super) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
 /// For whoever checks tickets.
 async fn key(state: &Arc<State>, _: Caller, _: TicketKeyRequest) -> Result<TicketKey, Problem> {
     state.nodes.tickets.key().await
+}
+
+/// For whoever was asked under a ticket. Committed facts only: any process knows them.
+async fn held(state: &Arc<State>, _: Caller, request: TicketHeldRequest) -> Result<TicketHeldReply, Problem> {
+    let held = is_held(state, &request.node, request.invocation, request.epoch).await?;
+    Ok(TicketHeldReply { held })
+}
+
+/// `Forbidden` for a ticket whose claim is over.
+async fn still_held(state: &State, node: &NodeId, ticket: &Ticket) -> Result<(), Problem> {
+    match is_held(state, node, ticket.invocation, ticket.epoch).await? {
+        true => Ok(()),
+        false => Err(claim_over(ticket)),
+    }
+}
+
+async fn is_held(state: &State, node: &NodeId, id: InvocationId, epoch: u32) -> Result<bool, Problem> {
+    let held = nodes::is_held(&state.pool, id, epoch, node.as_str()).await;
+    held.map_err(|error| mesh_store::to_problem(error, "read who holds an invocation"))
 }
 
 /// An invocation calls another agent, and goes on without it.
@@ -122,6 +144,7 @@ async fn accept(
         .check(&node, InvocationAccept::NAME, &ticket)
         .await?;
     let caller = state.nodes.roads.admit(&node, InvocationAccept::NAME, &ticket).await?;
+    still_held(state, &node, &ticket).await?;
     let request = AcceptRequest { wait_ms: 0, ..request };
     super::writes::accept(state, caller, request).await
 }

@@ -6,12 +6,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mesh_api::Endpoint;
 use mesh_api::node::{NodePut, PART_BYTES_MAX, PutReply, PutRequest, Sent, Ticket};
+use mesh_runtime::claim_over;
+use mesh_store::IdExt;
 use mesh_types::{Code, NodeId, Problem};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::state::State;
-use crate::store::nodes;
+use crate::store::nodes::{self, Part, Staged};
 
 /// Parts of one body: past it no record is kept.
 const PARTS_MAX: u32 = 64;
@@ -28,11 +30,26 @@ pub(super) async fn put(state: &Arc<State>, node: NodeId, request: PutRequest) -
     }
     let hash = hex::decode(&request.hash).map_err(|_| invalid("hash: no hexadecimal digits"))?;
     let staged = staged(&request.ticket, &hash);
-    let part = request.part.cast_signed();
-    nodes::put(&state.pool, request.ticket.invocation, &staged, part, &bytes)
-        .await
-        .map_err(|error| mesh_store::to_problem(error, "keep a body"))?;
-    Ok(PutReply {})
+    let part = Part {
+        id: request.ticket.invocation,
+        epoch: request.ticket.epoch,
+        staged: &staged,
+        part: request.part.cast_signed(),
+        bytes: &bytes,
+    };
+    let put = nodes::put(&state.pool, part).await;
+    match put.map_err(|error| mesh_store::to_problem(error, "keep a body"))? {
+        Staged::Kept => Ok(PutReply {}),
+        Staged::Over => Err(claim_over(&request.ticket)),
+        Staged::Full => {
+            let max = nodes::STAGED_BYTES_MAX / (1024 * 1024);
+            let detail = format!(
+                "{max} MiB of bodies of {} were sent ahead and wait for their append",
+                part.id
+            );
+            Err(Problem::new(Code::BodyTooLarge, detail).next("append what was sent, then send the rest"))
+        }
+    }
 }
 
 /// Reads what was sent ahead; its place goes to `used`, to be cleared when the append is answered.
@@ -62,11 +79,11 @@ pub(super) async fn fetch<T: DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|error| refused(&format!("cannot be read: {error}")))
 }
 
-/// Of its own for each claim, so that nobody else can have put something else there.
+/// Of its own for each claim, so that nobody else can have put something else there; all of an invocation side by side.
 fn staged(ticket: &Ticket, hash: &[u8]) -> Vec<u8> {
     let mut staged = Sha256::new();
     staged.update(b"put\n");
     staged.update(ticket.signature.as_bytes());
     staged.update(hash);
-    staged.finalize().to_vec()
+    [ticket.invocation.to_uuid().as_bytes(), &staged.finalize()[..]].concat()
 }

@@ -44,7 +44,9 @@ pub(super) fn hear(state: &State, request: &RawRequest) {
     };
     for chunk in chunks.into_iter().filter(|chunk| chunk.epoch == ticket.epoch) {
         // Full: dropped, as the record supersedes it.
-        let _ = state.tokens.try_send((subject.clone(), chunk));
+        if let Some(tokens) = state.tokens.upgrade() {
+            let _ = tokens.try_send((subject.clone(), chunk));
+        }
     }
 }
 

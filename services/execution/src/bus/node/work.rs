@@ -102,6 +102,7 @@ pub(super) async fn page(state: &Arc<State>, node: NodeId, request: WorkRequest)
         .tickets
         .check(&node, NodeWork::NAME, &request.ticket)
         .await?;
+    super::still_held(state, &node, &request.ticket).await?;
     let id = request.ticket.invocation;
     let unreadable = |error| mesh_store::to_problem(error, "read an invocation");
     let mut connection = state.pool.acquire().await.map_err(unreadable)?;

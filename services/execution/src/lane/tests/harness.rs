@@ -125,6 +125,13 @@ impl Harness {
         self.accept_spec(meta, Arc::new(AgentSpec::default()), waiter).await
     }
 
+    /// Where it is open, or any that is ours.
+    fn shard_of(&self, id: InvocationId) -> ShardId {
+        let open = self.lane.memory.open.get(&id).map(|open| open.meta.shard);
+        open.or_else(|| self.lane.shards.keys().next().copied())
+            .unwrap_or_default()
+    }
+
     async fn accept_spec(
         &mut self,
         meta: Meta,
@@ -163,6 +170,7 @@ impl Harness {
         self.lane
             .take(Command::Append(Append {
                 id,
+                shard: self.shard_of(id),
                 epoch,
                 after_seq,
                 holder: None,
@@ -194,6 +202,7 @@ impl Harness {
         let (answer, answered) = oneshot::channel();
         let append = Append {
             id,
+            shard: self.shard_of(id),
             epoch,
             after_seq,
             holder,

@@ -290,6 +290,7 @@ async fn claim(owner: &mut Harness, holder: Holder, request_id: &str) -> Vec<(In
         free: 10,
         assigned: HashMap::from([((Tenant::default(), "a".parse().unwrap()), 10)]),
         running: HashMap::new(),
+        others: None,
         answer,
     };
     owner.lane.take(Command::Claim(claim)).await;

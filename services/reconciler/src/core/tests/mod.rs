@@ -176,6 +176,36 @@ fn a_deaf_node_is_named_so_and_replaced_and_a_dead_one_is_not_deaf() {
     assert_eq!(running(&fleet), [("n0".to_owned(), 1), ("n1".to_owned(), 1)].into());
 }
 
+/// Killed and started again before anybody missed it: its first heartbeat has taken on nothing yet.
+#[test]
+fn a_node_that_was_started_again_is_not_deaf_at_once() {
+    let mut fleet = fleet(&[4, 4], &[("a", 1)]);
+    fleet.settle(5).unwrap();
+    later(&mut fleet, 300);
+    assert_eq!(pass(&mut fleet).acting(), 0);
+    let observed = fleet.seen.nodes[0].observed.as_mut().unwrap();
+    let beat = observed.heartbeat.as_mut().unwrap();
+    (beat.incarnation, beat.seq, beat.assignment) = (beat.incarnation + 1, 1, 0);
+    beat.replicas.clear();
+    let plan = pass(&mut fleet);
+    assert_eq!((plan.acting(), plan.unheard.len()), (0, 1), "{:?}", sentences(&plan));
+    fleet.settle(3).unwrap();
+    assert!(fleet.kept.nodes[&"n0".parse().unwrap()].lost_at.is_none());
+}
+
+/// What a newer version asks for does not drive out the one that serves.
+#[test]
+fn a_version_that_fits_nowhere_leaves_the_old_one_alone() {
+    let mut fleet = fleet(&[4], &[("a", 1)]);
+    fleet.settle(5).unwrap();
+    fleet.seen.agents[0].version = 2;
+    let mars = ("region".to_owned(), "mars".to_owned());
+    fleet.seen.agents[0].placement.node_selector.extend([mars]);
+    let plan = pass(&mut fleet);
+    assert_eq!(plan.acting(), 0, "{:?}", sentences(&plan));
+    assert_eq!(running(&fleet), [("n0".to_owned(), 1)].into());
+}
+
 #[test]
 fn a_flapping_node_moves_a_replica_at_most_three_times() {
     let mut fleet = fleet(&[4, 4], &[("a", 2)]);

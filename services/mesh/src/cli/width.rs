@@ -1,0 +1,72 @@
+//! What fits in a line of the terminal.
+
+/// Columns of the terminal, else as `COLUMNS` says them; `None` where nothing says so, or nonsense.
+pub(super) fn terminal() -> Option<usize> {
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let width = comfy_table::Table::new().width().or_else(told);
+    width.filter(|width| *width >= 20).map(usize::from)
+}
+
+/// At most `characters` of a text, beginning and end: ids of one minute differ at their ends.
+pub(super) fn within(text: &str, characters: usize) -> String {
+    let letters: Vec<char> = text.trim().chars().collect();
+    if letters.len() <= characters {
+        return letters.iter().collect();
+    }
+    let kept = characters.saturating_sub(1);
+    let (head, tail) = (kept.div_ceil(2), kept / 2);
+    let head: String = letters[..head].iter().collect();
+    let tail: String = letters[letters.len() - tail..].iter().collect();
+    format!("{head}…{tail}")
+}
+
+/// A list behind its name, in as many lines as `width` makes of it; the later ones are set in below the first. Of each
+/// item: what is printed, and how many characters of it show.
+pub(super) fn listed(name: &str, items: &[(String, usize)], width: Option<usize>) -> Vec<String> {
+    const BETWEEN: &str = " · ";
+    let (set_in, width) = (name.chars().count(), width.unwrap_or(usize::MAX));
+    let mut lines: Vec<String> = Vec::new();
+    let mut used = 0;
+    for (text, shown) in items {
+        match lines.last_mut() {
+            Some(line) if used + BETWEEN.chars().count() + shown <= width => {
+                line.push_str(BETWEEN);
+                line.push_str(text);
+                used += BETWEEN.chars().count() + shown;
+            }
+            before => {
+                let start = if before.is_none() {
+                    name.to_owned()
+                } else {
+                    " ".repeat(set_in)
+                };
+                lines.push(start + text);
+                used = set_in + shown;
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_id_is_kept() {
+        assert_eq!(within("nod_01ARZ3NDEKTSV4RRFFQ69G5FAV", 11), "nod_0…G5FAV");
+        assert_eq!(within("kitchen", 7), "kitchen");
+        assert_eq!(within("kitchen", 4), "ki…n");
+    }
+
+    #[test]
+    fn a_list_goes_on_below_its_first_item() {
+        let items = ["registry 1", "identity 1", "gateway 1"].map(|name| (name.to_owned(), name.len()));
+        let lines = listed("Services   ", &items, Some(36));
+        assert_eq!(lines, ["Services   registry 1 · identity 1", "           gateway 1"]);
+        let whole = "Services   registry 1 · identity 1 · gateway 1";
+        assert_eq!(listed("Services   ", &items, None), [whole]);
+        // One that fits nowhere has a line of its own.
+        assert_eq!(listed("Services   ", &items, Some(20)).len(), 3);
+    }
+}
