@@ -10,7 +10,6 @@ mod ingest;
 mod modes;
 mod nodes;
 mod presence;
-mod relay;
 mod report;
 mod silence;
 mod state;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use mesh_bus::BusError;
 use mesh_runtime::{Context, Doorbell, Validate, health, run_loop};
-use mesh_store::{Role, StoreError, StoreOptions};
+use mesh_store::{Outbox, Role, StoreError, StoreOptions};
 use tokio::sync::mpsc;
 
 pub use config::Config;
@@ -65,7 +64,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     tasks.spawn("presence-watch", presence::watch(Arc::clone(&state)));
     tasks.spawn("audit-notes", audit::send(Arc::clone(&state), notes));
     tasks.spawn("suspects", silence::wake(Arc::clone(&state)));
-    tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
+    let relay = mesh_outbox::relay(
+        Outbox::HEARTBEAT,
+        pool.clone(),
+        context.clone(),
+        state.relay_bell.clone(),
+    );
+    tasks.spawn("event-relay", relay);
     let events = context.bus.subscribe(&directory::events()).await?;
     tasks.spawn("directory-events", directory::hear(Arc::clone(&state), events));
     start_loops(&state);

@@ -7,7 +7,6 @@ mod credential;
 mod forgotten;
 mod made;
 mod refusals;
-mod relay;
 mod state;
 mod store;
 mod verify;
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 use mesh_bus::{Bus, BusError, BusOptions};
 use mesh_runtime::{Context, Doorbell, health};
-use mesh_store::{Role, StoreError, StoreOptions};
+use mesh_store::{Outbox, Role, StoreError, StoreOptions};
 
 pub use config::Config;
 pub use made::{nats_issuer_key, nats_issuer_seed, random_password};
@@ -68,7 +67,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         refusals: std::sync::Mutex::default(),
         connections: Connections::default(),
     });
-    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
+    let relay = mesh_outbox::relay(
+        Outbox::IDENTITY,
+        pool.clone(),
+        context.clone(),
+        state.relay_bell.clone(),
+    );
+    context.tasks.spawn("event-relay", relay);
     context.tasks.spawn("refusals", refusals::run(Arc::clone(&state)));
     context
         .tasks

@@ -215,7 +215,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Columns of the terminal, else as `COLUMNS` says them; `None` where nothing says so, or nonsense.
-fn terminal_width() -> Option<usize> {
+pub(crate) fn terminal_width() -> Option<usize> {
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
     let width = comfy_table::Table::new().width().or_else(told);
     width.filter(|width| *width >= 20).map(usize::from)

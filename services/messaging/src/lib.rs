@@ -3,7 +3,6 @@
 mod bus;
 mod config;
 mod messages;
-mod relay;
 mod state;
 mod store;
 
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use mesh_bus::BusError;
 use mesh_runtime::{Context, Doorbell, health};
-use mesh_store::{Role, StoreError, StoreOptions};
+use mesh_store::{Outbox, Role, StoreError, StoreOptions};
 
 pub use config::Config;
 
@@ -49,7 +48,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         pool: pool.clone(),
         relay_bell: Doorbell::new(),
     });
-    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
+    let relay = mesh_outbox::relay(
+        Outbox::MESSAGING,
+        pool.clone(),
+        context.clone(),
+        state.relay_bell.clone(),
+    );
+    context.tasks.spawn("event-relay", relay);
     let service = context.bus.service("messaging", env!("CARGO_PKG_VERSION"));
     let serving = bus::serve(service, &state).start().await?;
     context.shutdown.cancelled().await;

@@ -7,7 +7,6 @@ mod config;
 mod nodes;
 mod placed;
 mod pointers;
-mod relay;
 mod state;
 mod store;
 
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use mesh_bus::BusError;
 use mesh_runtime::{Context, Doorbell, health};
-use mesh_store::{Role, StoreError, StoreOptions};
+use mesh_store::{Outbox, Role, StoreError, StoreOptions};
 
 pub use config::Config;
 
@@ -55,7 +54,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         relay_bell: Doorbell::new(),
     });
     context.tasks.spawn("pointers", pointers::run(Arc::clone(&state)));
-    context.tasks.spawn("event-relay", relay::run(Arc::clone(&state)));
+    let relay = mesh_outbox::relay(
+        Outbox::REGISTRY,
+        pool.clone(),
+        context.clone(),
+        state.relay_bell.clone(),
+    );
+    context.tasks.spawn("event-relay", relay);
     let service = context.bus.service("registry", env!("CARGO_PKG_VERSION"));
     let serving = bus::serve(service, &state).start().await?;
     context.shutdown.cancelled().await;

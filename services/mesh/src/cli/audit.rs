@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Session;
 use super::get::nothing;
 use super::width;
-use crate::output::{Mood, Table, age, now, shortened};
+use crate::output::{Mood, Table, age, now, shortened, terminal_width};
 
 /// List who did, or tried, what: credentials, nodes that joined, and everything that was refused
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: AuditArgs, session: &Session) -> anyhow::Result<()
         let mut table = Table::new(output, &["AGE", "WHO", "ACTION", "WHAT", "OUTCOME", "WHY"]);
         let now = now();
         let refused = output.mood(Mood::Bad, "refused");
-        let (who, what) = room(&page.items, refused.chars().count(), width::terminal());
+        let (who, what) = room(&page.items, refused.chars().count(), terminal_width());
         for fact in &page.items {
             let entry = &fact.entry;
             let outcome = match entry.outcome {

@@ -8,7 +8,7 @@ use mesh_types::Timestamp;
 use super::Session;
 use super::plan::{idle, lacking, sentence};
 use super::width;
-use crate::output::{Mood, Output, Table, age, now};
+use crate::output::{Mood, Output, Table, age, now, terminal_width};
 
 /// Show the whole mesh: services, nodes, agents, what differs from what should be, and the last passes
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ fn head(output: Output, brain: &Brain, now: Timestamp) -> anyhow::Result<()> {
             (text, shown)
         }
     });
-    for line in width::listed("Services   ", &services.collect::<Vec<_>>(), width::terminal()) {
+    for line in width::listed("Services   ", &services.collect::<Vec<_>>(), terminal_width()) {
         output.line(&line)?;
     }
     Ok(())

@@ -1,12 +1,5 @@
 //! What fits in a line of the terminal.
 
-/// Columns of the terminal, else as `COLUMNS` says them; `None` where nothing says so, or nonsense.
-pub(super) fn terminal() -> Option<usize> {
-    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let width = comfy_table::Table::new().width().or_else(told);
-    width.filter(|width| *width >= 20).map(usize::from)
-}
-
 /// At most `characters` of a text, beginning and end: ids of one minute differ at their ends.
 pub(super) fn within(text: &str, characters: usize) -> String {
     let letters: Vec<char> = text.trim().chars().collect();

@@ -3,10 +3,11 @@
 mod bells;
 mod demand;
 mod passes;
-mod relay;
 mod services;
 
 use std::sync::Arc;
+
+use mesh_store::Outbox;
 
 use crate::state::State;
 use crate::{leader, shown};
@@ -22,5 +23,9 @@ pub(crate) fn start(state: &Arc<State>) {
     tasks.spawn("shown", shown::watch(Arc::clone(state)));
     tasks.spawn("services", services::run(Arc::clone(state)));
     tasks.spawn("demand", demand::run(Arc::clone(state)));
-    tasks.spawn("event-relay", relay::run(Arc::clone(state)));
+    let (pool, context, bell) = (state.pool.clone(), state.context.clone(), state.relay_bell.clone());
+    tasks.spawn(
+        "event-relay",
+        mesh_outbox::relay(Outbox::RECONCILER, pool, context, bell),
+    );
 }
