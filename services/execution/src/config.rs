@@ -1,14 +1,20 @@
 //! Configuration of `execution`, with defaults that suit one process on two cores.
 
 use mesh_runtime::{DatabaseConfig, Validate};
+use mesh_types::Token;
 use serde::{Deserialize, Serialize};
+use sysinfo::System;
+
+/// Characters of a [`Token`].
+const NAME_MAX: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Its connections serve reads, relay and ownership; each lane has one more of its own.
     pub database: DatabaseConfig,
-    /// Name of this process in the shard table; each needs its own, and keeps it over restarts.
+    /// Name of this process in the shard table; each needs its own, and keeps it over restarts. Empty: the name of its
+    /// machine, which each container has for itself.
     pub instance: String,
     /// Connections that commit; each shard is pinned to one.
     pub lanes: usize,
@@ -41,7 +47,7 @@ impl Default for Config {
                 connections: 6,
                 ..DatabaseConfig::default()
             },
-            instance: "execution".into(),
+            instance: String::new(),
             lanes: 2,
             hosted_slots: 1_024,
             node_lease_ms: 15_000,
@@ -74,9 +80,54 @@ impl Validate for Config {
         self.tools
             .validate()
             .map_err(|error| format!("execution.tools.{error}"))?;
+        if self.instance.is_empty() {
+            return Ok(());
+        }
         self.instance
-            .parse::<mesh_types::Token>()
+            .parse::<Token>()
             .map(drop)
             .map_err(|error| format!("execution.instance: {error}"))
+    }
+}
+
+impl Config {
+    /// With a name, whoever gave it.
+    pub(crate) fn named(mut self) -> Self {
+        if self.instance.is_empty() {
+            self.instance = of_machine(&System::host_name().unwrap_or_default());
+        }
+        self
+    }
+}
+
+/// A host name may hold what a subject may not, and be longer.
+fn of_machine(host: &str) -> String {
+    let host = host.split('.').next().unwrap_or_default();
+    let safe = host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    let name: String = "execution-".chars().chain(safe).take(NAME_MAX).collect();
+    name.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_named_after_its_machine_unless_it_is_told() {
+        assert_eq!(of_machine("33a284913b76"), "execution-33a284913b76");
+        assert_eq!(
+            of_machine("mesh-execution-7d9f-x2k.default"),
+            "execution-mesh-execution-7d9f-x2k"
+        );
+        assert_eq!(of_machine(""), "execution");
+        for host in ["h\u{f6}st", "a_b", &"x".repeat(200)] {
+            assert!(of_machine(host).parse::<Token>().is_ok(), "{host}");
+        }
+        let told = Config {
+            instance: "two".into(),
+            ..Config::default()
+        };
+        assert_eq!(told.named().instance, "two");
+        assert!(Config::default().named().instance.starts_with("execution"));
     }
 }

@@ -254,6 +254,8 @@ mod tests {
     #[test]
     fn a_start_of_a_node_is_lost_with_those_before_it_and_none_after_it() {
         let event = |fact| Event {
+            request_id: None,
+            change: None,
             id: mesh_types::EventId::from_u128(1),
             tenant: Tenant::default(),
             at: mesh_types::Timestamp::EPOCH,

@@ -7,17 +7,21 @@ use futures::future::join_all;
 use mesh_api::Caller;
 use mesh_api::execution::{InvokeRequest, RouterRequest};
 use mesh_bus::{BusError, Delivery, Headers, Puller, Settled};
-use mesh_runtime::Context;
 use mesh_runtime::fail_point;
 use mesh_runtime::planted::is_planted;
+use mesh_runtime::{Context, Doorbell};
+use mesh_store::Outbox;
+use mesh_trace::Span;
+use mesh_types::event::{Event, Fact};
 use mesh_types::{AgentName, Code, DeadLetterId, Id, InvocationId, Problem, Subject, Tenant, Timestamp, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use crate::directory::Owner;
-use crate::request::Prepared;
+use crate::request::{Prepared, said_actor};
 use crate::router::Router;
 use crate::store::dead_letters;
+use crate::traced;
 
 const BATCH: usize = 256;
 const BATCH_WAIT: Duration = Duration::from_secs(5);
@@ -33,6 +37,8 @@ pub(crate) struct Intake {
     pub(crate) router: Arc<Router>,
     /// Writes dead letters of any tenant.
     pub(crate) pool: PgPool,
+    /// Rung when there is something to tell.
+    pub(crate) events_bell: Doorbell,
 }
 
 impl Intake {
@@ -85,22 +91,30 @@ impl Intake {
             }
         }
         let parsed: Vec<_> = batch.iter().map(parse).collect();
+        let spans: Vec<_> = batch.iter().map(traced::taken).collect();
         // All at once: one agent that must be asked for holds up nobody behind it for long.
-        let prepared = join_all(batch.iter().zip(&parsed).map(|(delivery, parsed)| async move {
-            match parsed {
-                Ok(parsed) => {
-                    let request = parsed.request.clone();
-                    self.router
-                        .prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(delivery)))
-                        .await
+        let each = batch.iter().zip(&parsed).zip(&spans);
+        let prepared = join_all(each.map(|((delivery, parsed), span)| {
+            span.run(async move {
+                match parsed {
+                    Ok(parsed) => {
+                        let request = parsed.request.clone();
+                        self.router
+                            .prepare(&parsed.caller, &parsed.agent, request, Some(derived_id(delivery)))
+                            .await
+                    }
+                    Err((_, problem)) => Err(problem.clone()),
                 }
-                Err((_, problem)) => Err(problem.clone()),
-            }
+            })
         }))
         .await;
-        let accepts = batch.into_iter().zip(parsed).zip(prepared);
+        let accepts = batch.into_iter().zip(parsed).zip(prepared).zip(spans);
         // Polled in order: each hands its accept to a lane before it waits for the first time.
-        join_all(accepts.map(|((delivery, parsed), prepared)| self.finish(delivery, parsed, prepared))).await;
+        join_all(accepts.map(|(((delivery, parsed), prepared), span)| {
+            let place = span.place().cloned();
+            mesh_trace::within(place, self.finish(delivery, parsed, prepared, span))
+        }))
+        .await;
     }
 
     async fn finish(
@@ -108,6 +122,7 @@ impl Intake {
         delivery: Delivery,
         parsed: Result<Parsed, (Tenant, Problem)>,
         prepared: Result<Prepared, Problem>,
+        mut span: Span,
     ) {
         let accepted = match (&parsed, prepared) {
             (Ok(parsed), Ok(prepared)) => self
@@ -118,6 +133,9 @@ impl Intake {
             (_, Err(problem)) => Err(problem),
             (Err((_, problem)), Ok(_)) => Err(problem.clone()),
         };
+        if let Err(problem) = &accepted {
+            span.fail(&problem.kind);
+        }
         let settled = match accepted {
             Ok(()) => Settled::Ack,
             Err(problem) if may_pass(&problem, delivery.delivered) => {
@@ -139,22 +157,11 @@ impl Intake {
             Ok(parsed) => &parsed.caller.tenant,
             Err((tenant, _)) => tenant,
         };
-        let id = DeadLetterId::from_u128(derived_id(delivery).as_u128());
-        let at = delivery.published_at;
-        let written = dead_letters::insert_poison(
-            &self.pool,
-            id,
-            tenant,
-            &problem,
-            &delivery.subject,
-            &delivery.payload,
-            at,
-        )
-        .await;
-        if let Err(error) = written {
+        if let Err(error) = self.keep(delivery, tenant, &problem).await {
             tracing::warn!(%error, "a dead letter is not written; trying again");
             return Settled::RetryIn(RETRY_IN);
         }
+        self.events_bell.ring();
         fail_point!(async "execution.intake.bury.after");
         if let Ok(parsed) = parsed
             && let Some(reply_to) = &parsed.request.reply_to
@@ -169,6 +176,30 @@ impl Intake {
             }
         }
         Settled::Dead(problem)
+    }
+
+    /// The dead letter and the event of it, once.
+    async fn keep(&self, delivery: &Delivery, tenant: &Tenant, problem: &Problem) -> Result<(), sqlx::Error> {
+        let id = DeadLetterId::from_u128(derived_id(delivery).as_u128());
+        let (subject, message) = (&delivery.subject, &delivery.payload);
+        let mut tx = self.pool.begin().await?;
+        let at = delivery.published_at;
+        if dead_letters::insert_poison(&mut *tx, id, tenant, problem, subject, message, at).await? {
+            let event = Event {
+                id: self.context.ids.next(),
+                tenant: tenant.clone(),
+                at: self.context.clock.now(),
+                actor: "service:execution".to_owned(),
+                request_id: None,
+                change: None,
+                fact: Fact::DeadLetterAdded {
+                    dead_letter: id,
+                    reason: problem.kind.clone(),
+                },
+            };
+            Outbox::EXECUTION.append(&mut tx, &event).await?;
+        }
+        tx.commit().await
     }
 }
 
@@ -197,9 +228,10 @@ fn parse(delivery: &Delivery) -> Result<Parsed, (Tenant, Problem)> {
     if request.idempotency_key.is_none() {
         request.idempotency_key = delivery.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
     }
-    let actor = delivery.headers.get(Headers::MESH_ACTOR).unwrap_or("nats").to_owned();
+    let actor = said_actor(&delivery.headers);
     Ok(Parsed {
         caller: Caller {
+            role: None,
             tenant,
             actor,
             request_id: None,
@@ -242,7 +274,7 @@ pub(crate) fn parse_body(payload: &[u8]) -> Result<InvokeRequest, Problem> {
 }
 
 /// The same message is the same invocation, however often it is delivered.
-fn derived_id(delivery: &Delivery) -> InvocationId {
+pub(crate) fn derived_id(delivery: &Delivery) -> InvocationId {
     derive(delivery.published_at_ns, delivery.stream_sequence)
 }
 

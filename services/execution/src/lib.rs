@@ -8,6 +8,7 @@ mod bus;
 mod config;
 mod core;
 mod directory;
+mod figures;
 mod fleet;
 mod history;
 mod hosted;
@@ -29,6 +30,7 @@ mod steps;
 mod steward;
 mod store;
 mod tickets;
+mod traced;
 mod worker;
 
 use mesh_bus::BusError;
@@ -59,9 +61,13 @@ pub enum Error {
 
 /// Serves until `context.shutdown`; waits for the database and its schema first, for ever.
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
+    let config = config.named();
     let lanes_max = u32::try_from(config.lanes).unwrap_or(2);
     let pool = connect(&config, Role::Execution, config.database.connections + lanes_max).await?;
     let readers = connect(&config, Role::ExecutionReader, config.database.connections).await?;
+    for (role, pool) in [(Role::Execution, &pool), (Role::ExecutionReader, &readers)] {
+        context.metrics.observe_pool(role.name(), mesh_store::usage(pool));
+    }
     let probe = mesh_store::probe(&readers);
     context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {

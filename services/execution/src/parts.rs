@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mesh_runtime::Context;
+use mesh_runtime::{Context, Doorbell};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use crate::agents::Agents;
 use crate::config::Config;
 use crate::core::Holder;
 use crate::directory::Directory;
+use crate::figures::Figures;
 use crate::history::History;
 use crate::hosted::Slots;
 use crate::housekeeping::{self, Keep};
@@ -27,7 +28,7 @@ use crate::state::State;
 use crate::steward::{HandOver, Held, Namesake, Steward};
 use crate::store::ledger::PgLedger;
 use crate::worker::{self, Hosted};
-use crate::{Error, bus, fleet};
+use crate::{Error, bus, figures, fleet};
 
 /// Streamed tokens on their way to NATS.
 const TOKENS_QUEUED_MAX: usize = 4_096;
@@ -77,8 +78,9 @@ impl Parts {
         let stops = Stops::default();
         let directory = Directory::new();
         let marks = Arc::new(Marks::default());
+        let figures = Figures::new(&context.metrics);
         let agents = Agents::new(context.clone());
-        let (postbox, pauses) = (Postbox::new(), Arc::<SharedPauses>::default());
+        let (postbox, pauses) = (Postbox::new(), Arc::new(SharedPauses::unread()));
         let slots = Slots::new(config.hosted_slots);
         slots.ring_lanes(handles.iter().map(|lane| lane.commands.clone()).collect());
         let hosted = Arc::new(Hosted {
@@ -86,6 +88,7 @@ impl Parts {
             agents: Arc::clone(&agents),
             pool: pool.clone(),
             lanes: handles.clone(),
+            figures: Arc::clone(&figures),
             tokens: tokens_sender,
             toolbox: mesh_tools::Toolbox::new(config.tools.clone()),
         });
@@ -111,6 +114,7 @@ impl Parts {
                     posted: Box::new(move |shard| post.posted(shard)),
                     node_lease: Duration::from_millis(config.node_lease_ms),
                     pauses: Arc::clone(&pauses),
+                    figures: Arc::clone(&figures),
                     relayed: Arc::clone(&marks),
                     draining: stops.draining.clone(),
                     stop: stops.lanes.clone(),
@@ -126,6 +130,7 @@ impl Parts {
             directory: Arc::clone(&directory),
             readers: readers.clone(),
             closing: stops.closing.clone(),
+            figures: Arc::clone(&figures),
         });
         let steward = Steward {
             context: context.clone(),
@@ -142,6 +147,7 @@ impl Parts {
                 accepts_older: config.accept_older_database,
             },
             marks: Arc::clone(&marks),
+            figures: Arc::clone(&figures),
             adopted: adopted_sender,
             asked,
             memory: Held::default(),
@@ -157,13 +163,14 @@ impl Parts {
             feeds: HashMap::new(),
             marked: HashMap::new(),
             deferred: relay::Deferred::default(),
+            announced: HashMap::new(),
         };
         let postman = Postman {
             context: context.clone(),
             pool: pool.clone(),
             router: Arc::clone(&router),
             postbox: Arc::clone(&postbox),
-            pauses,
+            pauses: Arc::clone(&pauses),
         };
         let nodes = Nodes::new(context, pool.clone());
         let ringer = Ringer {
@@ -179,12 +186,15 @@ impl Parts {
             directory,
             lanes: handles,
             marks,
+            figures,
             slots,
             pool,
             readers,
             hand_overs,
             postbox,
+            pauses,
             nodes,
+            events_bell: Doorbell::new(),
             // The workers hold it: when they are gone, what publishes ends.
             tokens: weak_tokens,
         });
@@ -214,7 +224,9 @@ impl Parts {
             stops,
         } = self;
         watch_feed(&context, &state.directory);
+        figures::observe(&state);
         let tasks = &context.tasks;
+        tasks.spawn("queues", figures::watch_queues(Arc::clone(&state)));
         // Cancelled when one of those that nothing works without has ended.
         let core_ended = CancellationToken::new();
         for lane in lanes {
@@ -244,8 +256,12 @@ impl Parts {
             context: context.clone(),
             router: Arc::clone(&state.router),
             pool: state.pool.clone(),
+            events_bell: state.events_bell.clone(),
         };
         tasks.spawn("intake", intake.run());
+        let (pool, bell) = (state.pool.clone(), state.events_bell.clone());
+        let events = mesh_outbox::relay(mesh_store::Outbox::EXECUTION, pool, context.clone(), bell);
+        tasks.spawn("event-relay", events);
         let ended = answer(&context, &state, &stops, &core_ended).await;
         stops.draining.cancel();
         stops.closing.cancel();

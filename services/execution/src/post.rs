@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::core::mail::{ChildRequest, Letter, Mail};
 use crate::directory::Owner;
 use crate::lane::SharedPauses;
-use crate::lane::command::{Action, Command, Steer, SteerAnswer};
+use crate::lane::command::{Action, Command, LaneHandle, Steer, SteerAnswer};
 use crate::router::Router;
 use crate::shards::{SHARDS, ShardId};
 use crate::store::{mail, pauses};
@@ -91,6 +91,8 @@ pub(crate) struct Postman {
 impl Postman {
     pub(crate) async fn run(self) {
         let shutdown = self.context.shutdown.clone();
+        // Until then nothing starts here.
+        self.read_pauses().await;
         loop {
             tokio::select! {
                 biased;
@@ -117,17 +119,8 @@ impl Postman {
     }
 
     async fn read_pauses(&self) {
-        match pauses::all(&self.pool).await {
-            Ok(rows) => {
-                let rows = rows.into_iter().map(|row| (row.tenant, row.agent));
-                if self.pauses.set(crate::core::pauses::Pauses::new(rows)) {
-                    for lane in &self.router.lanes {
-                        // A lane that is gone needs no ring.
-                        let _ = lane.send(Command::Ring);
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "pauses cannot be read; trying again"),
+        if let Err(error) = read_pauses(&self.pool, &self.pauses, &self.router.lanes).await {
+            tracing::warn!(%error, "pauses cannot be read; trying again");
         }
     }
 
@@ -252,6 +245,23 @@ pub(crate) fn told(letter: Mail, answer: SteerAnswer) -> Told {
         tenant: letter.tenant,
         answer,
     }))
+}
+
+/// Reads what is paused now; the lanes go by it from then on.
+///
+/// # Errors
+/// The database does not answer: what was read before stays.
+pub(crate) async fn read_pauses(pool: &PgPool, shared: &SharedPauses, lanes: &[LaneHandle]) -> Result<(), sqlx::Error> {
+    let _turn = shared.reading.lock().await;
+    let rows = pauses::all(pool).await?;
+    let rows = rows.into_iter().map(|row| (row.tenant, row.agent));
+    if shared.set(crate::core::pauses::Pauses::new(rows)) {
+        for lane in lanes {
+            // A lane that is gone needs no ring.
+            let _ = lane.send(Command::Ring);
+        }
+    }
+    Ok(())
 }
 
 /// Best effort: whoever does not hear it looks every two seconds.

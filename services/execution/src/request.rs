@@ -6,9 +6,11 @@ use std::time::Duration;
 use mesh_api::Caller;
 use mesh_api::execution::InvokeRequest;
 use mesh_api::steering::Edit;
+use mesh_bus::Headers;
+use mesh_trace::{Place, TraceContext};
 use mesh_types::agent::AgentSpec;
 use mesh_types::subject::parse_reply_to;
-use mesh_types::{AgentName, Code, InvocationId, Problem, Tenant, Timestamp};
+use mesh_types::{AgentName, Code, Id, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -20,6 +22,8 @@ use crate::shards::shard_of;
 
 const PRIORITY_DEFAULT: u8 = 5;
 const PRIORITY_MAX: u8 = 9;
+/// Characters of a name that somebody gives himself.
+const SAID_MAX: usize = 128;
 /// Bytes of a key, session or entrypoint.
 const TEXT_MAX: usize = 256;
 const DELAY_MAX_MS: u64 = 366 * 86_400_000;
@@ -32,6 +36,30 @@ pub(crate) struct Prepared {
     pub(crate) id_is_given: bool,
     /// As it came, to pass it on to another process.
     pub(crate) request: InvokeRequest,
+}
+
+impl Prepared {
+    /// It belongs to that place of a trace. The trace of its own id needs no words, unless it is recorded.
+    pub(crate) fn belongs_to(&mut self, trace: Option<Place>) {
+        let id = self.meta.id.as_u128();
+        let said = trace.filter(|place| place.context.is_sampled() || place.context.trace_id() != id);
+        if let Some(trace) = said {
+            // Nobody else has it yet.
+            Arc::make_mut(&mut self.meta).input.trace = Some(trace.to_string());
+        }
+    }
+}
+
+/// Who asked over NATS. The server says which tenant may be addressed, not who sent a message: a name in the headers is
+/// kept as what was said, so that it is never taken for somebody who signed in.
+pub(crate) fn said_actor(headers: &Headers) -> String {
+    headers.get(Headers::MESH_ACTOR).map_or_else(
+        || "nats".to_owned(),
+        |said| {
+            let said: String = said.chars().filter(|c| !c.is_control()).take(SAID_MAX).collect();
+            format!("nats:{said}")
+        },
+    )
 }
 
 /// Limits that the wire type cannot say; the problem names the field.
@@ -139,6 +167,7 @@ pub(crate) fn prepare_child(
         ..InvokeRequest::default()
     };
     let caller = Caller {
+        role: None,
         tenant: letter.tenant.clone(),
         actor: request.actor.clone(),
         request_id: None,
@@ -149,6 +178,10 @@ pub(crate) fn prepare_child(
     meta.shard = letter.shard;
     meta.input.parent_shard = Some(request.parent_shard);
     meta.input.held_sessions.clone_from(&request.held_sessions);
+    if request.trace.is_some() {
+        meta.input.trace = Some(TraceContext::of_id(meta.id.as_u128(), true).to_string());
+        meta.input.trace_link.clone_from(&request.trace);
+    }
     meta.links = Some(Box::new(Links {
         parent: Some(Parent {
             invocation: letter.sender,
@@ -219,6 +252,8 @@ pub(crate) fn prepare_fork(
             source_seq: Some(seq),
             parent_shard: None,
             held_sessions: Vec::new(),
+            trace: None,
+            trace_link: source.input.trace().map(|trace| trace.to_string()),
             ..source.input
         },
         ..source
@@ -314,5 +349,15 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn a_name_in_the_headers_is_what_was_said_and_no_more() {
+        let mut headers = Headers::new();
+        assert_eq!(said_actor(&headers), "nats");
+        headers.insert(Headers::MESH_ACTOR, "user:root");
+        assert_eq!(said_actor(&headers), "nats:user:root");
+        headers.insert(Headers::MESH_ACTOR, "x".repeat(1_000));
+        assert_eq!(said_actor(&headers).len(), "nats:".len() + SAID_MAX);
     }
 }

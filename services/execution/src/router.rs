@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::agents::Agents;
 use crate::core::mail::{ChildRequest, Mail};
 use crate::directory::{Directory, Owner};
+use crate::figures::Figures;
 use crate::lane::command::{Accept, Accepted, Command, LaneHandle, moved};
 use crate::request::{self, Prepared};
 use crate::shards::ShardId;
 use crate::steps;
 use crate::store::read;
+use crate::traced;
 
 /// An accept without an answer for so long is unknown to its caller; it may still be committed.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(10);
@@ -41,6 +43,7 @@ pub(crate) struct Router {
     pub(crate) readers: PgPool,
     /// Whoever still waits for an end then is answered what is known.
     pub(crate) closing: CancellationToken,
+    pub(crate) figures: Arc<Figures>,
 }
 
 /// An accepted request, and the way to its end.
@@ -72,19 +75,17 @@ impl Router {
         request: InvokeRequest,
         derived_id: Option<InvocationId>,
     ) -> Result<Prepared, Problem> {
-        request::check(&request, &caller.tenant)?;
-        let pinned = self.agents.current(&caller.tenant, agent).await?;
+        let refused = |problem: &Problem| self.figures.refused(problem);
+        request::check(&request, &caller.tenant).inspect_err(refused)?;
+        let pinned = self.agents.current(&caller.tenant, agent).await.inspect_err(refused)?;
         let minted = derived_id.unwrap_or_else(|| self.context.ids.next());
         let now = self.context.clock.now();
-        Ok(request::prepare(
-            caller,
-            agent,
-            request,
-            pinned,
-            minted,
-            derived_id.is_some(),
-            now,
-        ))
+        let is_given = derived_id.is_some();
+        let mut prepared = request::prepare(caller, agent, request, pinned, minted, is_given, now);
+        // Whoever came without a trace, such as from a socket, begins that of the invocation here.
+        let trace = mesh_trace::current_place().or_else(|| traced::begun(&prepared.meta));
+        prepared.belongs_to(trace);
+        Ok(prepared)
     }
 
     /// Looks for the owner as long as a takeover lasts.
@@ -151,6 +152,11 @@ impl Router {
 
     /// Hands it to a lane of this process and waits until it is durable.
     pub(crate) async fn accept_here(&self, prepared: &Prepared, waits: bool) -> Result<Submitted, Problem> {
+        let accepted = self.hand_over(prepared, waits).await;
+        accepted.inspect_err(|problem| self.figures.refused(problem))
+    }
+
+    async fn hand_over(&self, prepared: &Prepared, waits: bool) -> Result<Submitted, Problem> {
         let (answer, answered) = oneshot::channel();
         let (waiter, ended) = oneshot::channel();
         self.lane(prepared.meta.shard).accept(Box::new(Accept {
@@ -181,6 +187,7 @@ impl Router {
         let pinned = self.agents.current(&letter.tenant, &request.agent).await?;
         let prepared = request::prepare_child(letter, request, pinned, self.context.clock.now())?;
         let (answer, answered) = oneshot::channel();
+        let _span = traced::child(&prepared.meta);
         self.lane(letter.shard).accept(Box::new(Accept {
             meta: prepared.meta,
             spec: prepared.spec,

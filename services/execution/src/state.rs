@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mesh_api::Caller;
 use mesh_api::journal::TokenChunk;
-use mesh_runtime::Context;
+use mesh_runtime::{Context, Doorbell};
+use mesh_store::Outbox;
 use mesh_types::Subject;
-use sqlx::PgPool;
+use mesh_types::event::{Event, Fact};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::directory::{Directory, Owner};
+use crate::figures::Figures;
 use crate::hosted::Slots;
+use crate::lane::SharedPauses;
 use crate::lane::command::LaneHandle;
 use crate::nodes::Nodes;
 use crate::post::{self, Postbox, Ring};
@@ -27,6 +32,7 @@ pub(crate) struct State {
     pub(crate) directory: Arc<Directory>,
     pub(crate) lanes: Vec<LaneHandle>,
     pub(crate) marks: Arc<Marks>,
+    pub(crate) figures: Arc<Figures>,
     pub(crate) slots: Arc<Slots>,
     /// As the lanes' role: any tenant.
     pub(crate) pool: PgPool,
@@ -34,7 +40,10 @@ pub(crate) struct State {
     pub(crate) readers: PgPool,
     pub(crate) hand_overs: mpsc::UnboundedSender<HandOver>,
     pub(crate) postbox: Arc<Postbox>,
+    pub(crate) pauses: Arc<SharedPauses>,
     pub(crate) nodes: Arc<Nodes>,
+    /// Rung after each commit that wrote an event.
+    pub(crate) events_bell: Doorbell,
     /// Streamed text on its way to NATS; full means dropped, as the record supersedes it.
     pub(crate) tokens: mpsc::WeakSender<(Subject, TokenChunk)>,
 }
@@ -58,18 +67,39 @@ impl State {
         self.slots.in_use().into()
     }
 
-    /// Every process reads the pauses again; one that does not hear it does within two seconds.
+    /// Writes a fact beside the change that makes it true.
+    pub(crate) async fn append(&self, tx: &mut PgConnection, caller: &Caller, fact: Fact) -> Result<(), sqlx::Error> {
+        let event = Event {
+            id: self.context.ids.next(),
+            tenant: caller.tenant.clone(),
+            at: self.context.clock.now(),
+            actor: caller.actor.clone(),
+            request_id: caller.request_id,
+            change: None,
+            fact,
+        };
+        Outbox::EXECUTION.append(tx, &event).await
+    }
+
+    /// Reads what is paused here; nothing that is starts after this.
+    pub(crate) async fn read_pauses(&self) {
+        if let Err(error) = post::read_pauses(&self.pool, &self.pauses, &self.lanes).await {
+            tracing::warn!(%error, "pauses cannot be read; the postman tries again");
+        }
+    }
+
+    /// Every process has read the pauses again; one that does not hear it does within two seconds.
     pub(crate) async fn ring_pauses(&self) {
-        self.postbox.bell.ring();
         let mut others = std::collections::BTreeSet::new();
         for shard in 0..SHARDS {
             if let Owner::There(instance) = self.directory.owner(shard) {
                 others.insert(instance);
             }
         }
-        for instance in others {
-            post::ring(&self.context, &instance, Ring::Pauses).await;
-        }
+        let rings = others
+            .iter()
+            .map(|instance| post::ring(&self.context, instance, Ring::Pauses));
+        tokio::join!(self.read_pauses(), futures::future::join_all(rings));
     }
 
     fn sum(&self, of: impl Fn(&LaneHandle) -> usize) -> u64 {

@@ -5,16 +5,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mesh_api::Caller;
+use mesh_api::execution::{AcceptRequest, InvocationAccept, InvokeRequest};
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::journal::{Ended, Fact, Outcome, Record, TokenChunk, Usage};
-use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::memory::{
+    Batch, BatchRequest, Memory, MemoryBatch, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest,
+};
 use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_bus::Bus;
 use mesh_runtime::{Context, fail_point};
 use mesh_types::agent::AgentSpec;
-use mesh_types::{ChannelId, Clock, Code, Problem, Subject};
+use mesh_types::tool::{ToolCall, ToolReply};
+use mesh_types::{AgentName, ChannelId, Clock, Code, InvocationId, Problem, Subject};
 use mesh_worker::{
-    AppendError, Appended, Channels, Effects, Finished, ForkEdit, Grant, Input, Journal, Memories, Model, Then, Tokens,
+    AppendError, Appended, Channels, Effects, Finished, ForkEdit, Grant, Input, Invocations, Journal, Memories, Model,
+    Outside, Then, Tokens,
 };
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::agents::Agents;
 use crate::core::Meta;
 use crate::core::append::AppendThen;
+use crate::figures::Figures;
 use crate::lane::command::{Append, AppendAnswer, Command, LaneHandle, Next, Start};
 use crate::planted;
 use crate::store::load;
@@ -39,6 +45,7 @@ pub(crate) struct Hosted {
     /// Reads journals of any tenant, as the lanes do.
     pub(crate) pool: PgPool,
     pub(crate) lanes: Vec<LaneHandle>,
+    pub(crate) figures: Arc<Figures>,
     /// Streamed tokens on their way out; full means dropped, as the record supersedes them.
     pub(crate) tokens: mpsc::Sender<(Subject, TokenChunk)>,
     pub(crate) toolbox: mesh_tools::Toolbox,
@@ -80,6 +87,7 @@ impl Hosted {
             Ok(prepared) => prepared,
             Err(problem) => return effects.end_dead(problem, guard).await,
         };
+        self.figures.resumed(start.epoch, &journal);
         let grant = grant(meta, spec, start.epoch, journal, source);
         let finished = mesh_worker::run_invocation(grant, &effects, cancel).await;
         effects.settle(finished, guard).await;
@@ -159,6 +167,8 @@ pub(crate) fn grant(meta: &Meta, spec: Arc<AgentSpec>, epoch: u32, journal: Vec<
             edit: fork.edit.clone(),
         }),
         depth: meta.depth().into(),
+        trace: meta.input.place(),
+        trace_link: meta.input.trace_link(),
         epoch,
         journal,
         deadline: meta.deadline_at,
@@ -308,6 +318,10 @@ impl Memories for HostedEffects {
         self.bus().call::<MemoryQuery>(&self.caller, &request).await
     }
 
+    async fn batch(&self, request: BatchRequest) -> Result<Batch, Problem> {
+        self.bus().call::<MemoryBatch>(&self.caller, &request).await
+    }
+
     async fn store(&self, request: StoreRequest) -> Result<Memory, Problem> {
         fail_point!(async "worker.store.before");
         let stored = self.bus().call::<MemoryStore>(&self.caller, &request).await;
@@ -333,12 +347,8 @@ impl Model for HostedEffects {
     }
 }
 
-impl mesh_worker::Outside for HostedEffects {
-    async fn call(
-        &self,
-        mut call: mesh_types::tool::ToolCall,
-        on_text: impl FnMut(String) + Send,
-    ) -> Result<mesh_types::tool::ToolReply, Problem> {
+impl Outside for HostedEffects {
+    async fn call(&self, mut call: ToolCall, on_text: impl FnMut(String) + Send) -> Result<ToolReply, Problem> {
         fail_point!(async "worker.tool.before");
         call.idempotency_key = planted::key(call.idempotency_key, self.epoch);
         let reply = self.hosted.toolbox.call(call, on_text).await;
@@ -347,22 +357,15 @@ impl mesh_worker::Outside for HostedEffects {
     }
 }
 
-impl mesh_worker::Invocations for HostedEffects {
-    async fn create(
-        &self,
-        agent: mesh_types::AgentName,
-        request: mesh_api::execution::InvokeRequest,
-    ) -> Result<mesh_types::InvocationId, Problem> {
-        let request = mesh_api::execution::AcceptRequest {
+impl Invocations for HostedEffects {
+    async fn create(&self, agent: AgentName, request: InvokeRequest) -> Result<InvocationId, Problem> {
+        let request = AcceptRequest {
             agent,
             request,
             wait_ms: 0,
         };
         fail_point!(async "worker.create.before");
-        let bus = self.bus();
-        let created = bus
-            .call::<mesh_api::execution::InvocationAccept>(&self.caller, &request)
-            .await;
+        let created = self.bus().call::<InvocationAccept>(&self.caller, &request).await;
         fail_point!(async "worker.create.after");
         Ok(created?.id)
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use mesh_runtime::Validate;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::http::LiveConfig;
 use crate::tunnel::{NatsProxyConfig, TunnelConfig};
 
 /// Table `gateway` of the configuration; keys are `MESH_GATEWAY__<KEY>` in the environment.
@@ -31,8 +32,32 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Open event streams at most; one more is refused as busy.
     pub streams_max: usize,
+    /// Private addresses that A2A push notifications may go to: `loopback`, or networks such as `10.1.0.0/16`.
+    #[serde(deserialize_with = "list_or_text")]
+    pub push_private_networks: Vec<String>,
+    /// Requests that are worked on at a time, of those that answer at once and of those that wait or stream; one more
+    /// is told to come again. Probes are always answered.
+    pub in_flight_max: usize,
+    /// Addresses of proxies in front, whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "list_or_text")]
+    pub trusted_proxies: Vec<String>,
+    pub rates: RateConfig,
+    pub live: LiveConfig,
     pub tunnel: TunnelConfig,
     pub nats: NatsProxyConfig,
+}
+
+/// Table `gateway.rates`: how many requests are taken within the window, where credentials are demanded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateConfig {
+    /// Of each key, signed-in person or node.
+    pub credential_requests: u32,
+    /// Of all of a tenant.
+    pub tenant_requests: u32,
+    /// Of each address that shows no good credential (IPv6: each network of 64 bits).
+    pub address_requests: u32,
+    pub window_seconds: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,13 +85,53 @@ impl Default for Config {
             request_timeout_ms: 30_000,
             drain_timeout_ms: 10_000,
             streams_max: 1_000,
+            push_private_networks: Vec::new(),
+            in_flight_max: 4_096,
+            trusted_proxies: Vec::new(),
+            rates: RateConfig::default(),
+            live: LiveConfig::default(),
             tunnel: TunnelConfig::default(),
             nats: NatsProxyConfig::default(),
         }
     }
 }
 
+impl Default for RateConfig {
+    fn default() -> Self {
+        Self {
+            credential_requests: 10_000,
+            tenant_requests: 40_000,
+            address_requests: 300,
+            window_seconds: 10,
+        }
+    }
+}
+
+impl RateConfig {
+    fn rules(&self) -> [(bool, &'static str, &'static str); 2] {
+        let requests = [self.credential_requests, self.tenant_requests, self.address_requests];
+        [
+            (
+                requests.iter().all(|count| (1..=1_000_000).contains(count)),
+                "rates",
+                "must each count between 1 and 1000000 requests",
+            ),
+            (
+                (1..=3_600).contains(&self.window_seconds),
+                "rates.window_seconds",
+                "must lie between 1 and 3600",
+            ),
+        ]
+    }
+}
+
 impl Config {
+    /// Addresses of the proxies in front; [`Self::address`] has refused what is none.
+    pub(crate) fn proxies(&self) -> Vec<IpAddr> {
+        let parsed = self.trusted_proxies.iter().filter_map(|text| text.parse().ok());
+        parsed.map(|address: IpAddr| address.to_canonical()).collect()
+    }
+
     /// Checks that types cannot say; also where to listen.
     pub fn address(&self) -> Result<SocketAddr, ConfigRefused> {
         let host = match self.host.as_str() {
@@ -105,12 +170,29 @@ impl Config {
                 "must lie between 1 and 100000",
             ),
             (
+                (1..=100_000).contains(&self.in_flight_max),
+                "in_flight_max",
+                "must lie between 1 and 100000",
+            ),
+            (
+                mesh_tools::check_networks(&self.push_private_networks).is_ok(),
+                "push_private_networks",
+                "must name networks: `loopback`, or an address and bits, such as 10.1.0.0/16",
+            ),
+            (
+                self.proxies().len() == self.trusted_proxies.len(),
+                "trusted_proxies",
+                "must name IP addresses such as 10.0.0.1",
+            ),
+            (
                 origins_are_names,
                 "cors_origins",
                 "must name origins such as http://localhost:5173; `*` would let every page in",
             ),
         ]
         .into_iter()
+        .chain(self.rates.rules())
+        .chain(self.live.rules())
         .chain(self.tunnel.rules())
         .chain(self.nats.rules())
         {

@@ -3,6 +3,7 @@
 mod config;
 mod feed;
 mod http;
+mod hub;
 mod state;
 mod tunnel;
 
@@ -14,8 +15,8 @@ use axum::serve::ListenerExt;
 use mesh_runtime::Context;
 use tokio::net::TcpListener;
 
-pub use config::{Config, ConfigRefused};
-pub use http::openapi;
+pub use config::{Config, ConfigRefused, RateConfig};
+pub use http::{LiveConfig, openapi};
 pub use tunnel::{NatsProxyConfig, TunnelConfig};
 
 /// Why the edge could not start, or stopped.

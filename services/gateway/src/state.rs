@@ -1,21 +1,28 @@
 //! What every handler shares: the way to the services, ids, and limits.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::inference::{Complete, CompleteRequest, Completion};
-use mesh_api::{Caller, Endpoint};
+use mesh_api::{Access, Caller, Endpoint};
 use mesh_bus::Bus;
 use mesh_runtime::Context;
 use mesh_runtime::metrics::{Counter, Gauge, Histogram, MetricName};
 use mesh_types::{Clock, Code, IdSource, Problem};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::http::a2a::push::Pushes;
 use crate::http::credentials::Desk;
+use crate::http::limits::Limits;
+use crate::http::live::{LiveConfig, Visitors};
 use crate::http::nats_proxy::NatsProxy;
+use crate::http::needs::Needs;
 use crate::http::problem::Failure;
+use crate::http::shares::Shares;
+use crate::hub::Hub;
 use crate::tunnel::Tunnels;
 
 /// Cheap to clone; one per process.
@@ -32,12 +39,20 @@ pub(crate) struct Inner {
     /// Lower-case names that `Host` may say besides loopback.
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) cors_origins: Vec<String>,
+    /// Proxies in front that are believed.
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    /// Who may use which route.
+    pub(crate) needs: Needs,
+    pub(crate) limits: Limits,
     pub(crate) desk: Desk,
+    pub(crate) hub: Hub,
+    pub(crate) live: LiveConfig,
+    pub(crate) visitors: Visitors,
     pub(crate) tunnels: Tunnels,
+    pub(crate) push: Pushes,
     pub(crate) nats_proxy: NatsProxy,
-    /// One permit per open event stream.
-    pub(crate) streams: Arc<Semaphore>,
-    pub(crate) streams_max: usize,
+    /// A place per open event stream.
+    pub(crate) streams: Shares,
     pub(crate) requests: Counter,
     pub(crate) durations: Histogram,
     pub(crate) live_connections: Gauge,
@@ -51,7 +66,7 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(config: &Config, context: &Context) -> Self {
+    pub(crate) fn new(config: &Config, context: &Context, needs: Needs) -> Self {
         Self(Arc::new(Inner {
             bus: context.bus.clone(),
             ids: context.ids.clone(),
@@ -65,11 +80,17 @@ impl App {
                 .map(|host| host.to_ascii_lowercase())
                 .collect(),
             cors_origins: config.cors_origins.clone(),
+            trusted_proxies: config.proxies(),
+            needs,
+            limits: Limits::new(config.rates.clone()),
+            live: config.live.clone(),
+            visitors: Visitors::new(config),
+            hub: Hub::new(context, config.require_credentials),
             tunnels: Tunnels::new(config.tunnel.clone(), context.tasks.clone()),
+            push: Pushes::new(config, context),
             nats_proxy: NatsProxy::new(config.nats.clone(), context.tasks.clone()),
             desk: Desk::new(config.require_credentials),
-            streams: Arc::new(Semaphore::new(config.streams_max)),
-            streams_max: config.streams_max,
+            streams: Shares::new("event streams", config.streams_max, config.require_credentials),
             requests: context.metrics.counter(MetricName::HttpRequests),
             durations: context.metrics.histogram(MetricName::HttpDuration),
             live_connections: context.metrics.gauge(MetricName::LiveConnections),
@@ -78,8 +99,7 @@ impl App {
 
     /// Asks a service within its endpoint's deadline.
     pub(crate) async fn call<E: Endpoint>(&self, caller: &Caller, request: &E::Request) -> Result<E::Reply, Failure> {
-        let reply = self.bus.call::<E>(caller, request).await;
-        reply.map_err(|problem| outward(problem, E::SERVICE, caller))
+        self.call_within::<E>(caller, request, E::DEADLINE).await
     }
 
     /// As [`Self::call`] with a deadline of the caller's.
@@ -89,7 +109,8 @@ impl App {
         request: &E::Request,
         deadline: Duration,
     ) -> Result<E::Reply, Failure> {
-        let reply = self.bus.call_within::<E>(caller, request, deadline).await;
+        let asks = asking::<E>(caller);
+        let reply = self.bus.call_within::<E>(&asks, request, deadline).await;
         reply.map_err(|problem| outward(problem, E::SERVICE, caller))
     }
 
@@ -101,10 +122,22 @@ impl App {
 
     /// Event streams that are open now.
     pub(crate) fn show_open_streams(&self) {
-        let open = self.streams_max.saturating_sub(self.streams.available_permits());
-        self.live_connections
-            .set(i64::try_from(open).unwrap_or(i64::MAX), &[("kind", "sse")]);
+        self.live_connections.set(
+            i64::try_from(self.streams.taken()).unwrap_or(i64::MAX),
+            &[("kind", "sse")],
+        );
     }
+}
+
+/// What only services may ask, the edge asks in its own name, about the person.
+fn asking<E: Endpoint>(caller: &Caller) -> Cow<'_, Caller> {
+    if E::ACCESS != Access::Service {
+        return Cow::Borrowed(caller);
+    }
+    Cow::Owned(Caller {
+        role: None,
+        ..caller.clone()
+    })
 }
 
 /// What a service said, fit for strangers: a 5xx of the inside keeps its type and loses its words, which the log has.

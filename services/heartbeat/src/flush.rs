@@ -70,14 +70,17 @@ pub(crate) async fn write_all(state: &State) -> PassReport {
 async fn write(state: &State, beats: &[Arc<Beat>], healths: &[Arc<Health>]) -> Result<(), sqlx::Error> {
     let mut tx = every_tenant_tx(&state.pool).await?;
     let mut told = 0;
+    let mut changed = Vec::new();
     if !beats.is_empty() {
         let news = beats::upsert(&mut tx, beats).await?;
-        told = take_in(state, &mut tx, beats, news).await?;
+        (told, changed) = take_in(state, &mut tx, beats, news).await?;
     }
     if !healths.is_empty() {
         healths::upsert(&mut tx, healths).await?;
     }
     tx.commit().await?;
+    // Whoever tells them looks at the rows again.
+    changed.iter().for_each(|beat| state.modes.report(&beat.heartbeat));
     if told > 0 {
         state.relay_bell.ring();
     }
@@ -87,14 +90,15 @@ async fn write(state: &State, beats: &[Arc<Beat>], healths: &[Arc<Health>]) -> R
     Ok(())
 }
 
-/// Events of who came, and the modes that `registry` does not know. `beats` are sorted by their nodes.
-async fn take_in(
+/// Events of who came, and the heartbeats whose modes `registry` does not know. `beats` are sorted by their nodes.
+async fn take_in<'a>(
     state: &State,
     tx: &mut PgConnection,
-    beats: &[Arc<Beat>],
+    beats: &'a [Arc<Beat>],
     news: Vec<News>,
-) -> Result<usize, sqlx::Error> {
+) -> Result<(usize, Vec<&'a Beat>), sqlx::Error> {
     let mut known = Vec::new();
+    let mut changed = Vec::new();
     let mut came = Vec::new();
     for News {
         node,
@@ -111,7 +115,7 @@ async fn take_in(
             if registered.mode == reported.mode {
                 known.push((node.clone(), reported.mode));
             } else {
-                state.modes.report(reported);
+                changed.push(beat.as_ref());
             }
         }
         if has_come {
@@ -121,11 +125,12 @@ async fn take_in(
     if !known.is_empty() {
         beats::modes_told(tx, &known).await?;
     }
-    if came.is_empty() {
-        Ok(0)
+    let told = if came.is_empty() {
+        0
     } else {
-        announce(state, tx, &came).await
-    }
+        announce(state, tx, &came).await?
+    };
+    Ok((told, changed))
 }
 
 /// Appends the events that are due of these nodes, as far as `registry` knows whose they are; the others' are due
@@ -151,6 +156,8 @@ pub(crate) async fn announce(state: &State, tx: &mut PgConnection, nodes: &[Stri
             Fact::NodeLost { node, incarnation }
         };
         let event = Event {
+            request_id: None,
+            change: None,
             id: state.context.ids.next(),
             tenant: registered.tenant,
             at: state.now(),

@@ -5,6 +5,7 @@ mod audit;
 mod bus;
 mod config;
 mod directory;
+mod figures;
 mod flush;
 mod ingest;
 mod modes;
@@ -50,6 +51,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         connections_max: config.database.connections,
     };
     let pool = mesh_store::connect(&options).await?;
+    context
+        .metrics
+        .observe_pool(options.role.name(), mesh_store::usage(&pool));
     let probe = mesh_store::probe(&pool);
     context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {
@@ -64,6 +68,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     tasks.spawn("presence-watch", presence::watch(Arc::clone(&state)));
     tasks.spawn("audit-notes", audit::send(Arc::clone(&state), notes));
     tasks.spawn("suspects", silence::wake(Arc::clone(&state)));
+    tasks.spawn("figures", figures::watch(Arc::clone(&state)));
     let relay = mesh_outbox::relay(
         Outbox::HEARTBEAT,
         pool.clone(),

@@ -1,6 +1,6 @@
 //! Tells `registry` of modes that nodes report and it does not know: once per change, again until it has answered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
@@ -70,6 +70,10 @@ pub(crate) async fn pass(state: Arc<State>) -> PassReport {
         return PassReport::default();
     }
     let is_full = reports.len() == BATCH;
+    let reports = match still_untold(&state, reports).await {
+        Ok(reports) => reports,
+        Err(error) => return PassReport::failed(error),
+    };
     let answers = futures::stream::iter(reports).map(|report| {
         let state = Arc::clone(&state);
         async move {
@@ -102,6 +106,19 @@ pub(crate) async fn pass(state: Arc<State>) -> PassReport {
         state.modes.bell.ring();
     }
     pass
+}
+
+/// Another process that hears the node, too, may have told it meanwhile.
+async fn still_untold(
+    state: &State,
+    reports: Vec<NodeReportedModeRequest>,
+) -> Result<Vec<NodeReportedModeRequest>, sqlx::Error> {
+    let nodes: Vec<&str> = reports.iter().map(|report| report.node_id.as_str()).collect();
+    let untold: HashSet<String> = beats::untold_modes(&state.pool, &nodes).await?.into_iter().collect();
+    let is_untold = |report: &NodeReportedModeRequest| untold.contains(report.node_id.as_str());
+    let (untold, told): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_untold);
+    told.iter().for_each(|report| state.modes.told(report));
+    Ok(untold)
 }
 
 async fn ask(state: &State, report: &NodeReportedModeRequest) -> Result<NodeEntry, Problem> {

@@ -12,7 +12,7 @@ const BYTES_MAX: usize = mesh_api::node::MESSAGE_BYTES_MAX;
 const INTERVAL_SECONDS_MIN: f64 = 0.5;
 const INTERVAL_SECONDS_MAX: f64 = 600.0;
 /// Intervals of silence after which a node is lost.
-pub(crate) const INTERVALS: u32 = 3;
+pub(crate) const INTERVALS: u32 = mesh_api::heartbeat::SILENT_INTERVALS_MAX;
 /// A health report that is older by its node's clock is late; unless nothing came for so long: then that clock was set
 /// back.
 const CLOCK_SET_BACK: Duration = Duration::from_secs(180);

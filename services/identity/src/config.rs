@@ -4,6 +4,8 @@ use mesh_runtime::{DatabaseConfig, Secret, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::callout::Issuer;
+use crate::people::keyring::ACCESS_MAX;
+use crate::providers::{self, Provider};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,14 @@ pub struct Config {
     pub nats_url: String,
     /// Days that audit facts are kept.
     pub audit_days: u32,
+    /// How long an access token of a person is good, in seconds.
+    pub access_seconds: u64,
+    /// How long somebody stays signed in, in days.
+    pub session_days: u32,
+    /// Where browsers find this mesh, such as https://mesh.example.org: other providers send them back there.
+    pub public_url: String,
+    /// Other providers that people sign in by.
+    pub providers: Vec<Provider>,
 }
 
 impl Default for Config {
@@ -37,6 +47,10 @@ impl Default for Config {
             connection_seconds: 3_600,
             nats_url: String::new(),
             audit_days: 400,
+            access_seconds: 600,
+            session_days: 30,
+            public_url: String::new(),
+            providers: Vec::new(),
         }
     }
 }
@@ -54,6 +68,22 @@ impl Validate for Config {
         }
         if self.audit_days == 0 {
             return Err("`audit_days` must be at least 1".into());
+        }
+        let access_max = ACCESS_MAX.as_secs();
+        if !(1..=access_max).contains(&self.access_seconds) {
+            return Err(format!("`access_seconds` must lie between 1 and {access_max}"));
+        }
+        if !(1..=400).contains(&self.session_days) {
+            return Err("`session_days` must lie between 1 and 400".into());
+        }
+        if !self.public_url.is_empty() && !providers::http::is_safe(&self.public_url) {
+            return Err("`public_url` must be an https address".into());
+        }
+        for (place, provider) in self.providers.iter().enumerate() {
+            provider.validate()?;
+            if self.providers[..place].iter().any(|other| other.id == provider.id) {
+                return Err(format!("`providers`: `{}` stands twice", provider.id));
+            }
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mesh_types::id::{JoinTokenId, KeyId};
+use mesh_bus::permissions::USER_PREFIX;
+use mesh_types::id::{JoinTokenId, KeyId, UserId};
 use mesh_types::{Id, NodeId};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +14,8 @@ pub(crate) type Hash = [u8; 32];
 const KEY: &str = "mak_";
 const JOIN_TOKEN: &str = "mjt_";
 const NODE: &str = "mns_";
+const REFRESH: &str = "mrt_";
+const TICKET: &str = "mtk_";
 const RANDOM_CHARS: usize = 43;
 
 /// What a text claims to be; whether it is, its hash tells.
@@ -60,6 +63,24 @@ pub(crate) fn node_secret(random: [u8; 32]) -> String {
     format!("{NODE}{}", URL_SAFE_NO_PAD.encode(random))
 }
 
+pub(crate) fn refresh_token(random: [u8; 32]) -> String {
+    format!("{REFRESH}{}", URL_SAFE_NO_PAD.encode(random))
+}
+
+pub(crate) fn ticket(random: [u8; 32]) -> String {
+    format!("{TICKET}{}", URL_SAFE_NO_PAD.encode(random))
+}
+
+/// The hash of a text that has the form of a refresh token.
+pub(crate) fn parse_refresh(text: &str) -> Option<Hash> {
+    text.strip_prefix(REFRESH).is_some_and(is_random).then(|| hash(text))
+}
+
+/// The hash of a text that has the form of a ticket.
+pub(crate) fn parse_ticket(text: &str) -> Option<Hash> {
+    text.strip_prefix(TICKET).is_some_and(is_random).then(|| hash(text))
+}
+
 pub(crate) fn hash(secret: &str) -> Hash {
     Sha256::digest(secret).into()
 }
@@ -69,11 +90,15 @@ pub(crate) fn is_same(known: &[u8], given: &Hash) -> bool {
     known.len() == given.len() && known.iter().zip(given).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }
 
-/// A name that a node may have: none that a joining credential has on NATS, whose answers it could hear otherwise.
+/// A name that a node may have: none that another credential or a service has on NATS, whose answers it could hear
+/// otherwise.
 pub(crate) fn is_free_for_nodes(node: &NodeId) -> bool {
-    ![KeyId::PREFIX, JoinTokenId::PREFIX]
-        .iter()
-        .any(|prefix| node.as_str().starts_with(prefix))
+    let taken = [KeyId::PREFIX, JoinTokenId::PREFIX, UserId::PREFIX, USER_PREFIX];
+    let is_taken = taken.iter().any(|prefix| node.as_str().starts_with(prefix));
+    !is_taken
+        && mesh_bus::permissions::all()
+            .iter()
+            .all(|user| user.user != node.as_str())
 }
 
 #[cfg(test)]
@@ -126,6 +151,18 @@ mod tests {
     fn a_node_is_not_named_like_a_credential() {
         let free = |name: &str| is_free_for_nodes(&name.parse().unwrap());
         assert!(free("kitchen") && free("nod_01ARZ3NDEKTSV4RRFFQ69G5FAV") && free("keyboard"));
-        assert!(!free("key_01ARZ3NDEKTSV4RRFFQ69G5FAV") && !free("jtk_x"));
+        assert!(!free("key_01ARZ3NDEKTSV4RRFFQ69G5FAV") && !free("jtk_x") && !free("usr_x"));
+        assert!(!free("svc_registry") && !free("svc_x") && !free("mesh") && free("registry") && free("mesh-2"));
+    }
+
+    #[test]
+    fn what_signs_in_and_what_opens_a_stream_is_no_credential() {
+        let (refresh, ticket) = (refresh_token([1; 32]), ticket([2; 32]));
+        assert_eq!(parse_refresh(&refresh), Some(hash(&refresh)));
+        assert_eq!(parse_ticket(&ticket), Some(hash(&ticket)));
+        for text in [&refresh, &ticket] {
+            assert_eq!(parse(text), None);
+        }
+        assert!(parse_refresh(&ticket).is_none() && parse_ticket(&refresh).is_none() && parse_ticket("mtk_").is_none());
     }
 }

@@ -1,14 +1,18 @@
-//! `identity`: credentials, NATS users of nodes, and the audit facts.
+//! `identity`: people and their sign-ins, credentials, NATS users of nodes, and the audit facts.
 
+mod audit;
 mod bus;
 mod callout;
 mod config;
 mod credential;
 mod forgotten;
 mod made;
+mod people;
+mod providers;
 mod refusals;
 mod state;
 mod store;
+mod sweep;
 mod verify;
 
 use std::sync::Arc;
@@ -20,12 +24,15 @@ use mesh_store::{Outbox, Role, StoreError, StoreOptions};
 
 pub use config::Config;
 pub use made::{nats_issuer_key, nats_issuer_seed, random_password};
+pub use providers::{Allow, Kind as ProviderKind, Provider};
 
 use callout::{Connections, Issuer};
 use state::State;
 
 /// How long requests in hand may take after the shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Passwords that are looked at, or wait for that; one more is refused as busy.
+const PASSWORDS_MAX: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -45,6 +52,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         connections_max: config.database.connections,
     };
     let pool = mesh_store::connect(&options).await?;
+    context
+        .metrics
+        .observe_pool(options.role.name(), mesh_store::usage(&pool));
     let probe = mesh_store::probe(&pool);
     context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {
@@ -64,8 +74,11 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         context: context.clone(),
         pool: pool.clone(),
         relay_bell: Doorbell::new(),
+        chain_bell: Doorbell::new(),
         refusals: std::sync::Mutex::default(),
         connections: Connections::default(),
+        keyring: people::keyring::Keyring::default(),
+        password_places: tokio::sync::Semaphore::new(PASSWORDS_MAX),
     });
     let relay = mesh_outbox::relay(
         Outbox::IDENTITY,
@@ -74,6 +87,11 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         state.relay_bell.clone(),
     );
     context.tasks.spawn("event-relay", relay);
+    context
+        .tasks
+        .spawn("audit-intake", audit::intake::run(Arc::clone(&state)));
+    context.tasks.spawn("audit-chain", audit::link::run(Arc::clone(&state)));
+    context.tasks.spawn("sign-in-sweep", sweep::run(Arc::clone(&state)));
     context.tasks.spawn("refusals", refusals::run(Arc::clone(&state)));
     context
         .tasks

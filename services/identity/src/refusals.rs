@@ -157,7 +157,7 @@ async fn prune(state: &State, now: Timestamp) -> Result<(), mesh_types::Problem>
     let kept = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
     let before = Timestamp::from_micros(now.as_micros().saturating_sub(kept));
     let mut tx = state.begin_for_all().await?;
-    store::audit::prune(&mut tx, before, PRUNE_ROWS)
+    store::audit_chain::prune(&mut tx, before, PRUNE_ROWS)
         .await
         .map_err(failed("deleting old audit facts"))?;
     tx.commit().await.map_err(failed("deleting old audit facts"))

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::callout::{Connections, Issuer};
 use crate::config::Config;
+use crate::people::keyring::Keyring;
 use crate::refusals::Refusals;
 use crate::store;
 
@@ -21,12 +22,17 @@ pub(crate) struct State {
     pub(crate) pool: PgPool,
     /// Rung after each commit that wrote an event.
     pub(crate) relay_bell: Doorbell,
+    /// Rung after each commit that wrote an audit fact.
+    pub(crate) chain_bell: Doorbell,
     pub(crate) refusals: Mutex<Refusals>,
     /// `None`: nats-server has no users.
     pub(crate) issuer: Option<Issuer>,
     pub(crate) connections: Connections,
     /// nats-server's system account.
     pub(crate) system: Option<Bus>,
+    pub(crate) keyring: Keyring,
+    /// One permit per password that is looked at.
+    pub(crate) password_places: tokio::sync::Semaphore,
 }
 
 impl State {
@@ -48,6 +54,8 @@ impl State {
         let id: EventId = self.context.ids.next();
         let at = self.context.clock.now();
         let event = Event {
+            request_id: None,
+            change: None,
             id,
             tenant: tenant.clone(),
             at,
@@ -74,6 +82,7 @@ impl State {
     pub(crate) async fn commit(&self, tx: Transaction<'static, Postgres>) -> Result<(), Problem> {
         tx.commit().await.map_err(failed("committing"))?;
         self.relay_bell.ring();
+        self.chain_bell.ring();
         Ok(())
     }
 

@@ -18,6 +18,8 @@ use mesh_models::Chunks;
 
 /// Answers that are kept for repeats hold at most so much text, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Calls without an answer whose tries are remembered; the oldest gives way.
+const UNANSWERED_MAX: usize = 16_384;
 
 type Work = BoxFuture<'static, Result<Completion, Problem>>;
 
@@ -32,11 +34,22 @@ struct Log {
 
 /// Where the one who works on a call writes its chunks.
 #[derive(Debug)]
-pub(crate) struct Recorder(watch::Sender<Log>);
+pub(crate) struct Recorder {
+    log: watch::Sender<Log>,
+    tries_before: u32,
+}
+
+impl Recorder {
+    /// Tries of earlier calls with this key that ended without an answer: they were paid for too, so that the tries of
+    /// this one are counted on from there.
+    pub(crate) fn tries_before(&self) -> u32 {
+        self.tries_before
+    }
+}
 
 impl Chunks for Recorder {
     async fn send(&mut self, chunk: Chunk) {
-        self.0.send_modify(|log| match chunk {
+        self.log.send_modify(|log| match chunk {
             Chunk::Attempt(attempt) => {
                 log.attempt = attempt;
                 log.texts.clear();
@@ -111,6 +124,11 @@ impl Key {
             sha256: Sha256::digest(json).into(),
         })
     }
+
+    /// Of what is asked.
+    pub(crate) const fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
 }
 
 /// One who waits for a call.
@@ -171,6 +189,9 @@ struct Entries {
     oldest_first: VecDeque<Key>,
     kept_bytes: usize,
     numbers: u64,
+    /// Tries made by calls of this key that ended without an answer.
+    unanswered: HashMap<Key, u32>,
+    unanswered_oldest_first: VecDeque<Key>,
 }
 
 /// All calls of this process that have a key.
@@ -194,7 +215,11 @@ impl Calls {
     pub(crate) fn join(self: &Arc<Self>, key: Option<Key>, start: impl FnOnce(Recorder) -> Work) -> Call {
         let log = watch::Sender::new(Log::default());
         let Some(key) = key else {
-            return running(start(Recorder(log.clone())).shared(), &log);
+            let recorder = Recorder {
+                log: log.clone(),
+                tries_before: 0,
+            };
+            return running(start(recorder).shared(), &log);
         };
         let mut entries = self.lock();
         entries.forget_old(Instant::now());
@@ -213,8 +238,12 @@ impl Calls {
             calls: Arc::clone(self),
             key: key.clone(),
             number: entries.numbers,
+            log: log.clone(),
         };
-        let work = start(Recorder(log.clone()));
+        let work = start(Recorder {
+            log: log.clone(),
+            tries_before: entries.unanswered.get(&key).copied().unwrap_or_default(),
+        });
         let work = async move {
             let ended = work.await;
             if let Ok(completion) = &ended {
@@ -274,11 +303,31 @@ impl Entries {
     }
 }
 
+impl Entries {
+    fn note_unanswered(&mut self, key: &Key, tries: u32) {
+        if tries == 0 {
+            return;
+        }
+        if let Some(known) = self.unanswered.get_mut(key) {
+            *known = known.saturating_add(tries);
+            return;
+        }
+        self.unanswered.insert(key.clone(), tries);
+        self.unanswered_oldest_first.push_back(key.clone());
+        if self.unanswered_oldest_first.len() > UNANSWERED_MAX
+            && let Some(oldest) = self.unanswered_oldest_first.pop_front()
+        {
+            self.unanswered.remove(&oldest);
+        }
+    }
+}
+
 /// A running call's place in the table; dropped with its work, at its end or when nobody waits any more.
 struct Place {
     calls: Arc<Calls>,
     key: Key,
     number: u64,
+    log: watch::Sender<Log>,
 }
 
 impl Place {
@@ -309,9 +358,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let tries = self.log.borrow().attempt;
         let mut entries = self.calls.lock();
         if self.is_in(&entries) {
             entries.by_key.remove(&self.key);
+            entries.note_unanswered(&self.key, tries);
         }
     }
 }

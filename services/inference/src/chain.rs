@@ -1,43 +1,73 @@
-//! One call: the model, then its fallbacks, each tried again after a transient error. Pauses and deadlines are here.
+//! One call: the model, then its fallbacks, each tried again where that helps. What to do after a failure is decided in
+//! `decide`, without effects; waiting, asking and counting are here.
 
+mod decide;
+mod metered;
+mod traced;
+pub(crate) mod vectors;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use mesh_api::inference::{Chunk, CompleteRequest, Completion, FailedModel};
 use mesh_api::journal::Usage;
-use mesh_types::{Code, Problem};
+use mesh_models::{Answer, Chunks, Try, TryError, estimate_tokens};
+use mesh_types::{Code, Problem, Tenant};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, LOCAL_GRACE};
+use crate::governor::{Governor, Permit, whole_seconds};
 use crate::providers::{Providers, Route};
-use mesh_models::{Answer, Chunks, Try, TryError, estimate_tokens};
-
-/// A pause between two tries never exceeds this.
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+use crate::structured::{self, Schema};
+use decide::{Failure, Left, Next, Tried};
+use metered::{Bill, Metered};
 
 /// The end of the mock's chain, when nothing else is configured.
 const LAST_RESORT: &str = "mock";
+/// Tokens that an answer is taken to have before it is there, where the request sets no bound.
+const OUTPUT_TOKENS_GUESS: u32 = 512;
+
+/// What a call is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) providers: &'a Providers,
+    pub(crate) governor: &'a Governor,
+    pub(crate) tenant: &'a Tenant,
+    /// Counts a try that was paid for; answers what it cost in US dollars.
+    pub(crate) bill: &'a Bill<'a>,
+    /// Tries that earlier calls of the same step have made.
+    pub(crate) tries_before: u32,
+    /// Spreads the pauses of calls that fail together.
+    pub(crate) seed: u64,
+}
 
 /// Runs the chain to its first answer. Each try is announced by [`Chunk::Attempt`] before its first text.
 pub(crate) async fn complete<C: Chunks>(
-    config: &Config,
-    providers: &Providers,
+    means: Means<'_>,
     request: &CompleteRequest,
     chunks: &mut C,
 ) -> Result<Completion, Problem> {
-    check(config, request)?;
+    check(means.config, request)?;
     let mut run = Run {
-        config,
+        means,
         request,
+        schema: Schema::of(request)?,
         chunks,
         attempt: 0,
+        took: Took::default(),
         failed: Vec::new(),
         worst: None,
-        deadline: Instant::now() + config.limits.call_timeout(),
+        ask_again_in: None,
+        deadline: Instant::now() + means.config.limits.call_timeout(),
     };
-    for model in chain(request, providers.ends_in_mock()) {
-        match providers.route(model, request) {
+    let models = chain(request, means.providers.ends_in_mock());
+    for (number, model) in models.iter().enumerate() {
+        match means.providers.route(model, request) {
             Ok(route) => {
-                if let Some(completion) = run.model(model, &route).await {
+                let mut later = models[number + 1..].iter();
+                let has_next = later.any(|model| means.providers.route(model, request).is_ok());
+                if let Some(completion) = run.model(model, &route, has_next).await {
                     return Ok(completion);
                 }
             }
@@ -85,67 +115,143 @@ fn check(config: &Config, request: &CompleteRequest) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What all tries of a call took together, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Took {
+    usage: Usage,
+    cached_tokens: u64,
+    is_estimated: bool,
+}
+
 struct Run<'a, C> {
-    config: &'a Config,
+    means: Means<'a>,
     request: &'a CompleteRequest,
+    schema: Option<Schema>,
     chunks: &'a mut C,
     attempt: u32,
+    took: Took,
     failed: Vec<FailedModel>,
     /// What the call answers when all fail.
     worst: Option<Code>,
+    /// The soonest that one of the models may take a call.
+    ask_again_in: Option<Duration>,
     deadline: Instant,
 }
 
 impl<C: Chunks> Run<'_, C> {
     /// All tries at one model.
-    async fn model(&mut self, model: &str, route: &Route<'_>) -> Option<Completion> {
+    async fn model(&mut self, model: &str, route: &Route<'_>, has_next: bool) -> Option<Completion> {
         let deadline = if route.provider.is_local() {
             self.deadline + LOCAL_GRACE
         } else {
             self.deadline
         };
-        let mut retries = 0;
+        let mut asked = Cow::Borrowed(self.request);
+        let mut tried = Tried::default();
         loop {
-            let error = match self.attempt(route, deadline).await {
-                Ok(answer) => return Some(self.completion(model, route, answer)),
-                Err(error) => error,
+            let failure = match self.attempt(route, &asked, deadline, has_next).await {
+                Ok(answer) => match self.schema.as_ref().map_or(Ok(()), |schema| schema.check(&answer)) {
+                    Ok(()) => return Some(self.completion(model, route, answer)),
+                    Err(mistakes) => {
+                        asked = Cow::Owned(structured::corrected(self.request, &answer, &mistakes));
+                        Failure::Mismatch(mistakes)
+                    }
+                },
+                Err(failure) => failure,
             };
-            let pause = self.pause(retries, &error);
-            let may_retry = error.is_transient() && retries < self.config.limits.retries_max;
-            if !may_retry || Instant::now() + pause >= deadline {
-                self.give_up(model, route, &error, retries + 1);
-                return None;
+            let left = Left {
+                time: deadline.saturating_duration_since(Instant::now()),
+                has_next,
+            };
+            let random = decide::random(self.means.seed, self.attempt);
+            match decide::next(&failure, &mut tried, left, &self.means.config.limits, random) {
+                Next::Again(pause) => tokio::time::sleep(pause).await,
+                Next::MoveOn => {
+                    self.give_up(model, route, &failure, tried);
+                    return None;
+                }
             }
-            retries += 1;
-            tokio::time::sleep(pause).await;
         }
     }
 
-    async fn attempt(&mut self, route: &Route<'_>, deadline: Instant) -> Result<Answer, TryError> {
+    async fn attempt(
+        &mut self,
+        route: &Route<'_>,
+        asked: &CompleteRequest,
+        deadline: Instant,
+        has_next: bool,
+    ) -> Result<Answer, Failure> {
         if Instant::now() >= deadline {
-            return Err(TryError::Timeout("the call's time was used up before"));
+            return Err(TryError::Timeout("the call's time was used up before").into());
         }
+        let permit = self.permit(route, asked, deadline, has_next).await?;
         self.attempt += 1;
         self.chunks.send(Chunk::Attempt(self.attempt)).await;
         let call = Try {
             model: &route.model,
-            request: self.request,
+            request: asked,
             attempt: self.attempt,
         };
-        timeout_at(deadline, route.provider.attempt(call, self.chunks))
-            .await
-            .unwrap_or(Err(TryError::Timeout("the call's time is used up")))
+        let attempt = self.means.tries_before.saturating_add(self.attempt);
+        let mut metered = Metered::new(self.chunks, self.means.bill, route, attempt);
+        let mut span = traced::chat(route, asked, attempt);
+        let ended = span.run(timeout_at(deadline, route.provider.attempt(call, &mut metered)));
+        let ended = ended.await;
+        let tokens = match &ended {
+            Ok(Ok(answer)) => Some(answer.tokens.unwrap_or_else(|| estimate_tokens(asked, answer))),
+            _ => metered.so_far(),
+        };
+        let cost_usd = metered.settle(tokens);
+        traced::ended(&mut span, &ended, tokens);
+        drop(span);
+        if let Some(tokens) = tokens {
+            let usage = Usage {
+                input_tokens: tokens.input,
+                output_tokens: tokens.output,
+                cost_usd,
+            };
+            self.took.usage = self.took.usage.plus(usage);
+            self.took.cached_tokens += tokens.cached;
+            self.took.is_estimated |= matches!(&ended, Ok(Ok(answer)) if answer.tokens.is_none());
+        }
+        let tokens = tokens.map(|tokens| tokens.input.saturating_add(tokens.output));
+        // A try that our own deadline cut says nothing of its provider.
+        if let (Some(permit), Ok(result)) = (permit, &ended) {
+            permit.settle(result.as_ref().map(drop), tokens);
+        }
+        let result = ended.unwrap_or(Err(TryError::Timeout("the call's time is used up")));
+        result.map_err(Failure::from)
+    }
+
+    /// `None`: it needs none.
+    async fn permit(
+        &self,
+        route: &Route<'_>,
+        asked: &CompleteRequest,
+        deadline: Instant,
+        has_next: bool,
+    ) -> Result<Option<Permit>, Failure> {
+        if route.provider.is_local() {
+            return Ok(None);
+        }
+        let input = estimate_tokens(asked, &Answer::default()).input;
+        let tokens = input.saturating_add(asked.max_tokens.unwrap_or(OUTPUT_TOKENS_GUESS).into());
+        let now = Instant::now();
+        // Who is asked next needs time too.
+        let by = if has_next {
+            now + deadline.saturating_duration_since(now) / 2
+        } else {
+            deadline
+        };
+        let governor = self.means.governor;
+        let permit = governor.admit(route.provider_name, self.means.tenant, tokens, by).await;
+        permit.map(Some).map_err(Failure::Refused)
     }
 
     fn completion(&mut self, model: &str, route: &Route<'_>, answer: Answer) -> Completion {
-        let tokens = answer.tokens.unwrap_or_else(|| estimate_tokens(self.request, &answer));
         Completion {
-            usage: Usage {
-                input_tokens: tokens.input,
-                output_tokens: tokens.output,
-                cost_usd: self.config.cost_usd(&route.model, tokens.input, tokens.output),
-            },
-            usage_estimated: answer.tokens.is_none(),
+            usage: self.took.usage,
+            usage_estimated: self.took.is_estimated,
             text: answer.text,
             model: model.to_owned(),
             provider: route.provider_name.to_owned(),
@@ -153,22 +259,18 @@ impl<C: Chunks> Run<'_, C> {
             tool_calls: answer.tool_calls,
             finish_reason: answer.finish_reason,
             attempt: self.attempt,
+            cached_tokens: self.took.cached_tokens,
+            from_cache: false,
         }
     }
 
-    fn give_up(&mut self, model: &str, route: &Route<'_>, error: &TryError, tries: u32) {
-        tracing::warn!(model, provider = route.provider_name, tries, %error, "a model failed");
-        let code = if error.is_refusal() {
-            Code::ModelRefused
-        } else {
-            Code::ModelFailed
-        };
-        let times = if tries > 1 {
-            format!(" ({tries} tries)")
-        } else {
-            String::new()
-        };
-        self.note(model, route.provider_name, format!("{error}{times}"), code);
+    fn give_up(&mut self, model: &str, route: &Route<'_>, failure: &Failure, tried: Tried) {
+        let reason = failure.reason(tried);
+        tracing::warn!(model, provider = route.provider_name, reason, "a model failed");
+        if let Some(wait) = failure.ask_again_in(Instant::now()) {
+            self.ask_again_in = Some(self.ask_again_in.map_or(wait, |known| known.min(wait)));
+        }
+        self.note(model, route.provider_name, reason, failure.code());
     }
 
     fn note(&mut self, model: &str, provider: &str, reason: String, code: Code) {
@@ -179,6 +281,7 @@ impl<C: Chunks> Run<'_, C> {
         });
         // A model that may answer later says most about the call, one that was never asked least.
         let rank = |code: Code| match code {
+            Code::ModelBusy => 4,
             Code::ModelFailed => 3,
             Code::ModelRefused => 2,
             Code::ProviderNotConfigured => 1,
@@ -189,36 +292,22 @@ impl<C: Chunks> Run<'_, C> {
         }
     }
 
-    /// Doubles from one try to the next; spread by the call's key, so that callers cut off together come back apart.
-    fn pause(&self, retries: u32, error: &TryError) -> Duration {
-        let base = Duration::from_millis(self.config.limits.retry_delay_ms).saturating_mul(1 << retries.min(8));
-        let spread = base.mul_f64(spread(
-            self.request.idempotency_key.as_deref().unwrap_or(&self.request.model),
-        ));
-        error
-            .retry_after()
-            .unwrap_or(Duration::ZERO)
-            .max(base + spread)
-            .min(RETRY_DELAY_MAX)
-    }
-
     fn problem(self) -> Problem {
         let tried: Vec<String> = self
             .failed
             .iter()
             .map(|failed| format!("{} ({}): {}", failed.model, failed.provider, failed.reason))
             .collect();
-        let problem = Problem::new(self.worst.unwrap_or(Code::ModelFailed), tried.join("; "));
-        problem.next("configure a provider, or end the agent's fallbacks with `mock`")
+        let mut problem = Problem::new(self.worst.unwrap_or(Code::ModelFailed), tried.join("; "));
+        let Some(wait) = self.ask_again_in else {
+            return problem.next("configure a provider, or end the agent's fallbacks with `mock`");
+        };
+        let seconds = whole_seconds(wait);
+        problem.retry_after_seconds = Some(seconds);
+        problem.next(format!(
+            "ask again in {seconds} s, or name a fallback at another provider"
+        ))
     }
-}
-
-/// 0 to 0.5, the same for the same text.
-fn spread(text: &str) -> f64 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash % 1_000) as f64 / 2_000.0
 }
 
 #[cfg(test)]

@@ -11,8 +11,16 @@ use url::Url;
 
 use crate::mock::Script;
 
+pub use governance::{BreakerRules, CacheRules, Rates};
+
+mod governance;
+
 /// Where `openai` points when nothing else is said.
 pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+/// Where `anthropic` points when nothing else is said.
+pub const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
+/// The provider that [`Config::embedding_api_url`] makes.
+pub(crate) const EMBEDDING_PROVIDER: &str = "embedding";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,7 +31,8 @@ pub struct Config {
     pub routes: Vec<RouteRule>,
     /// Serves models that no rule names; else the first configured provider does.
     pub default_provider: Option<String>,
-    /// US dollars for a million tokens, by model; `gpt-4*` stands for all that begin so, the longest name wins.
+    /// US dollars for a million tokens, by model; `gpt-4*` stands for all that begin so, the longest name wins. What is
+    /// said here goes before the built-in list.
     pub prices: BTreeMap<String, Price>,
     /// Scripts of the mock by name; the built-in one of the same name gives way.
     pub mock_scripts: BTreeMap<String, Script>,
@@ -35,11 +44,21 @@ pub struct Config {
     pub openai_api_key: Option<Secret<String>>,
     /// `OPENAI_BASE_URL`: the base URL of provider `openai`.
     pub openai_base_url: Option<String>,
-    /// `ANTHROPIC_API_KEY`: kept for the provider `anthropic`, which comes later.
+    /// `ANTHROPIC_API_KEY`: the key of provider `anthropic`.
     pub anthropic_api_key: Option<Secret<String>>,
-    /// `OLLAMA_URL`: where provider `ollama` listens.
+    /// `OLLAMA_URL`: where provider `ollama` listens; by OpenAI's wire if it ends in `/v1`, else by its own.
     pub ollama_url: Option<String>,
+    /// `EMBEDDING_API_URL`: any server with OpenAI's `/embeddings`. It makes the provider `embedding`, whose key is that
+    /// of `openai` and which serves vectors of models that no rule names.
+    pub embedding_api_url: Option<String>,
     pub limits: Limits,
+    /// When a provider that fails is left alone, and for how long.
+    pub breaker: BreakerRules,
+    /// What a tenant may ask of remote providers, by its name; `*` stands for each that is not named. Without `*`, such
+    /// a tenant has at most half of `concurrency` at once.
+    pub tenants: BTreeMap<String, Rates>,
+    /// Answers kept for requests that ask for it; without entries none is kept.
+    pub cache: CacheRules,
     /// Calls at once in this process; more wait.
     pub concurrency: usize,
 }
@@ -58,8 +77,12 @@ impl Default for Config {
             openai_base_url: None,
             anthropic_api_key: None,
             ollama_url: None,
+            embedding_api_url: None,
             limits: Limits::default(),
-            concurrency: 512,
+            breaker: BreakerRules::default(),
+            tenants: BTreeMap::new(),
+            cache: CacheRules::default(),
+            concurrency: 1_024,
         }
     }
 }
@@ -76,6 +99,23 @@ pub struct ProviderConfig {
     /// Names for the list of models.
     #[serde(default)]
     pub models: Vec<String>,
+    /// Of `ollama`: its models have no chat template and go on with a text (`/api/generate`).
+    #[serde(default)]
+    pub generate: bool,
+    /// Of `anthropic`: tokens of an answer where the request sets no bound; 4,096 unless said.
+    #[serde(default)]
+    pub max_tokens: Option<u32>,
+    /// Of `openai`: how a schema for the answer is told; as the server is known to take it unless said.
+    #[serde(default)]
+    pub structured_output: Option<StructuredOutput>,
+    /// Calls of this provider at once; more wait, each tenant in its turn.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    #[serde(default)]
+    pub requests_per_minute: Option<u32>,
+    /// Input and output together; guessed before a call, corrected after it.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,9 +124,45 @@ pub enum ProviderKind {
     /// Any server that speaks OpenAI's chat completions.
     Openai,
     Anthropic,
-    /// Ollama, by the same wire at `/v1`.
+    /// Ollama by its own wire, or by OpenAI's where its URL ends in `/v1`.
     Ollama,
     Mock,
+}
+
+/// How a server of OpenAI's wire is told the schema of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StructuredOutput {
+    /// As the schema it is.
+    JsonSchema,
+    /// As "some object", and the schema in the prompt: DeepSeek and others.
+    JsonObject,
+}
+
+impl ProviderConfig {
+    /// With nothing said but its kind.
+    pub fn of(kind: ProviderKind) -> Self {
+        Self {
+            kind,
+            base_url: None,
+            api_key: None,
+            models: Vec::new(),
+            generate: false,
+            max_tokens: None,
+            structured_output: None,
+            concurrency: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+        }
+    }
+
+    pub(crate) fn rates(&self) -> Rates {
+        Rates {
+            concurrency: self.concurrency,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+        }
+    }
 }
 
 impl ProviderKind {
@@ -116,6 +192,12 @@ pub struct RouteRule {
 #[serde(deny_unknown_fields)]
 pub struct Price {
     pub input: f64,
+    /// Input that the provider took from its cache; without it, as other input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<f64>,
+    /// Input that the provider wrote into its cache; without it, as other input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
     pub output: f64,
 }
 
@@ -124,16 +206,24 @@ pub struct Price {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     pub connect_timeout_ms: u64,
-    /// From the start of a try to the first byte of its answer.
+    /// From the start of a try to the first token of its answer: pings and comments are none. Models that think before
+    /// they speak, and local ones that are loaded first, take their time.
     pub first_byte_timeout_ms: u64,
-    /// Between two pieces of an answer.
+    /// Between two tokens of an answer; again no ping counts.
     pub idle_timeout_ms: u64,
     /// A whole call with all its tries at remote models.
     pub call_timeout_ms: u64,
     /// Further tries at one model after a transient error.
     pub retries_max: u32,
-    /// Before the first further try; doubles.
+    /// The pause before the first further try is up to this; doubles.
     pub retry_delay_ms: u64,
+    /// Longest pause that a provider may wish for where another model is left to ask; without one, the call's time is
+    /// the bound.
+    pub retry_wait_max_ms: u64,
+    /// Calls of one tenant that wait for one provider; more are refused.
+    pub queue_max: usize,
+    /// How long a call waits for its turn at a provider, at most.
+    pub queue_wait_ms: u64,
     pub response_bytes_max: usize,
     /// Fallbacks of one call.
     pub fallbacks_max: usize,
@@ -153,11 +243,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect_timeout_ms: 5_000,
-            first_byte_timeout_ms: 30_000,
+            first_byte_timeout_ms: 60_000,
             idle_timeout_ms: 30_000,
             call_timeout_ms: CALL_TIMEOUT_MS,
             retries_max: 1,
             retry_delay_ms: 300,
+            retry_wait_max_ms: 10_000,
+            queue_max: 256,
+            queue_wait_ms: 30_000,
             response_bytes_max: 8 * 1024 * 1024,
             fallbacks_max: 16,
             repeat_window_ms: 120_000,
@@ -215,24 +308,44 @@ impl Validate for Config {
             return Err(format!("mock_scripts.{name}: a script has at least one turn"));
         }
         for (model, price) in &self.prices {
-            let good = |dollars: f64| dollars.is_finite() && dollars >= 0.0;
-            if !good(price.input) || !good(price.output) {
+            let mut dollars = [
+                Some(price.input),
+                Some(price.output),
+                price.cached_input,
+                price.cache_write,
+            ]
+            .into_iter()
+            .flatten();
+            if dollars.any(|dollars| !dollars.is_finite() || dollars < 0.0) {
                 return Err(format!("prices.{model}: not a price"));
             }
         }
-        Ok(())
+        for (name, provider) in &all {
+            provider.rates().validate(&format!("providers.{name}"))?;
+        }
+        for (tenant, rates) in &self.tenants {
+            if tenant != "*" {
+                let parsed: Result<mesh_types::Tenant, _> = tenant.parse();
+                parsed.map_err(|error| format!("tenants: {error}"))?;
+            }
+            rates.validate(&format!("tenants.{tenant}"))?;
+        }
+        self.breaker.validate()
     }
 }
 
 impl Config {
+    /// Of tenants that are not named: one of them alone must not take all the room there is.
+    pub(crate) fn rates_of_others(&self) -> Rates {
+        let half = u32::try_from(self.concurrency / 2).unwrap_or(u32::MAX);
+        self.tenants.get("*").copied().unwrap_or(Rates {
+            concurrency: Some(half.max(1)),
+            ..Rates::default()
+        })
+    }
+
     /// Everything declared, with the four that are always there and what the environment says of them.
     pub fn all_providers(&self) -> BTreeMap<String, ProviderConfig> {
-        let plain = |kind| ProviderConfig {
-            kind,
-            base_url: None,
-            api_key: None,
-            models: Vec::new(),
-        };
         let mut all = self.providers.clone();
         for kind in [
             ProviderKind::Openai,
@@ -240,7 +353,13 @@ impl Config {
             ProviderKind::Ollama,
             ProviderKind::Mock,
         ] {
-            all.entry(kind.as_str().to_owned()).or_insert_with(|| plain(kind));
+            all.entry(kind.as_str().to_owned())
+                .or_insert_with(|| ProviderConfig::of(kind));
+        }
+        let embedder = self.embedding_api_url.as_ref().filter(|url| !url.trim().is_empty());
+        if embedder.is_some() {
+            let embedding = ProviderConfig::of(ProviderKind::Openai);
+            all.entry(EMBEDDING_PROVIDER.to_owned()).or_insert(embedding);
         }
         let mut fill = |name: &str, url: &Option<String>, key: &Option<Secret<String>>| {
             if let Some(provider) = all.get_mut(name) {
@@ -259,15 +378,8 @@ impl Config {
         fill("openai", &self.openai_base_url, &self.openai_api_key);
         fill("anthropic", &None, &self.anthropic_api_key);
         fill("ollama", &self.ollama_url, &None);
+        fill(EMBEDDING_PROVIDER, &self.embedding_api_url, &self.openai_api_key);
         all
-    }
-
-    /// US dollars of one call; 0 when the model has no price.
-    pub fn cost_usd(&self, model: &str, input_tokens: u64, output_tokens: u64) -> f64 {
-        let matching = self.prices.iter().filter(|(name, _)| matches_model(name, model));
-        matching.max_by_key(|(name, _)| name.len()).map_or(0.0, |(_, price)| {
-            (price.input * input_tokens as f64 + price.output * output_tokens as f64) / 1e6
-        })
     }
 }
 
@@ -279,83 +391,4 @@ pub(crate) fn matches_model(pattern: &str, model: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longest_price_wins_and_no_price_is_free() {
-        let price = |input, output| Price { input, output };
-        let prices = [("gpt-4*", price(1.0, 2.0)), ("gpt-4o-mini", price(10.0, 20.0))];
-        let config = Config {
-            prices: prices
-                .into_iter()
-                .map(|(name, price)| (name.to_owned(), price))
-                .collect(),
-            ..Config::default()
-        };
-        assert!((config.cost_usd("gpt-4o", 1_000_000, 500_000) - 2.0).abs() < 1e-9);
-        assert!((config.cost_usd("gpt-4o-mini", 1_000_000, 0) - 10.0).abs() < 1e-9);
-        assert!(config.cost_usd("claude-sonnet", 1_000_000, 0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_before_a_socket_opens() {
-        let bad_url = Config {
-            openai_base_url: Some("file:///etc".to_owned()),
-            ..Config::default()
-        };
-        assert!(bad_url.validate().unwrap_err().contains("openai"));
-        let bad_default = Config {
-            default_provider: Some("nobody".to_owned()),
-            ..Config::default()
-        };
-        assert!(bad_default.validate().unwrap_err().contains("nobody"));
-        assert!(Config::default().validate().is_ok());
-        let empty = Config {
-            ollama_url: Some(" ".to_owned()),
-            ..Config::default()
-        };
-        assert!(empty.validate().is_ok(), "an empty variable is as good as none");
-        let mute = Config {
-            mock_scripts: BTreeMap::from([("mute".to_owned(), Script::default())]),
-            ..Config::default()
-        };
-        assert!(mute.validate().unwrap_err().contains("mute"));
-    }
-
-    #[test]
-    fn file_and_environment_say_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mesh.yaml");
-        let text = "
-inference:
-  routes: [{model: 'qwen*', provider: local}]
-  prices: {'gpt-4*': {input: 2.5, output: 10}}
-  mock_scripts:
-    two: [{text: a b, per_token_ms: 3, fail: {status: 429, times: 1}}, {tool_calls: [{name: t, arguments: {x: 1}}]}]
-";
-        std::fs::write(&path, text).unwrap();
-        let env = [
-            ("OPENAI_API_KEY", "sk-secret"),
-            ("OLLAMA_URL", ""),
-            ("MESH_INFERENCE__PROVIDERS__LOCAL__KIND", "openai"),
-            ("MESH_INFERENCE__PROVIDERS__LOCAL__BASE_URL", "http://127.0.0.1:1/v1"),
-            ("MESH_INFERENCE__LIMITS__RETRIES_MAX", "3"),
-        ];
-        let env = env
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let config: Config = mesh_runtime::config::load("inference", Some(&path), &env).unwrap();
-        assert_eq!(config.limits.retries_max, 3);
-        let turns = &config.mock_scripts["two"].turns;
-        assert_eq!((turns.len(), turns[0].per_token_ms), (2, 3));
-        assert_eq!(turns[1].tool_calls[0].arguments["x"], 1);
-        assert!((config.prices["gpt-4*"].output - 10.0).abs() < 1e-9);
-        let all = config.all_providers();
-        assert_eq!(all["local"].kind, ProviderKind::Openai);
-        assert!(all["openai"].api_key.is_some() && all["ollama"].base_url.is_none());
-        assert!(!format!("{config:?}").contains("sk-secret"));
-        assert!(!serde_json::to_string(&config).unwrap().contains("sk-secret"));
-    }
-}
+mod tests;

@@ -3,8 +3,13 @@
 mod bus;
 mod config;
 pub mod embed;
+mod knowledge;
 mod loops;
+mod question;
+mod rank;
 mod request;
+mod same;
+mod specs;
 mod state;
 mod store;
 
@@ -17,8 +22,10 @@ use mesh_store::{Role, StoreOptions};
 pub use config::{Config, EmbedderKind};
 pub use request::{CONTENT_BYTES_MAX, HITS_MAX, METADATA_BYTES_MAX};
 
-use embed::{Embedder, HashEmbedder};
-use state::State;
+use embed::Embedder;
+use embed::cache::Cache;
+use state::{EmbedHealth, Figures, State};
+use store::search::Searches;
 
 /// How long requests in hand may take once the service stops.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -35,27 +42,23 @@ pub enum Error {
 
 /// Serves until the context's shutdown, with the embedder that the configuration names.
 pub async fn run(config: Config, context: Context) -> Result<(), Error> {
-    let embedder: Arc<dyn Embedder> = match config.embedder {
-        EmbedderKind::Hash => Arc::new(HashEmbedder::new(context.blocking.clone())),
-    };
+    config.validate().map_err(Error::Config)?;
+    let embedder = embed::open(&config, &context).map_err(Error::Config)?;
     run_with(config, context, embedder).await
 }
 
 /// As [`run`], with another embedder.
 pub async fn run_with(config: Config, context: Context, embedder: Arc<dyn Embedder>) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
-    if config.embedding_api_url.is_some() {
-        tracing::warn!(
-            embedder = embedder.model(),
-            "`embedding_api_url` is set, but this version does not ask it"
-        );
-    }
     let options = StoreOptions {
         url: config.database.url.expose().clone(),
         role: Role::Memory,
         connections_max: config.database.connections,
     };
     let pool = mesh_store::connect(&options).await.map_err(Error::Store)?;
+    context
+        .metrics
+        .observe_pool(options.role.name(), mesh_store::usage(&pool));
     let probe = mesh_store::probe(&pool);
     context.health.register_with(health::DATABASE, move || probe());
     let shutdown = context.shutdown.clone();
@@ -63,13 +66,20 @@ pub async fn run_with(config: Config, context: Context, embedder: Arc<dyn Embedd
         () = mesh_store::wait_ready(&pool) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
+    let searches = Searches::new(&pool, config.database.connections, config.exact_rows_max);
     let state = Arc::new(State {
+        searches,
+        embed_cache: Cache::new(config.embed_cache_bytes),
+        embed_health: EmbedHealth::default(),
+        figures: Figures::new(&context.metrics),
         config,
         context,
         pool,
         embedder,
         outbox_bell: Doorbell::new(),
         embed_bell: Doorbell::new(),
+        reembed_bell: Doorbell::new(),
+        expire_bell: Doorbell::new(),
     });
     loops::start(&state);
     let handle = tokio::select! {

@@ -160,6 +160,29 @@ impl Client {
         self.answer(request).await
     }
 
+    /// As [`Self::post`], where the work may take longer than an answer usually does.
+    pub(crate) async fn post_within<B, T>(&self, path: &str, body: &B, timeout: Duration) -> anyhow::Result<T>
+    where
+        B: Serialize + ?Sized,
+        T: DeserializeOwned,
+    {
+        let request = self.request(Method::POST, path, &[]).timeout(timeout).json(body);
+        self.answer(request).await
+    }
+
+    /// Bytes as they are, of that media type.
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Query<'_>,
+        media_type: &str,
+        bytes: Vec<u8>,
+    ) -> anyhow::Result<T> {
+        let request = self.request(Method::POST, path, query).timeout(ANSWER_TIMEOUT);
+        self.answer(request.header("Content-Type", media_type).body(bytes))
+            .await
+    }
+
     /// Server-sent events from after `last_id`; `None` when nothing can follow.
     pub(crate) async fn events(
         &self,
@@ -185,6 +208,12 @@ impl Client {
         let response = self.request(Method::GET, path, &[]).timeout(timeout).send().await?;
         let status = response.status().as_u16();
         Ok((status, response.json().await?))
+    }
+
+    /// Text of a route of operation.
+    pub(crate) async fn text(&self, path: &str, timeout: Duration) -> anyhow::Result<String> {
+        let response = self.sent(self.request(Method::GET, path, &[]).timeout(timeout)).await?;
+        response.text().await.context("the answer broke off")
     }
 
     fn request(&self, method: Method, path: &str, query: Query<'_>) -> RequestBuilder {

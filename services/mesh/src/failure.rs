@@ -101,6 +101,9 @@ pub(crate) fn problem_next(problem: &Problem) -> Option<String> {
         "execution/paused" => "mesh get pauses lists what is held; mesh resume lets it go on",
         "execution/dead-letter-settled" => "mesh dead-letters --all shows how",
         "execution/dead-letter-not-found" => "mesh dead-letters lists them",
+        "memory/memory-not-found" => "mesh memories lists them; --tenant names another tenant",
+        "memory/memory-stale" => "mesh memories show ID shows it as it is now",
+        "memory/document-not-found" => "mesh knowledge list shows them; --tenant names another tenant",
         "mesh/unavailable" | "mesh/timeout" | "mesh/internal" => {
             "mesh doctor says what is wrong; mesh logs shows the log"
         }

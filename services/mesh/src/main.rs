@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod client;
 mod failure;
+mod open_files;
 mod output;
 mod serve;
 mod services;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use mesh_bus::{Bus, BusOptions, LazySync, ServerRefused, TopologyError, topology};
+use mesh_bus::{Bus, BusOptions, ServerRefused, TopologyError, topology};
+use mesh_runtime::config::Environment;
 use mesh_runtime::lifecycle::{Outcome, run_until_stopped, signals};
 use mesh_runtime::telemetry::{self, TelemetryOptions};
 use mesh_runtime::{Context, Restart, failpoint, planted};
@@ -45,6 +46,7 @@ const DRIFT_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()> {
+    crate::open_files::raise();
     let signals = signals().context("cannot listen for signals")?;
     let loader = session.loader()?;
     let configs = Configs::load(&loader).map_err(misconfigured)?;
@@ -85,12 +87,7 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
     })
     .await?;
     let context = Context::new(name, bus, telemetry.metrics());
-    if let Some(port) = environment.ops_port {
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        let bound = mesh_runtime::ops::spawn(&context, address, env!("CARGO_PKG_VERSION")).await;
-        let bound = bound.with_context(|| format!("cannot listen on MESH_OPS_PORT {port}"))?;
-        tracing::info!(address = %bound, "health and metrics");
-    }
+    serve_ops(&context, environment).await?;
     let process = Process {
         context,
         configs: Arc::new(configs),
@@ -98,7 +95,7 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
         failure: Arc::default(),
     };
     let shutdown = process.context.shutdown.clone();
-    let body = process.serve(&wanted, lazy_sync(environment));
+    let body = process.serve(&wanted, environment);
     let outcome = run_until_stopped(shutdown, STOP_DEADLINE, signals, body).await;
     drop(telemetry);
     match outcome {
@@ -107,6 +104,17 @@ pub(crate) async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<()
             anyhow::bail!("stopped before everything was drained; what was accepted is durable")
         }
     }
+}
+
+/// Health and metrics, where MESH_OPS_PORT names a port.
+pub(crate) async fn serve_ops(context: &Context, environment: &Environment) -> anyhow::Result<()> {
+    if let Some(port) = environment.ops_port {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let bound = mesh_runtime::ops::spawn(context, address, env!("CARGO_PKG_VERSION")).await;
+        let bound = bound.with_context(|| format!("cannot listen on MESH_OPS_PORT {port}"))?;
+        tracing::info!(address = %bound, "health and metrics");
+    }
+    Ok(())
 }
 
 /// Does nothing unless a test asks for faults.
@@ -125,6 +133,7 @@ pub(crate) fn start_telemetry(name: &str, session: &Session) -> anyhow::Result<t
         log_format: environment.log_format,
         log_filter: environment.log_filter.clone(),
         otlp_endpoint: environment.otlp_endpoint.clone(),
+        sampling: environment.sampling,
         log_file: None,
     };
     Ok(telemetry::init(&options)?)
@@ -140,17 +149,17 @@ struct Process {
 
 impl Process {
     /// The gateway does no durable work: it answers, unhealthily, from the start. The others wait for fit servers.
-    async fn serve(&self, wanted: &[Service], lazy_sync: LazySync) -> anyhow::Result<()> {
+    async fn serve(&self, wanted: &[Service], environment: &Environment) -> anyhow::Result<()> {
         let shutdown = &self.context.shutdown;
         let (behind, edge): (Vec<_>, Vec<_>) = wanted.iter().copied().partition(|service| service.answers_on_bus());
         edge.into_iter().for_each(|service| self.start(service));
         if !behind.is_empty() {
             match shutdown
-                .run_until_cancelled(wait_until_fit(&self.context.bus, lazy_sync))
+                .run_until_cancelled(wait_until_fit(&self.context.bus, environment))
                 .await
             {
                 Some(Ok(())) => {
-                    keep_streams(&self.context);
+                    keep_streams(&self.context, environment.nats_replicas);
                     behind.into_iter().for_each(|service| self.start(service));
                 }
                 Some(Err(error)) => self.fail(error),
@@ -192,9 +201,9 @@ impl Process {
 }
 
 /// Waits for a server, for ever; refuses one that may lose work at once, and one whose streams differ after a while.
-async fn wait_until_fit(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
+async fn wait_until_fit(bus: &Bus, environment: &Environment) -> anyhow::Result<()> {
     loop {
-        match bus.check_server(lazy_sync).await {
+        match bus.check_server(lazy_sync(environment)).await {
             Ok(facts) => {
                 tracing::info!(version = facts.version, sync_always = ?facts.sync_always, "nats-server is fit");
                 break;
@@ -205,7 +214,7 @@ async fn wait_until_fit(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let topology = topology::standard();
+    let topology = topology::replicated(environment.nats_replicas);
     let since = Instant::now();
     let mut told = String::new();
     loop {

@@ -60,7 +60,7 @@ impl Service {
         }
     }
 
-    const fn needs_database(self) -> bool {
+    pub(crate) const fn needs_database(self) -> bool {
         !matches!(self, Self::Inference | Self::Gateway)
     }
 
@@ -165,6 +165,12 @@ impl Configs {
             &mut self.messaging.database,
             &mut self.memory.database,
         ]
+    }
+
+    /// Connections that one process of each service takes at most: its pool, and one for each lane of execution.
+    pub(crate) fn connections(&self) -> u32 {
+        let pools = self.clone().databases().map(|database| database.connections);
+        pools.iter().sum::<u32>() + u32::try_from(self.execution.lanes).unwrap_or(0)
     }
 
     /// The first of these services that has no database and needs one.

@@ -27,6 +27,8 @@ impl State {
     /// Writes the fact beside the change that makes it true.
     pub(crate) async fn record(&self, tx: &mut PgConnection, caller: &Caller, fact: Fact) -> Result<(), Problem> {
         let event = Event {
+            request_id: caller.request_id,
+            change: None,
             id: self.context.ids.next(),
             tenant: caller.tenant.clone(),
             at: self.context.clock.now(),

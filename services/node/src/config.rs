@@ -1,5 +1,6 @@
 //! Configuration of a node.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,8 +38,10 @@ pub struct Config {
     pub join_patience_seconds: f64,
     /// Seconds that running steps get at a shutdown before they are cut off and handed over.
     pub drain_seconds: u64,
-    /// Whether it serves its own API and page, on loopback only.
+    /// Whether it serves its own API and page, for requests to this machine by its own name only.
     pub local: bool,
+    /// Where that listens: loopback, unless the node is in a container whose port is published on loopback.
+    pub local_host: IpAddr,
     /// Port of that; 0: any free one.
     pub local_port: u16,
     /// Who answers for the models.
@@ -62,6 +65,7 @@ impl Default for Config {
             join_patience_seconds: 15.0,
             drain_seconds: 5,
             local: true,
+            local_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             local_port: crate::local::PORT,
             inference: InferenceConfig::default(),
             tools: mesh_tools::ToolsConfig::default(),

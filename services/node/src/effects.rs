@@ -8,7 +8,9 @@ use mesh_api::Endpoint;
 use mesh_api::execution::{AcceptRequest, InvocationAccept, InvokeRequest};
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::journal::{Fact, TokenChunk};
-use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::memory::{
+    Batch, BatchRequest, Memory, MemoryBatch, MemoryQuery, MemoryStore, QueryReply, QueryRequest, StoreRequest,
+};
 use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_api::node::{Ticket, TokenBatch};
 use mesh_types::tool::{ToolCall, ToolReply};
@@ -78,6 +80,10 @@ impl Channels for NodeEffects {
 impl Memories for NodeEffects {
     async fn query(&self, request: QueryRequest) -> Result<QueryReply, Problem> {
         self.ask::<MemoryQuery>(request).await
+    }
+
+    async fn batch(&self, request: BatchRequest) -> Result<Batch, Problem> {
+        self.ask::<MemoryBatch>(request).await
     }
 
     async fn store(&self, request: StoreRequest) -> Result<Memory, Problem> {

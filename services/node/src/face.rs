@@ -33,7 +33,7 @@ pub(crate) async fn serve(node: &Arc<Node>, centre: Arc<dyn Centre>) -> Result<(
             centre,
             folder: node.state.folder().to_owned(),
         };
-        local::start(node.config.local_port, parts, context).await;
+        local::start((node.config.local_host, node.config.local_port).into(), parts, context).await;
     }
     Ok(())
 }

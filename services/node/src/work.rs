@@ -87,6 +87,8 @@ fn grant(held: &Held, work: WireWork) -> Grant {
         deadline: work.deadline,
         attempt: held.ticket.epoch,
         depth: work.depth,
+        trace: work.trace.and_then(|text| text.parse().ok()),
+        trace_link: work.trace_link.and_then(|text| text.parse().ok()),
     }
 }
 

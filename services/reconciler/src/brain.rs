@@ -29,15 +29,22 @@ pub(crate) struct View {
     plan: Plan,
 }
 
-/// Observes and plans, and applies nothing.
-pub(crate) async fn look(state: &State) -> Result<View, Problem> {
+/// Observes and plans, and applies nothing; `drained` is planned for as if it were drained.
+pub(crate) async fn look(state: &State, drained: Option<&NodeId>) -> Result<View, Problem> {
     let doing = "reading the assignments";
     let kept = store::kept::load(&state.pool, None).await.map_err(failed(doing))?;
     let leader = store::leader::get(&state.pool).await.map_err(failed(doing))?;
     let unavailable =
         |detail: String| Problem::new(Code::Unavailable, detail).next("try again; `mesh doctor` says more");
-    let seen = observe::observe(state).await.map_err(unavailable)?;
+    let mut seen = observe::observe(state).await.map_err(unavailable)?;
     observe::is_plausible(&seen, &kept).map_err(unavailable)?;
+    for node in seen
+        .nodes
+        .iter_mut()
+        .filter(|node| Some(&node.entry.node_id) == drained)
+    {
+        node.entry.drained = true;
+    }
     let (at, settings, ids) = (
         state.context.clock.now(),
         state.config.settings(),

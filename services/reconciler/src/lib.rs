@@ -4,6 +4,7 @@ mod brain;
 mod bus;
 mod config;
 mod core;
+mod figures;
 mod leader;
 mod loops;
 mod observe;
@@ -11,6 +12,7 @@ mod shown;
 mod sight;
 mod state;
 mod store;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +45,12 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         connections_max: config.database.connections,
     };
     let pool = mesh_store::connect(&options).await?;
+    context
+        .metrics
+        .observe_pool(options.role.name(), mesh_store::usage(&pool));
     let probe = mesh_store::probe(&pool);
     context.health.register_with(health::DATABASE, move || probe());
+    watch::start(&context, &pool);
     tokio::select! {
         () = mesh_store::wait_ready(&pool) => {}
         () = context.shutdown.cancelled() => return Ok(()),
@@ -52,6 +58,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
     let state = Arc::new(State::new(config, context.clone(), pool.clone()));
     let service = context.bus.service("reconciler", env!("CARGO_PKG_VERSION"));
     let serving = bus::serve(service, &state).start().await?;
+    figures::observe(&state);
     loops::start(&state);
     context.shutdown.cancelled().await;
     serving.drain(DRAIN).await;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::core::{AgentKey, Kept};
+use crate::figures::Figures;
 use crate::shown::Shown;
 
 pub(crate) struct State {
@@ -37,6 +38,7 @@ pub(crate) struct State {
     pub(crate) mind: tokio::sync::Mutex<Option<Mind>>,
     /// What waited at the last pass, if some agent scales by it.
     pub(crate) waiting: Mutex<Option<HashMap<AgentKey, u64>>>,
+    pub(crate) figures: Figures,
 }
 
 /// The right to act, while the row says so.
@@ -81,6 +83,7 @@ impl State {
         let instance: InstanceId = context.ids.next();
         Self {
             instance: instance.to_string(),
+            figures: Figures::new(&context.metrics),
             config,
             context,
             pool,
@@ -109,6 +112,8 @@ impl State {
     /// A fact of this service.
     pub(crate) fn event(&self, tenant: Tenant, fact: Fact) -> Event {
         Event {
+            request_id: None,
+            change: None,
             id: self.context.ids.next(),
             tenant,
             at: self.context.clock.now(),

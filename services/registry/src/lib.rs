@@ -40,6 +40,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Error> {
         connections_max: config.database.connections,
     };
     let pool = mesh_store::connect(&options).await?;
+    context
+        .metrics
+        .observe_pool(options.role.name(), mesh_store::usage(&pool));
     let probe = mesh_store::probe(&pool);
     context.health.register_with(health::DATABASE, move || probe());
     tokio::select! {

@@ -3,7 +3,7 @@
 use mesh_api::Caller;
 use mesh_runtime::{Context, Doorbell};
 use mesh_store::Outbox;
-use mesh_types::event::{Event, Fact};
+use mesh_types::event::{Change, Event, Fact};
 use mesh_types::{Problem, Tenant};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -28,11 +28,34 @@ impl State {
 
     /// Writes the fact beside the change that makes it true.
     pub(crate) async fn record(&self, tx: &mut PgConnection, caller: &Caller, fact: Fact) -> Result<(), Problem> {
+        self.append(tx, caller, fact, None).await
+    }
+
+    /// As [`Self::record`], with what the object was and became, for the audit.
+    pub(crate) async fn record_change(
+        &self,
+        tx: &mut PgConnection,
+        caller: &Caller,
+        fact: Fact,
+        change: Change,
+    ) -> Result<(), Problem> {
+        self.append(tx, caller, fact, Some(Box::new(change))).await
+    }
+
+    async fn append(
+        &self,
+        tx: &mut PgConnection,
+        caller: &Caller,
+        fact: Fact,
+        change: Option<Box<Change>>,
+    ) -> Result<(), Problem> {
         let event = Event {
             id: self.context.ids.next(),
             tenant: caller.tenant.clone(),
             at: self.context.clock.now(),
             actor: caller.actor.clone(),
+            request_id: caller.request_id,
+            change,
             fact,
         };
         Outbox::REGISTRY

@@ -32,18 +32,99 @@ pub trait StreamEndpoint: Endpoint {
     type Chunk: Serialize + DeserializeOwned + Send + 'static;
 }
 
-/// Least role that may ask; enforced at the edge and by NATS permissions, default deny.
+/// Least role that may ask; enforced at the edge, again by the service that is asked, and by NATS permissions, default
+/// deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Reads of one tenant.
     Viewer,
-    /// Invokes, posts, steers executions.
+    /// Invokes and ends what it invoked, posts, remembers.
+    Program,
+    /// Steers executions, decides what waits for a person, forgets.
     Operator,
-    /// Declares agents.
+    /// Declares agents, tools, knowledge.
     Developer,
+    /// Users, everybody's keys, the whole audit.
+    Owner,
     /// Other services of the mesh only.
     Service,
 }
+
+impl Access {
+    /// The role that may ask; `None`: no role may, only a service in its own name.
+    pub const fn least(self) -> Option<Role> {
+        match self {
+            Self::Viewer => Some(Role::Viewer),
+            Self::Program => Some(Role::Service),
+            Self::Operator => Some(Role::Operator),
+            Self::Developer => Some(Role::Developer),
+            Self::Owner => Some(Role::Owner),
+            Self::Service => None,
+        }
+    }
+
+    /// Whether that caller may ask. A caller without a role is a service, which asks for what it needs itself.
+    pub fn is_open_to(self, caller: &Caller) -> bool {
+        match (caller.role, self.least()) {
+            (None, _) => true,
+            (Some(role), Some(least)) => role.covers(least),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+/// What somebody is in a tenant: a person by membership, a program by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sees.
+    Viewer,
+    /// A program: sees, invokes, posts, remembers; what waits for a person is not its to decide.
+    Service,
+    /// Invokes, steers, approves, drains.
+    Operator,
+    /// Declares agents, tools, knowledge, besides what an operator does.
+    Developer,
+    /// All of the tenant: users, everybody's keys, the whole audit.
+    Owner,
+}
+
+impl Role {
+    pub const ALL: [Self; 5] = [
+        Self::Viewer,
+        Self::Service,
+        Self::Operator,
+        Self::Developer,
+        Self::Owner,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Service => "service",
+            Self::Operator => "operator",
+            Self::Developer => "developer",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// Whether it is at least as much as the other: viewer, service, operator, developer, owner.
+    pub const fn covers(self, least: Self) -> bool {
+        self as u8 >= least as u8
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = UnknownRole;
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        found.ok_or_else(|| UnknownRole(text.to_owned()))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no role: viewer, service, operator, developer, owner")]
+pub struct UnknownRole(pub String);
 
 /// Who asks, from the headers that the caller's service set (the edge or a service, never a node or a browser).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +132,8 @@ pub struct Caller {
     pub tenant: Tenant,
     /// `user:ann`, `service:execution`, `dev` in development mode.
     pub actor: String,
+    /// What the edge found the actor to be in the tenant; `None`: a service of the mesh, or a node.
+    pub role: Option<Role>,
     pub request_id: Option<RequestId>,
 }
 
@@ -59,6 +142,7 @@ impl Caller {
         Self {
             tenant,
             actor: format!("service:{name}"),
+            role: None,
             request_id: None,
         }
     }
@@ -81,4 +165,29 @@ macro_rules! endpoints {
         }
     )*};
     (@once) => { false };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_covers_what_is_open_to_it_and_nothing_that_only_services_ask() {
+        let all = [
+            Access::Viewer,
+            Access::Program,
+            Access::Operator,
+            Access::Developer,
+            Access::Owner,
+            Access::Service,
+        ];
+        let mut caller = Caller::service("execution", Tenant::default());
+        assert!(all.into_iter().all(|access| access.is_open_to(&caller)));
+        for (role, open) in Role::ALL.into_iter().zip(1..) {
+            caller.role = Some(role);
+            let found: Vec<bool> = all.iter().map(|access| access.is_open_to(&caller)).collect();
+            let expected: Vec<bool> = (0..all.len()).map(|number| number < open).collect();
+            assert_eq!(found, expected, "{role:?}");
+        }
+    }
 }

@@ -9,12 +9,12 @@ use crate::page::{Page, PageQuery};
 pub use crate::status::{AgentDemand, Demand, DemandRequest, ExecutionStatusView, ShardView};
 
 endpoints! { "execution";
-    InvocationAccept = "invocation-accept", AcceptRequest => Invocation, Operator, 330 s;
+    InvocationAccept = "invocation-accept", AcceptRequest => Invocation, Program, 330 s;
     InvocationGet = "invocation-get", InvocationRequest => Invocation, Viewer, 5 s;
     InvocationList = "invocation-list", ListRequest => Page<Invocation>, Viewer, 10 s;
     InvocationCounts = "invocation-counts", InvocationFilter => Counts, Viewer, 10 s;
     InvocationSteps = "invocation-steps", StepsRequest => Page<Step>, Viewer, 10 s;
-    InvocationCancel = "invocation-cancel", CancelRequest => Invocation, Operator, 10 s;
+    InvocationCancel = "invocation-cancel", CancelRequest => Invocation, Program, 10 s;
     /// Records above a mark, straight from the journal: what fills a gap of JOURNAL.
     InvocationFeed = "invocation-feed", FeedRequest => JournalPage, Viewer, 10 s;
     DeadLetterList = "dead-letter-list", DeadLetterListRequest => Page<DeadLetter>, Viewer, 5 s;

@@ -7,11 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::page::{Page, PageQuery};
 
+/// A node that is silent for so many of its own intervals is lost.
+pub const SILENT_INTERVALS_MAX: u32 = 3;
+
 endpoints! { "heartbeat";
     HeartbeatReport = "report", Heartbeat => Reported, Service, 5 s;
     HealthReport = "health", HealthReportRequest => Reported, Service, 5 s;
     /// What is seen of these nodes; those that were never seen are left out.
     Observed = "observed", ObservedRequest => Vec<ObservedNode>, Service, 5 s;
+    /// The last health reports of these nodes; those that never made one are left out.
+    HealthHistory = "health-history", ObservedRequest => Vec<NodeHealth>, Service, 5 s;
     /// Of all nodes, by pages, for `reconciler`.
     ObservedAll = "observed-all", PageQuery => Page<ObservedNode>, Service, 10 s;
 }
@@ -45,6 +50,13 @@ pub struct ObservedNode {
     pub last_health_at: Option<Timestamp>,
     pub heartbeat: Option<Heartbeat>,
     pub health: Option<HealthSnapshot>,
+}
+
+/// The last health reports of a node, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeHealth {
+    pub node_id: NodeId,
+    pub reports: Vec<HealthSnapshot>,
 }
 
 /// The value of KV `PRESENCE` under `<node>`: there while the node is.

@@ -1,12 +1,39 @@
 //! Endpoints of `identity`: credentials, and the facts about who did what. Secrets travel here once, at their making,
 //! and are kept as hashes only.
 
+/// Types that hold secrets, which no log shows by accident.
+macro_rules! hidden {
+    ($($name:ident),* $(,)?) => {$(
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(***)"))
+            }
+        }
+    )*};
+}
+
+mod sign_in;
+mod users;
+
 use mesh_types::fleet::{Labels, NodeMode};
 use mesh_types::{NodeId, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Role;
 use crate::page::{Page, PageQuery};
+
+pub use sign_in::{
+    Me, MeRequest, MeView, Membership, Methods, MethodsRequest, Mode, Person, ProviderFinish, ProviderFinishRequest,
+    ProviderFinished, ProviderStart, ProviderStartRequest, ProviderStarted, ProviderView, Redeemed, Refresh,
+    RefreshRequest, SessionView, SignIn, SignInMethods, SignInRequest, SignOut, SignOutRequest, SignedIn, SignedOut,
+    Standing, StandingRequest, StandingView, TicketCreate, TicketCreated, TicketRedeem, TicketRedeemRequest,
+    TicketRequest,
+};
+pub use users::{
+    PasswordRequest, PasswordSet, UserChange, UserCreate, UserCreated, UserDelete, UserDeleted, UserGet, UserList,
+    UserPassword, UserRef, UserRequest, UserUpdate, UserUpdateRequest, UserView,
+};
 
 endpoints! { "identity";
     /// Whose credential this is; `unauthorized` for anything else, which is an audit fact.
@@ -22,10 +49,14 @@ endpoints! { "identity";
     Enroll = "enroll", EnrollRequest => Enrolled, Service, 10 s;
     /// An audit fact of a service that keeps none itself, such as a request that the gateway refused.
     AuditNote = "audit-note", AuditEntry => AuditNoted, Service, 5 s;
-    AuditList = "audit-list", AuditQuery => Page<AuditFact>, Operator, 5 s;
+    AuditList = "audit-list", AuditQuery => Page<AuditFact>, Viewer, 5 s;
     /// The public key that tickets of nodes are checked by is `execution`'s; this one checks NATS users.
     Requirement = "requirement", RequirementRequest => Required, Service, 3 s;
+    /// What the gateway seals things with that it keeps outside of the database; `forbidden` for all others.
+    EdgeSecret = "edge-secret", EdgeSecretRequest => EdgeSecretHeld, Service, 5 s;
 }
+
+hidden!(EdgeSecretHeld);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerifyRequest {
@@ -35,16 +66,24 @@ pub struct VerifyRequest {
 /// Who a credential stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Principal {
-    /// `key_…`, `jtk_…` or the node's id.
+    /// `key_…`, `usr_…`, `jtk_…` or the node's id.
     pub id: String,
     pub kind: PrincipalKind,
     pub owner: String,
     pub tenant: Tenant,
+    /// `None` for join tokens and nodes, whose kind says what they may do.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Narrows what the role allows: `<tag>:read` or `<tag>:write`, a tag of the API's description. Empty: all of it.
+    #[serde(default)]
+    pub scopes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrincipalKind {
+    /// A person who signed in, by an access token.
+    User,
     /// A person or a program by its API key.
     Key,
     /// May join nodes, nothing else.
@@ -67,6 +106,12 @@ pub struct KeyRequest {
     /// Absent: the caller's. Another one only for who runs the installation.
     #[serde(default)]
     pub tenant: Option<Tenant>,
+    /// Never more than the maker's. Absent: developer, or the maker's where that is less; `admin` gets owner.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Narrows what the role allows: `<tag>:read` or `<tag>:write`, a tag of the API's description. Empty: all of it.
+    #[serde(default)]
+    pub scopes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -83,6 +128,11 @@ pub struct KeyView {
     pub owner: String,
     pub tenant: Tenant,
     pub name: String,
+    /// `None`: the secret of a node, whose kind says what it may do.
+    #[serde(default)]
+    pub role: Option<Role>,
+    #[serde(default)]
+    pub scopes: Vec<String>,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
@@ -175,6 +225,20 @@ pub struct RequirementRequest {}
 pub struct Required {
     /// Whether nobody gets in without a credential.
     pub credentials: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeSecretRequest {
+    /// Letters, digits, `_` and `-`; each purpose has a secret of its own, made when it is first asked for.
+    pub purpose: String,
+}
+
+/// No `Debug`: the secret is all of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeSecretHeld {
+    /// 256 bits as 64 hexadecimal digits; the same for ever.
+    pub secret: String,
 }
 
 /// One fact: who did, or tried, what.

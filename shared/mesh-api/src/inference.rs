@@ -1,5 +1,6 @@
 //! Endpoints of `inference`: the way to models.
 
+use mesh_types::AgentName;
 use mesh_types::content::Content;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +11,9 @@ use crate::journal::Usage;
 
 endpoints! { "inference";
     /// One model call with its fallbacks. Text arrives as chunks, the reply holds all of it.
-    Complete = "complete", CompleteRequest => Completion, Operator, 120 s;
+    Complete = "complete", CompleteRequest => Completion, Program, 120 s;
+    /// Vectors of texts, in order. Which provider: as for chat, by the model's name.
+    Embed = "embed", EmbedRequest => Embedded, Program, 60 s;
     Models = "models", Empty => ModelList, Viewer, 5 s;
     /// A model call of a node itself, of no invocation, at `mesh.node.<node>.inference.chat`: its owner pays.
     Chat = "chat", CompleteRequest => Completion, Service, 120 s;
@@ -40,6 +43,16 @@ pub struct CompleteRequest {
     pub idempotency_key: Option<String>,
     #[serde(default)]
     pub tools: Vec<Value>,
+    /// JSON Schema that the answer's text must follow; the provider is told where it can be, and the answer is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_schema: Option<Value>,
+    /// Answers from what the same question (model, messages, tools, settings) was answered before, if the
+    /// configuration keeps answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cache: bool,
+    /// Which agent asks, for usage events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentName>,
     /// How `mock` answers, and other things of the call.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -100,6 +113,7 @@ impl FunctionCall {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PromptRole)]
 pub enum Role {
     System,
     User,
@@ -134,6 +148,36 @@ pub struct Completion {
     pub finish_reason: String,
     /// Which attempt the text belongs to, as announced by [`Chunk::Attempt`].
     pub attempt: u32,
+    /// Of the input tokens, those that the provider took from its cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_tokens: u64,
+    /// The response cache answered: no provider was asked, nothing was paid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_cache: bool,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Texts to embed, at most 256 of at most 32 KiB each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedRequest {
+    pub model: String,
+    pub texts: Vec<String>,
+    /// Asked of providers that can shorten their vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Embedded {
+    pub model: String,
+    pub provider: String,
+    /// One per text, in order; all of one length.
+    pub vectors: Vec<Vec<f32>>,
+    pub usage: Usage,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

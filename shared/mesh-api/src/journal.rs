@@ -348,6 +348,12 @@ pub struct JournalPageRef<'a> {
     pub invocation: InvocationId,
     pub records: &'a [Record],
     pub more: bool,
+    pub agent: &'a AgentName,
+    pub version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a str>,
+    /// Batch and ordinal of each record, as in [`crate::live::FeedNote`].
+    pub places: &'a [(i64, u32)],
 }
 
 /// A piece of streamed text on `mesh.token.…`; superseded by the step's record.

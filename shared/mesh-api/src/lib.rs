@@ -3,15 +3,20 @@
 #[macro_use]
 pub mod endpoint;
 
+pub mod audit;
 pub mod execution;
 pub mod fleet;
 pub mod heartbeat;
+pub mod history;
 pub mod identity;
 pub mod inference;
 pub mod journal;
+pub mod knowledge;
+pub mod live;
 pub mod memory;
 pub mod messaging;
 pub mod node;
+pub mod overview;
 pub mod page;
 pub mod reconciler;
 pub mod registry;
@@ -20,5 +25,5 @@ mod status;
 pub mod steering;
 pub mod tunnel;
 
-pub use endpoint::{Access, Caller, Endpoint, StreamEndpoint};
+pub use endpoint::{Access, Caller, Endpoint, Role, StreamEndpoint, UnknownRole};
 pub use page::{Page, PageQuery};

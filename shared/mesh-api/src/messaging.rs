@@ -5,11 +5,25 @@ use mesh_types::{ChannelId, MessageId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::page::{Page, PageQuery};
+
 endpoints! { "messaging";
+    /// Those with the newest messages first.
+    ChannelList = "channel-list", PageQuery => Page<ChannelView>, Viewer, 5 s;
     /// Oldest first: the newest `limit` messages of a channel.
     ChannelHistory = "channel-history", HistoryRequest => History, Viewer, 5 s;
     /// Idempotent by message id: the same body again is the first answer.
-    MessagePost = "message-post", PostRequest => Message, Operator, 5 s;
+    MessagePost = "message-post", PostRequest => Message, Program, 5 s;
+}
+
+/// A channel, and when something was last said in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ChannelView {
+    pub id: ChannelId,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    /// Of the newest message; `null` where there is none.
+    pub last_message_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -103,10 +103,19 @@ pub struct TicketHeldRequest {
     pub epoch: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketHeldReply {
     /// It runs, on that node, under that epoch.
     pub held: bool,
+    /// What it was accepted with; told of a held one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Whom it speaks with, as [`crate::memory::user_of`] finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Hash of the artifact that it is pinned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
 }
 
 /// Text that an invocation streams on a node, in order. `execution` passes on what the current holder says.
@@ -148,6 +157,12 @@ pub struct WireWork {
     /// Invocations above it that called it.
     #[serde(default)]
     pub depth: u32,
+    /// Its place in a trace: the `traceparent`, and behind a blank the `tracestate` if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The call that it is, or its source, in another trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_link: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -15,8 +15,14 @@ endpoints! { "reconciler";
     NodeAssignment = "assignment", AssignmentRequest => Assignment, Service, 5 s;
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PlanRequest {}
+/// What is assumed beside what is; nothing: the next pass as it is due.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// As if this node were drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<NodeId>,
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BrainRequest {}

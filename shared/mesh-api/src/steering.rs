@@ -13,7 +13,7 @@ endpoints! { "execution";
     Pause = "pause", PauseRequest => PauseView, Operator, 10 s;
     Resume = "resume", PauseRequest => PauseView, Operator, 10 s;
     Pauses = "pauses", Empty => Page<PauseView>, Viewer, 5 s;
-    InvocationSignal = "invocation-signal", SignalRequest => Invocation, Operator, 10 s;
+    InvocationSignal = "invocation-signal", SignalRequest => Invocation, Program, 10 s;
     InvocationFork = "invocation-fork", ForkRequest => ForkReply, Operator, 30 s;
     InvocationCompare = "invocation-compare", CompareRequest => Comparison, Viewer, 20 s;
     /// Re-runs the recording against the agent's current version, offline: no effect is run, nothing is written.

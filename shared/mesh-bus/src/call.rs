@@ -9,13 +9,16 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::api::NoAnswer;
-use crate::headers::inject_trace;
+use crate::traced;
 use crate::{Bus, Headers};
 
 /// How long "nobody listens" is not believed: services start in any order.
 const NO_RESPONDERS_PATIENCE: Duration = Duration::from_secs(2);
 const NO_RESPONDERS_PAUSE: Duration = Duration::from_millis(20);
 const NO_RESPONDERS_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// An instance that was killed may have taken a request with it, so one that may be sent twice is sent to another after
+/// half its deadline (a hedged request: Dean, Barroso, "The Tail at Scale"). Longer work than this is not doubled.
+const HEDGED_DEADLINE_MAX: Duration = Duration::from_secs(15);
 
 /// What to do when nobody listens at the subject.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,9 +79,22 @@ impl Bus {
         nobody_listens: NobodyListens,
     ) -> Result<E::Reply, Problem> {
         let payload = encode(request)?;
-        let mut headers = Headers::of_caller(caller);
-        inject_trace(&mut headers);
         let subject = subject.to_string();
+        let mut headers = Headers::of_caller(caller);
+        let mut span = traced::asking::<E>(&subject);
+        headers.insert_trace(span.place());
+        let answered = self.ask_patiently::<E>(subject, headers, payload, deadline, nobody_listens);
+        traced::answered(&mut span, answered.await)
+    }
+
+    async fn ask_patiently<E: Endpoint>(
+        &self,
+        subject: String,
+        headers: Headers,
+        payload: Bytes,
+        deadline: Duration,
+        nobody_listens: NobodyListens,
+    ) -> Result<E::Reply, Problem> {
         let started = Instant::now();
         let mut pause = NO_RESPONDERS_PAUSE;
         loop {
@@ -118,19 +134,48 @@ impl Bus {
             connections.mark_unchanged();
             let headers = Some(headers.clone().into_map());
             let left = end.saturating_duration_since(Instant::now());
-            let asked = self.ask(subject.to_owned(), headers, payload.clone(), left);
             if !E::REPEATABLE {
-                return asked.await;
+                return self.ask(subject.to_owned(), headers, payload.clone(), left).await;
             }
             tokio::select! {
                 biased;
-                answer = asked => return answer,
+                answer = self.ask_hedged(subject, headers, payload, left) => return answer,
                 changed = connections.changed() => {
                     if changed.is_err() {
                         return Err(NoAnswer::TimedOut);
                     }
                 }
             }
+        }
+    }
+
+    /// The first answer of two requests, of which the second goes out when half the time is over.
+    async fn ask_hedged(
+        &self,
+        subject: &str,
+        headers: Option<async_nats::HeaderMap>,
+        payload: &Bytes,
+        deadline: Duration,
+    ) -> Result<async_nats::Message, NoAnswer> {
+        let first = self.ask(subject.to_owned(), headers.clone(), payload.clone(), deadline);
+        if deadline > HEDGED_DEADLINE_MAX {
+            return first.await;
+        }
+        let half = deadline / 2;
+        let second = async {
+            tokio::time::sleep(half).await;
+            self.ask(subject.to_owned(), headers, payload.clone(), deadline - half)
+                .await
+        };
+        tokio::pin!(first);
+        tokio::select! {
+            biased;
+            answer = &mut first => answer,
+            answer = second => match answer {
+                Ok(answer) => Ok(answer),
+                // The first one may still come.
+                Err(_) => first.await,
+            },
         }
     }
 }

@@ -7,8 +7,8 @@ use mesh_api::{Caller, Endpoint, StreamEndpoint};
 use mesh_types::{Code, Problem, Subject};
 
 use crate::call::{encode, nobody_there, read_answer, timed_out};
-use crate::headers::inject_trace;
 use crate::service::Leaving;
+use crate::traced;
 use crate::{Bus, BusError, Headers};
 
 const NO_RESPONDERS_PAUSES: [Duration; 6] = [
@@ -60,11 +60,23 @@ impl Bus {
         subject: &Subject,
         caller: &Caller,
         request: &E::Request,
-        mut on_chunk: impl FnMut(E::Chunk) + Send,
+        on_chunk: impl FnMut(E::Chunk) + Send,
     ) -> Result<E::Reply, Problem> {
         let payload = encode(request)?;
         let mut headers = Headers::of_caller(caller);
-        inject_trace(&mut headers);
+        let mut span = traced::asking_at::<E>(subject);
+        headers.insert_trace(span.place());
+        let answered = self.stream_patiently::<E>(subject, headers, payload, on_chunk).await;
+        traced::answered(&mut span, answered)
+    }
+
+    async fn stream_patiently<E: StreamEndpoint>(
+        &self,
+        subject: &Subject,
+        headers: Headers,
+        payload: bytes::Bytes,
+        mut on_chunk: impl FnMut(E::Chunk) + Send,
+    ) -> Result<E::Reply, Problem> {
         let mut pauses = NO_RESPONDERS_PAUSES.iter();
         loop {
             let asked = self.stream_once::<E>(subject, &headers, &payload, &mut on_chunk).await;

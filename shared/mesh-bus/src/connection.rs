@@ -1,16 +1,16 @@
 //! One connection to NATS that outlives every restart of the server, and the bell that tells of it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, ClientError, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
-use mesh_types::{NodeId, Subject};
+use mesh_types::{NodeId, Subject, Token};
 use tokio::sync::watch;
 
-use crate::BusError;
 use crate::address::split_user;
+use crate::{BusError, Observer};
 
 /// Longest pause between two attempts to connect.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(4);
@@ -64,6 +64,7 @@ struct Inner {
     options: BusOptions,
     /// Who may say and hear only what is its own.
     confined: Option<NodeId>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 struct Bells {
@@ -118,9 +119,10 @@ impl Bus {
             connected: watch::channel(0).0,
             refused: watch::channel(0).0,
         });
-        let inbox = match &confined {
-            Some(node) => format!("{INBOX}.{node}"),
-            None => INBOX.to_owned(),
+        let inbox = match (&confined, own_inbox(&options)) {
+            (Some(node), _) => format!("{INBOX}.{node}"),
+            (None, Some(user)) => format!("{INBOX}.{user}"),
+            (None, None) => INBOX.to_owned(),
         };
         let connect = connect_options(&options, &inbox, first_try, Arc::clone(&bells));
         let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
@@ -134,6 +136,7 @@ impl Bus {
                 bells,
                 options,
                 confined,
+                observer: OnceLock::new(),
             }),
         })
     }
@@ -174,6 +177,10 @@ impl Bus {
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.inner.bells.connected.subscribe()
+    }
+
+    pub(crate) fn observer_cell(&self) -> &OnceLock<Arc<dyn Observer>> {
+        &self.inner.observer
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -246,6 +253,11 @@ impl Bells {
             Event::Disconnected | Event::LameDuckMode | Event::Draining | Event::Closed => {}
         }
     }
+}
+
+/// Below its user's name, where that is one token: nobody else's permissions let him hear answers there.
+fn own_inbox(options: &BusOptions) -> Option<Token> {
+    options.user.as_ref()?.0.parse().ok()
 }
 
 /// How the first connection is made.

@@ -36,6 +36,7 @@ impl Delivery {
             (headers, self.payload.clone())
         };
         let stored = self.bus.publish_durable(&subject, &id, headers, payload).await?;
+        self.bus.tell_buried(stream);
         tracing::warn!(
             stream,
             sequence = self.stream_sequence,

@@ -1,10 +1,10 @@
-//! Headers of a message, who calls among them, and the hooks by which trace context gets in and out.
+//! Headers of a message: who calls, and which trace it belongs to.
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use mesh_api::Caller;
+use mesh_trace::Incoming;
 use mesh_types::{Code, Problem};
 
 /// Headers of a message; a thin map, names are case-sensitive.
@@ -16,6 +16,8 @@ impl Headers {
     pub const MESH_TENANT: &'static str = "Mesh-Tenant";
     /// Who calls: `user:ann`, `service:execution`.
     pub const MESH_ACTOR: &'static str = "Mesh-Actor";
+    /// What the edge found the caller to be in its tenant: `owner`, `viewer`, ….
+    pub const MESH_ROLE: &'static str = "Mesh-Role";
     /// Id of the request at the edge.
     pub const MESH_REQUEST_ID: &'static str = "Mesh-Request-Id";
     /// Marks the last message of a streamed answer.
@@ -37,9 +39,7 @@ impl Headers {
     /// HTTP status of an error answer.
     pub const NATS_SERVICE_ERROR_CODE: &'static str = "Nats-Service-Error-Code";
     /// W3C trace context.
-    pub const TRACEPARENT: &'static str = "traceparent";
-    /// W3C trace context, vendor part.
-    pub const TRACESTATE: &'static str = "tracestate";
+    pub const TRACEPARENT: &'static str = mesh_trace::TRACEPARENT;
 
     /// No headers.
     #[must_use]
@@ -105,10 +105,30 @@ impl Headers {
         let mut headers = Self::new();
         headers.insert(Self::MESH_TENANT, caller.tenant.as_str());
         headers.insert(Self::MESH_ACTOR, &caller.actor);
+        if let Some(role) = caller.role {
+            headers.insert(Self::MESH_ROLE, role.as_str());
+        }
         if let Some(id) = &caller.request_id {
             headers.insert(Self::MESH_REQUEST_ID, id.to_string());
         }
         headers
+    }
+
+    /// Says to which trace the message belongs, if it does to one.
+    pub fn insert_trace(&mut self, place: Option<&mesh_trace::Place>) {
+        for (name, value) in place.into_iter().flat_map(mesh_trace::Place::headers) {
+            self.insert(name, value);
+        }
+    }
+
+    /// What it says of its trace.
+    #[must_use]
+    pub fn trace(&self) -> Incoming<'_> {
+        let Some(parent) = self.0.get(Self::TRACEPARENT) else {
+            return Incoming::default();
+        };
+        let states = self.0.get_all(mesh_trace::TRACESTATE).map(HeaderValue::as_str);
+        Incoming::new(Some(parent.as_str()), states)
     }
 
     /// Who calls.
@@ -124,7 +144,12 @@ impl Headers {
             .map_err(|error| Problem::from(error).field(Self::MESH_TENANT))?;
         let actor = self.get(Self::MESH_ACTOR).ok_or_else(|| missing(Self::MESH_ACTOR))?;
         let request_id = self.get(Self::MESH_REQUEST_ID).and_then(|id| id.parse().ok());
+        let role = self.get(Self::MESH_ROLE).map(str::parse).transpose();
+        let role = role.map_err(|error: mesh_api::UnknownRole| {
+            Problem::new(Code::InvalidRequest, error.to_string()).field(Self::MESH_ROLE)
+        })?;
         Ok(Caller {
+            role,
             tenant,
             actor: actor.to_owned(),
             request_id,
@@ -156,36 +181,6 @@ impl From<Option<HeaderMap>> for Headers {
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
-    }
-}
-
-/// How trace context gets into headers and out of them; `mesh-runtime` installs it, so that this
-/// crate does not know the tracing backend.
-#[derive(Clone, Copy)]
-pub struct TraceHooks {
-    /// Writes the context of the current span.
-    pub inject: fn(&mut Headers),
-    /// Makes the context in the headers the parent of that span.
-    pub extract: fn(&Headers, &tracing::Span),
-}
-
-static HOOKS: OnceLock<TraceHooks> = OnceLock::new();
-
-/// Installs the hooks for the whole process; only the first call counts.
-pub fn set_trace_hooks(inject: fn(&mut Headers), extract: fn(&Headers, &tracing::Span)) {
-    // A second bus in the same process installs the same hooks.
-    let _ = HOOKS.set(TraceHooks { inject, extract });
-}
-
-pub(crate) fn inject_trace(headers: &mut Headers) {
-    if let Some(hooks) = HOOKS.get() {
-        (hooks.inject)(headers);
-    }
-}
-
-pub(crate) fn extract_trace(headers: &Headers, span: &tracing::Span) {
-    if let Some(hooks) = HOOKS.get() {
-        (hooks.extract)(headers, span);
     }
 }
 

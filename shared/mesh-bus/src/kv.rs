@@ -20,6 +20,7 @@ const OPERATION: &str = "KV-Operation";
 const MARKER_REASON: &str = "Nats-Marker-Reason";
 const TTL: &str = "Nats-TTL";
 const SEQUENCE: &str = "Nats-Sequence";
+const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 /// Keys that a list reads at the same time.
 const LIST_READS_MAX: usize = 32;
 const LIST_DEADLINE: Duration = Duration::from_secs(30);
@@ -92,6 +93,19 @@ impl Bus {
     pub async fn kv_renew(&self, bucket: Bucket, key: &str, value: Bytes, ttl: Duration) -> Result<(), BusError> {
         let subject = subject_of(bucket, key)?;
         self.enqueue(subject, expiring(ttl), value).await
+    }
+
+    /// As [`Bus::kv_put`], where nobody has changed the key since that revision; a deletion is a change.
+    ///
+    /// # Errors
+    /// As [`Bus::kv_put`]; [`BusError::Refused`] where the key has another revision.
+    pub async fn kv_update(&self, bucket: Bucket, key: &str, value: Bytes, revision: u64) -> Result<u64, BusError> {
+        let subject = subject_of(bucket, key)?;
+        let mut headers = Headers::new();
+        headers.insert(EXPECTED, revision.to_string());
+        self.store_at(subject, headers, value)
+            .await
+            .map(|stored| stored.sequence)
     }
 
     /// Deletes a key; its watchers hear of it.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::api::{NoAnswer, read_answer};
 use crate::connection::ENQUEUE_DEADLINE;
+use crate::traced;
 use crate::{Bus, BusError, Headers, StreamName};
 
 /// How long one try waits for the stream's acknowledgement.
@@ -100,6 +101,25 @@ impl Bus {
         payload: Bytes,
     ) -> Result<Stored, BusError> {
         headers.insert(Headers::NATS_MSG_ID, id);
+        let mut span = traced::publishing(subject);
+        // Who publishes for an invocation says its trace himself.
+        if headers.trace().is_none() {
+            headers.insert_trace(span.place());
+        }
+        let stored = self.store_patiently(subject, id, headers, payload).await;
+        if stored.is_err() {
+            span.fail("publish");
+        }
+        stored
+    }
+
+    async fn store_patiently(
+        &self,
+        subject: &Subject,
+        id: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
         let started = Instant::now();
         let mut pause = RETRY_PAUSE;
         let mut may_be_stored = false;

@@ -84,21 +84,29 @@ impl Bus {
 
     /// Whether `/jsz` shows the sync. In a cluster the monitor may be any member's.
     async fn sees_sync(&self, server_id: Option<&str>) -> Result<bool, String> {
-        let url = self
-            .options()
-            .monitor_url
-            .as_deref()
-            .ok_or("no monitoring address is set")?;
-        let answer = tokio::time::timeout(MONITOR_DEADLINE, http_get(url, "/jsz"))
-            .await
-            .map_err(|_| format!("{url} does not answer within {MONITOR_DEADLINE:?}"))?
-            .map_err(|error| format!("{url}: {error}"))?;
-        let jsz: Jsz = serde_json::from_slice(&answer)
-            .map_err(|error| format!("{url}/jsz is not what a nats-server says: {error}"))?;
-        match server_id {
-            Some(id) if id != jsz.server_id => Err(format!("{url} monitors another nats-server")),
-            _ => Ok(jsz.config.sync_always),
+        let urls = self.options().monitor_url.as_deref().unwrap_or_default();
+        let mut seen = Err("no monitoring address is set".to_owned());
+        for url in urls.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            seen = sees_sync_at(url, server_id).await;
+            if seen.is_ok() {
+                break;
+            }
         }
+        seen
+    }
+}
+
+/// Of a cluster, one member may be away: the first that answers counts.
+async fn sees_sync_at(url: &str, server_id: Option<&str>) -> Result<bool, String> {
+    let answer = tokio::time::timeout(MONITOR_DEADLINE, http_get(url, "/jsz", MONITOR_BYTES_MAX))
+        .await
+        .map_err(|_| format!("{url} does not answer within {MONITOR_DEADLINE:?}"))?
+        .map_err(|error| format!("{url}: {error}"))?;
+    let jsz: Jsz = serde_json::from_slice(&answer)
+        .map_err(|error| format!("{url}/jsz is not what a nats-server says: {error}"))?;
+    match server_id {
+        Some(id) if id != jsz.server_id => Err(format!("{url} monitors another nats-server")),
+        _ => Ok(jsz.config.sync_always),
     }
 }
 
@@ -114,7 +122,7 @@ fn numbers(version: &str) -> (u32, u32, u32) {
 
 /// Body of one plain HTTP request: the monitor is on the same machine or network, and this crate
 /// needs no HTTP client for it.
-async fn http_get(url: &str, path: &str) -> Result<Vec<u8>, String> {
+pub(crate) async fn http_get(url: &str, path: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
     let rest = url.strip_prefix("http://").ok_or("only http:// addresses are read")?;
     let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
     let address = if authority.contains(':') {
@@ -136,7 +144,7 @@ async fn http_get(url: &str, path: &str) -> Result<Vec<u8>, String> {
         .await
         .map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
-    let mut bounded = stream.take(MONITOR_BYTES_MAX);
+    let mut bounded = stream.take(bytes_max);
     bounded
         .read_to_end(&mut answer)
         .await

@@ -18,10 +18,16 @@ pub struct Answer {
     pub tokens: Option<Tokens>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a provider counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
+    /// All of the prompt, with what came from the provider's cache or went into it.
     pub input: u64,
     pub output: u64,
+    /// Of `input`: read from the provider's cache.
+    pub cached: u64,
+    /// Of `input`: written into the provider's cache, where it says so; some ask more for these.
+    pub cache_written: u64,
 }
 
 /// Why one try failed. Its text never holds a key: it is journaled.
@@ -44,6 +50,9 @@ pub enum TryError {
     Protocol(String),
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
+    /// Never asked: the provider's wire has no place for a part of the request.
+    #[error("this provider cannot take the request: {0}")]
+    Unsupported(String),
 }
 
 impl TryError {
@@ -52,7 +61,7 @@ impl TryError {
         match self {
             Self::Connection(_) | Self::Timeout(_) | Self::Cut => true,
             Self::Status { status, .. } => matches!(status, 408 | 409 | 425 | 429 | 500..=599),
-            Self::Protocol(_) | Self::TooLarge(_) => false,
+            Self::Protocol(_) | Self::TooLarge(_) | Self::Unsupported(_) => false,
         }
     }
 
@@ -60,10 +69,11 @@ impl TryError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Status {
-                status: 400 | 404 | 413 | 422,
-                ..
-            }
+            Self::Unsupported(_)
+                | Self::Status {
+                    status: 400 | 404 | 413 | 422,
+                    ..
+                }
         )
     }
 
@@ -78,6 +88,10 @@ impl TryError {
 /// Where chunks go while a try runs. Who listens may be gone; the try goes on, for its answer is journaled.
 pub trait Chunks: Send {
     fn send(&mut self, chunk: Chunk) -> impl Future<Output = ()> + Send;
+
+    /// What the provider has counted so far in this try, as soon as it says so: a try that fails afterwards is paid for
+    /// all the same. Later counts replace earlier ones.
+    fn counted(&mut self, _tokens: Tokens) {}
 }
 
 /// One try: the request, and the model's name as its provider knows it.
@@ -101,6 +115,7 @@ pub fn estimate_tokens(request: &CompleteRequest, answer: &Answer) -> Tokens {
     Tokens {
         input,
         output: tokens(answer.text.len() + calls),
+        ..Tokens::default()
     }
 }
 
@@ -131,6 +146,7 @@ mod tests {
             status(404),
             TryError::Protocol("x".into()),
             TryError::TooLarge(1),
+            TryError::Unsupported("x".into()),
         ] {
             assert!(!error.is_transient(), "{error}");
         }

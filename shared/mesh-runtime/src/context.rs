@@ -11,6 +11,7 @@ use crate::blocking::Blocking;
 use crate::health::{self, Health};
 use crate::loops::Loops;
 use crate::metrics::Metrics;
+use crate::road_figures;
 use crate::tasks::Tasks;
 use crate::telemetry;
 
@@ -48,6 +49,7 @@ impl Context {
             }
         });
         let metrics = metrics.for_service(service);
+        road_figures::count(&bus, &metrics);
         Self {
             service,
             bus,

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod ops;
 pub mod planted;
 pub mod problem;
+mod road_figures;
 pub mod roads;
 pub mod supervise;
 pub mod tasks;

@@ -1,13 +1,25 @@
 //! Metrics: one enum of names, instruments that say their service, and the text that Prometheus reads.
 
+mod bound;
+mod exemplars;
+mod observed;
+pub(crate) mod openmetrics;
+mod process;
+
 use std::sync::Arc;
 
+use mesh_trace::TraceContext;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use crate::telemetry::MetricReader;
+pub use bound::{BoundCounter, BoundHistogram};
+pub use observed::Told;
+
+use exemplars::Exemplars;
+use process::Process;
 
 /// Label that names the service; Prometheus shows it as `mesh_service`.
 pub const SERVICE_LABEL: &str = "mesh.service";
@@ -44,30 +56,37 @@ metrics! {
     LoopPassDuration = "mesh.loop.pass.duration", Histogram, "s", "Time that a pass took, by `loop`.";
     HttpRequests = "mesh.http.requests", Counter, "", "HTTP requests answered, by `route`, `method` and `status`.";
     HttpDuration = "mesh.http.duration", Histogram, "s", "Time to the head of an HTTP answer, by `route` and `method`.";
-    LiveConnections = "mesh.live.connections", Gauge, "", "WebSocket and SSE connections, by `kind`.";
-    BusRequests = "mesh.bus.requests", Counter, "", "Requests answered on the bus, by `endpoint` and `outcome`.";
+    LiveConnections = "mesh.live.connections", Gauge, "", "Open connections that push, by `kind` (websocket and events: live pushes, sse: of one invocation, tunnel and nats: of nodes).";
+    BusRequests = "mesh.bus.requests", Counter, "", "Requests answered on the bus, by `endpoint` and `outcome` (ok, refused, busy, failed, late).";
     BusDuration = "mesh.bus.duration", Histogram, "s", "Time to answer a request on the bus, by `endpoint`.";
     BusReconnects = "mesh.bus.reconnects", Counter, "", "Reconnects to NATS.";
     EventsPublished = "mesh.events.published", Counter, "", "Events published, by `event`.";
-    DeadLetters = "mesh.dead_letters", Counter, "", "Messages and invocations that became dead letters, by `origin`.";
-    InvocationsAccepted = "mesh.invocations.accepted", Counter, "", "Invocations accepted for good, by `by`.";
-    InvocationsEnded = "mesh.invocations.ended", Counter, "", "Invocations ended, by `outcome`.";
-    InvocationsOpen = "mesh.invocations.open", Gauge, "", "Invocations that have not ended, by `state`.";
+    DeadLetters = "mesh.dead_letters", Counter, "", "Messages and invocations that became dead letters, by `origin` (a stream, or invocation).";
+    InvocationsAccepted = "mesh.invocations.accepted", Counter, "", "Invocations accepted for good, by `by` (request, parent, fork).";
+    InvocationsEnded = "mesh.invocations.ended", Counter, "", "Invocations ended, by `outcome` (completed, failed, cancelled, dead).";
+    InvocationsOpen = "mesh.invocations.open", Gauge, "", "Invocations that have not ended, by `state` (queued, running, waiting).";
     InvocationDuration = "mesh.invocation.duration", Histogram, "s", "Time from acceptance to the end, by `outcome`.";
-    InvocationsRefused = "mesh.invocations.refused", Counter, "", "Invocations refused, by `reason`.";
+    InvocationsRefused = "mesh.invocations.refused", Counter, "", "Requests for invocations refused, by `reason`, the type of the problem.";
     StepsRecorded = "mesh.steps.recorded", Counter, "", "Steps recorded, by `kind`.";
-    StepsRepeated = "mesh.steps.repeated", Counter, "", "Unrecorded effects that ran again, by `kind`.";
-    Commits = "mesh.commits", Counter, "", "Batches committed, by `outcome`.";
+    StepsRepeated = "mesh.steps.repeated", Counter, "", "Effects that had begun and were not recorded, and ran again under a later claim, by `kind`.";
+    Commits = "mesh.commits", Counter, "", "Batches of lanes, by `outcome` (ok, lost, refused, aborted, unknown); the last two are sent again.";
     CommitDuration = "mesh.commit.duration", Histogram, "s", "Time that a batch took to commit.";
     CommitRows = "mesh.commit.rows", Histogram, "", "Rows of a committed batch.";
-    CommandsWaiting = "mesh.commands.waiting", Gauge, "", "Commands that wait for a lane.";
+    CommandsWaiting = "mesh.commands.waiting", Gauge, "", "Commands that wait for a lane, as of its last batch; accepts as of now.";
     ShardsOwned = "mesh.shards.owned", Gauge, "", "Shards that this process owns.";
-    ShardTakeovers = "mesh.shard.takeovers", Counter, "", "Shards taken over, by `reason`.";
-    RelayLag = "mesh.relay.lag", Gauge, "", "Committed batches not yet relayed to JOURNAL.";
+    ShardTakeovers = "mesh.shard.takeovers", Counter, "", "Shards taken over, by `reason` (free, own, silent).";
+    RelayLag = "mesh.relay.lag", Gauge, "", "Batches committed here and not yet relayed to JOURNAL.";
     WorkersBusy = "mesh.workers.busy", Gauge, "", "Hosted workers at work.";
     ModelCalls = "mesh.model.calls", Counter, "", "Calls of model providers, by `provider` and `outcome`.";
     ModelDuration = "mesh.model.duration", Histogram, "s", "Time of a model call, by `provider`.";
     ModelTokens = "mesh.model.tokens", Counter, "", "Tokens, by `provider` and `direction` (input, output).";
+    ModelCost = "mesh.model.cost", Counter, "", "Money for model calls in millionths of a US dollar, by `provider`.";
+    ModelUnpriced = "mesh.model.unpriced", Counter, "", "Calls of models without a price, by `provider`.";
+    ModelCircuit = "mesh.model.circuit", Gauge, "", "Circuit of a provider, by `provider`: 0 closed, 1 half open, 2 open.";
+    ModelsWaiting = "mesh.model.waiting", Gauge, "", "Calls that wait for their turn at a provider, by `provider`.";
+    ModelRefusals = "mesh.model.refusals", Counter, "", "Calls not made, by `provider` and `reason` (resting, busy).";
+    ModelCacheAnswers = "mesh.model.cache", Counter, "", "Requests that asked the response cache, by `outcome` (hit, miss).";
+    ModelUsesLost = "mesh.model.uses.lost", Counter, "", "Usage events that could not be published; the journal has them.";
     MemoryQueries = "mesh.memory.queries", Counter, "", "Searches of memory, by `outcome`.";
     MemoryQueryDuration = "mesh.memory.query.duration", Histogram, "s", "Time of a search of memory.";
     MemoriesStored = "mesh.memories.stored", Counter, "", "Memories stored, by `type`.";
@@ -78,6 +97,43 @@ metrics! {
     NodeRowsWritten = "mesh.node.rows.written", Counter, "", "Rows that coalesced reports became, by `kind`.";
     PresenceWrites = "mesh.presence.writes", Counter, "", "Writes of presence, by `kind` (change, renewal) and `outcome`.";
     AgentsPublished = "mesh.agents.published", Counter, "", "Agent versions published.";
+    QueueWaiting = "mesh.queue.waiting", Gauge, "", "Runnable invocations that wait for a slot, of paused agents too, by `tenant` and `agent`; past 200 agents: other.";
+    QueueAge = "mesh.queue.age", Gauge, "s", "Time that the longest waiting runnable invocation has waited, by `tenant` and `agent`.";
+    DispatchDuration = "mesh.dispatch.duration", Histogram, "s", "Time from runnable to started, with its claim committed.";
+    Replays = "mesh.replays", Counter, "", "Journals read again to go on with an invocation, by `reason` (loss, wait, hand_over).";
+    LeasesLost = "mesh.leases.lost", Counter, "", "Claims that ended without their worker's end, by `reason` (worker, node, restart, lease, grant, owner).";
+    AgentModelCalls = "mesh.agent.model.calls", Counter, "", "Model steps recorded, by `tenant` and `agent`.";
+    AgentTokens = "mesh.agent.tokens", Counter, "", "Tokens of recorded model steps, by `tenant`, `agent` and `direction` (input, output).";
+    AgentCost = "mesh.agent.cost", Counter, "", "Money of recorded model steps in millionths of a US dollar, by `tenant` and `agent`.";
+    ReconcilerPasses = "mesh.reconciler.passes", Counter, "", "Passes of the reconciler, by `outcome` (changed, unchanged, blind, failed).";
+    ReconcilerPassDuration = "mesh.reconciler.pass.duration", Histogram, "s", "Time of a pass of the reconciler.";
+    ReconcilerDrift = "mesh.reconciler.drift", Gauge, "", "Differences between desired and observed after the last pass, by `kind` (missing, starting, stopping, failed, unheard).";
+    ReconcilerDriftAge = "mesh.reconciler.drift.age", Gauge, "s", "How long the oldest difference stands.";
+    ReconcilerLeads = "mesh.reconciler.leads", Gauge, "", "1 in the process whose reconciler leads, else 0.";
+    Nodes = "mesh.nodes", Gauge, "", "Nodes that the registry knows, by `status` (registered, online, offline, deaf, drained, sleep).";
+    HeartbeatAge = "mesh.heartbeat.age", Gauge, "s", "Age of the oldest heartbeat among the nodes that count as online.";
+    PoolConnections = "mesh.pool.connections", Gauge, "", "Connections to PostgreSQL, by `role` and `state` (idle, used).";
+    PoolSize = "mesh.pool.size", Gauge, "", "Connections to PostgreSQL that are allowed, by `role`.";
+    NatsTraffic = "mesh.nats.traffic", Counter, "By", "Bytes between this process and NATS, by `direction` (in, out).";
+    NatsServerUp = "mesh.nats.server.up", Gauge, "", "1 when the monitoring of the nats-server answers, by `server`.";
+    NatsServerMemory = "mesh.nats.server.memory", Gauge, "By", "Resident memory of the nats-server, by `server`.";
+    NatsServerCpu = "mesh.nats.server.cpu", Gauge, "", "Processor use of the nats-server in thousandths of a core, by `server`.";
+    NatsServerConnections = "mesh.nats.server.connections", Gauge, "", "Clients of the nats-server, by `server`.";
+    NatsSlowConsumers = "mesh.nats.slow.consumers", Gauge, "", "Clients cut for slowness since the nats-server started, by `server`.";
+    StreamMessages = "mesh.stream.messages", Gauge, "", "Messages in a stream, by `stream`.";
+    StreamBytes = "mesh.stream.bytes", Gauge, "By", "Bytes of a stream, by `stream`.";
+    StreamBytesMax = "mesh.stream.bytes.max", Gauge, "By", "Bytes that a stream may take, by `stream`.";
+    ConsumerPending = "mesh.consumer.pending", Gauge, "", "Messages that a durable consumer has yet to be given, by `stream` and `consumer`.";
+    ConsumerUnacked = "mesh.consumer.unacked", Gauge, "", "Messages given and not acknowledged, by `stream` and `consumer`.";
+    PostgresUp = "mesh.postgres.up", Gauge, "", "1 when PostgreSQL answers.";
+    PostgresConnections = "mesh.postgres.connections", Gauge, "", "Connections to the database.";
+    PostgresConnectionsMax = "mesh.postgres.connections.max", Gauge, "", "Connections that the server takes.";
+    PostgresTransactions = "mesh.postgres.transactions", Gauge, "", "Transactions since the statistics began, by `outcome` (committed, rolled_back).";
+    PostgresSize = "mesh.postgres.size", Gauge, "By", "Bytes of the database, by `schema`; `all` is the whole.";
+    PostgresDeadTuples = "mesh.postgres.dead.tuples", Gauge, "", "Rows that vacuum has yet to remove, by `schema`.";
+    PostgresCacheHits = "mesh.postgres.blocks", Gauge, "", "Blocks asked for since the statistics began, by `from` (cache, disk).";
+    PostgresDeadlocks = "mesh.postgres.deadlocks", Gauge, "", "Deadlocks since the statistics began.";
+    DiskFree = "mesh.disk.free", Gauge, "By", "Free bytes where this process keeps its data, by `volume`.";
 }
 
 /// Makes instruments. Clones and the metrics of other services share one registry.
@@ -91,6 +147,7 @@ struct Inner {
     meter: Meter,
     provider: SdkMeterProvider,
     registry: prometheus::Registry,
+    exemplars: Exemplars,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +170,8 @@ impl Metrics {
             .scope_info_enabled(false)
             .build()
             .expect("a new registry takes its first collector");
+        let own = registry.register(Box::new(Process::new()));
+        own.expect("its names begin with no `mesh`");
         let mut builder = SdkMeterProvider::builder()
             .with_resource(resource)
             .with_reader(exporter);
@@ -126,6 +185,7 @@ impl Metrics {
                 meter,
                 provider,
                 registry,
+                exemplars: Exemplars::default(),
             }),
             service: None,
         }
@@ -165,10 +225,13 @@ impl Metrics {
         if !unit.is_empty() {
             builder = builder.with_unit(unit);
         }
-        let boundaries = if unit == "s" { SECONDS.to_vec() } else { COUNTS.to_vec() };
+        let boundaries: &'static [f64] = if unit == "s" { &SECONDS } else { &COUNTS };
         Histogram {
-            inner: builder.with_boundaries(boundaries).build(),
+            inner: builder.with_boundaries(boundaries.to_vec()).build(),
             service: self.label(),
+            shown: text.replace('.', "_") + if unit == "s" { "_seconds" } else { "" },
+            boundaries,
+            exemplars: self.inner.exemplars.clone(),
         }
     }
 
@@ -176,6 +239,11 @@ impl Metrics {
     pub fn render(&self) -> Result<String, RenderError> {
         let families = self.inner.registry.gather();
         Ok(prometheus::TextEncoder::new().encode_to_string(&families)?)
+    }
+
+    /// OpenMetrics 1.0: the same, and the traces that fell into the buckets.
+    pub fn render_openmetrics(&self) -> String {
+        openmetrics::encode(&self.inner.registry.gather(), &self.inner.exemplars)
     }
 
     /// Sends what is left; for the very end of the process, off the runtime's threads.
@@ -226,12 +294,28 @@ impl Gauge {
 pub struct Histogram {
     inner: opentelemetry::metrics::Histogram<f64>,
     service: Option<KeyValue>,
+    /// Its name as Prometheus shows it.
+    shown: String,
+    boundaries: &'static [f64],
+    exemplars: Exemplars,
 }
 
 impl Histogram {
-    /// `value` in the unit of the name.
+    /// `value` in the unit of the name. Its bucket remembers the trace that runs now.
     pub fn record(&self, value: f64, labels: Labels<'_>) {
+        self.record_in(mesh_trace::current(), value, labels);
+    }
+
+    /// As [`Histogram::record`], for what another trace did.
+    pub fn record_in(&self, trace: Option<TraceContext>, value: f64, labels: Labels<'_>) {
         self.inner.record(value, &with(&self.service, labels));
+        if let Some(trace) = trace.filter(|trace| trace.is_sampled()) {
+            let service = self.service.iter().map(|label| (SERVICE_LABEL, label.value.as_str()));
+            let service: Vec<_> = service.collect();
+            let all = service.iter().map(|(name, value)| (*name, value.as_ref()));
+            let key = exemplars::key(&self.shown, all.chain(labels.iter().copied()));
+            self.exemplars.keep(key, self.boundaries, value, trace);
+        }
     }
 
     /// For histograms in seconds.
@@ -268,68 +352,4 @@ fn with(service: &Option<KeyValue>, labels: Labels<'_>) -> Vec<KeyValue> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_metric_says_its_service() {
-        let metrics = Metrics::default();
-        metrics
-            .for_service("registry")
-            .counter(MetricName::AgentsPublished)
-            .add(2, &[]);
-        metrics
-            .for_service("memory")
-            .counter(MetricName::MemoriesStored)
-            .add(1, &[("type", "fact")]);
-        let text = metrics.render().unwrap();
-        assert!(
-            text.contains(r#"mesh_agents_published_total{mesh_service="registry"} 2"#),
-            "{text}"
-        );
-        assert!(
-            text.contains(r#"mesh_memories_stored_total{mesh_service="memory",type="fact"} 1"#),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn the_same_name_made_twice_is_one_series() {
-        let metrics = Metrics::default().for_service("execution");
-        metrics.counter(MetricName::Commits).add(1, &[]);
-        metrics.clone().counter(MetricName::Commits).add(1, &[]);
-        let text = metrics.render().unwrap();
-        assert!(
-            text.contains(r#"mesh_commits_total{mesh_service="execution"} 2"#),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn durations_are_seconds_in_buckets() {
-        let metrics = Metrics::default();
-        metrics
-            .histogram(MetricName::CommitDuration)
-            .record_duration(Duration::from_millis(2), &[]);
-        let text = metrics.render().unwrap();
-        assert!(
-            text.contains(r#"mesh_commit_duration_seconds_bucket{le="0.0025"} 1"#),
-            "{text}"
-        );
-        assert!(
-            text.contains(r#"mesh_commit_duration_seconds_bucket{le="0.001"} 0"#),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn names_are_unique_and_of_one_form() {
-        let mut names: Vec<_> = MetricName::ALL.iter().map(|name| name.row().0).collect();
-        assert!(names.iter().all(|name| name.starts_with("mesh.")));
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), MetricName::ALL.len());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::context::Context;
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, openmetrics};
 
 #[derive(Clone)]
 struct Ops {
@@ -121,7 +121,13 @@ async fn ready(State(ops): State<Ops>) -> Response {
         .into_response()
 }
 
-async fn metrics_text(State(ops): State<Ops>) -> Response {
+/// In the format that whoever asks takes.
+async fn metrics_text(State(ops): State<Ops>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accept.is_some_and(openmetrics::is_accepted) {
+        let kind = [(header::CONTENT_TYPE, openmetrics::CONTENT_TYPE)];
+        return (kind, ops.metrics.render_openmetrics()).into_response();
+    }
     match ops.metrics.render() {
         Ok(text) => (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -212,5 +218,10 @@ mod tests {
             body.contains(r#"mesh_live_connections{kind="sse",mesh_service="gateway"} 3"#),
             "{body}"
         );
+        let request = Request::get("/metrics").header(header::ACCEPT, "application/openmetrics-text;version=1.0.0");
+        let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], openmetrics::CONTENT_TYPE);
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert!(bytes.ends_with(b"\n# EOF\n"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mesh_api::Caller;
 use mesh_api::fleet::{NodeEntry, NodeGet, NodeGetRequest, Viewer};
 use mesh_api::identity::{AuditEntry, AuditNote, AuditOutcome};
-use mesh_api::node::{Ticket, TicketHeld, TicketHeldRequest, TicketKeyGet, TicketKeyRequest};
+use mesh_api::node::{Ticket, TicketHeld, TicketHeldReply, TicketHeldRequest, TicketKeyGet, TicketKeyRequest};
 use mesh_types::{Code, InvocationId, NodeId, Problem, Tenant};
 use serde_json::Value;
 
@@ -28,6 +28,9 @@ const ENTRIES_MAX: usize = 4_096;
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 const NOTED_MAX: usize = 4_096;
 
+/// Who holds what, under which epoch.
+type Claim = (NodeId, InvocationId, u32);
+
 /// The roads of nodes to one service.
 pub struct Roads {
     context: Context,
@@ -36,7 +39,7 @@ pub struct Roads {
     is_own: bool,
     entries: Mutex<HashMap<NodeId, (Arc<NodeEntry>, Duration)>>,
     /// Claims that were held when we last asked. Those that are over are never kept: an epoch may be on its way.
-    held: Mutex<HashMap<(NodeId, InvocationId, u32), Duration>>,
+    held: Mutex<HashMap<Claim, (Arc<TicketHeldReply>, Duration)>>,
     noted: Mutex<HashMap<NodeId, Duration>>,
 }
 
@@ -91,6 +94,7 @@ impl Roads {
             self.still_held(node, ticket).await?;
         }
         Ok(Caller {
+            role: None,
             tenant: ticket.tenant.clone(),
             actor: format!("node:{node}"),
             request_id: None,
@@ -117,14 +121,22 @@ impl Roads {
         Err(self.refuse(node, endpoint, Problem::new(Code::Forbidden, detail)))
     }
 
+    /// What `execution` says of the invocation, beside that the claim is held: its session, its user, its artifact.
+    ///
+    /// # Errors
+    /// As [`Roads::admit`], which has to be asked before.
+    pub async fn about(&self, node: &NodeId, ticket: &Ticket) -> Result<Arc<TicketHeldReply>, Problem> {
+        self.still_held(node, ticket).await
+    }
+
     /// Who comes late is no attacker: it is not noted.
-    async fn still_held(&self, node: &NodeId, ticket: &Ticket) -> Result<(), Problem> {
+    async fn still_held(&self, node: &NodeId, ticket: &Ticket) -> Result<Arc<TicketHeldReply>, Problem> {
         let claim = (node.clone(), ticket.invocation, ticket.epoch);
         let now = self.now();
-        if let Some(at) = lock(&self.held).get(&claim)
+        if let Some((about, at)) = lock(&self.held).get(&claim)
             && now.saturating_sub(*at) < HELD_KEPT
         {
-            return Ok(());
+            return Ok(Arc::clone(about));
         }
         let request = TicketHeldRequest {
             node: node.clone(),
@@ -133,7 +145,7 @@ impl Roads {
         };
         let caller = self.context.caller(Tenant::default());
         let answered = self.context.bus.call::<TicketHeld>(&caller, &request).await;
-        let is_held = answered.map_err(|problem| match problem.is_transient() {
+        let about = answered.map_err(|problem| match problem.is_transient() {
             true => problem,
             // The node's request is none the worse for it.
             false => Problem::new(
@@ -141,18 +153,19 @@ impl Roads {
                 format!("who holds the work is not known now: {problem}"),
             ),
         })?;
-        if !is_held.held {
+        let about = Arc::new(about);
+        if !about.held {
             return Err(claim_over(ticket));
         }
         let mut held = lock(&self.held);
         if held.len() >= HELD_MAX {
-            held.retain(|_, at| now.saturating_sub(*at) < HELD_KEPT);
+            held.retain(|_, (_, at)| now.saturating_sub(*at) < HELD_KEPT);
         }
         if held.len() >= HELD_MAX {
             held.clear();
         }
-        held.insert(claim, now);
-        Ok(())
+        held.insert(claim, (Arc::clone(&about), now));
+        Ok(about)
     }
 
     /// That what is asked for is the ticket's own: its agent's memories, its invocation's model calls.

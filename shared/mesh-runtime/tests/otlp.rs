@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{OriginalUri, State};
 use mesh_runtime::metrics::MetricName;
 use mesh_runtime::telemetry::{TelemetryOptions, init, service_span};
+use mesh_trace::{Incoming, Kind, Way};
 
 type Seen = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
@@ -29,7 +30,7 @@ fn says(bytes: &[u8], word: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn spans_and_metrics_reach_a_collector_and_say_their_service() {
+async fn spans_metrics_and_log_lines_reach_a_collector_and_say_their_service() {
     let seen = Seen::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -41,7 +42,8 @@ async fn spans_and_metrics_reach_a_collector_and_say_their_service() {
     }
 
     let seen = seen.lock().unwrap().clone();
-    let (spans, metrics) = (&seen["/v1/traces"], &seen["/v1/metrics"]);
+    let (spans, metrics, lines) = (&seen["/v1/traces"], &seen["/v1/metrics"], &seen["/v1/logs"]);
+    assert!(says(lines, "published") && says(lines, "registry") && !says(lines, "whispered"));
     assert!(says(spans, "publish an agent") && says(spans, "registry"));
     assert_eq!(count(spans, "mesh.service"), 1, "a key is there once");
     assert!(
@@ -65,7 +67,18 @@ async fn work(endpoint: String) {
         .counter(MetricName::AgentsPublished)
         .add(1, &[]);
     let publish = || {
-        tracing::info_span!("publish an agent", "mesh.service" = "registry").in_scope(|| tracing::info!("published"))
+        let id = mesh_trace::trace_id;
+        let span = mesh_trace::Span::edge(
+            &Incoming::default(),
+            id,
+            Way::Write,
+            Kind::Server,
+            || "publish an agent",
+        );
+        span.enter(|| {
+            tracing::info!("published");
+            tracing::debug!("whispered");
+        });
     };
     service_span("registry").in_scope(publish);
     tokio::task::spawn_blocking(move || drop(guard)).await.expect("it ends");

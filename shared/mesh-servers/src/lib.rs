@@ -23,14 +23,14 @@ pub use error::ServersError;
 pub use files::write_private;
 pub use home::{HomeLock, HomeState, running, stop_running};
 pub use nats::{NatsOptions, NatsServer};
-pub use nats_users::NatsUsers;
+pub use nats_users::{NatsPermissions, NatsSubjects, NatsUser, NatsUsers};
 pub use place::remove_data;
 pub use ports::{check_free, free_port};
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Found, processes_with_environment};
 pub use progress::{Progress, Quiet};
 pub use scratch::ScratchDir;
-pub use tools::{NatsTool, PostgresTool, Tools};
+pub use tools::{EmbedderWeights, NatsTool, PostgresTool, Tools};
 pub use version::Version;
 
 /// Environment variable of the NATS client port.

@@ -11,8 +11,8 @@ mod tenant;
 
 pub use error::{StoreError, constraint, is_transient, to_problem};
 pub use id::IdExt;
-pub use migrate::{MigrationReport, migrate, schema_version};
+pub use migrate::{MigrationReport, migrate, migrate_to, schema_version, schemas};
 pub use outbox::{Outbox, Pending, RelayReport};
-pub use pool::{Check, StoreOptions, connect, probe, wait_ready};
+pub use pool::{Check, StoreOptions, connect, probe, usage, wait_ready};
 pub use role::Role;
 pub use tenant::{every_tenant_tx, tenant_tx};

@@ -52,6 +52,21 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, StoreError> {
     Ok(report)
 }
 
+/// Schemas that are the mesh's, in the order in which the migrations create them: what a backup copies.
+pub fn schemas() -> Vec<&'static str> {
+    let name = |line: &'static str| line.strip_prefix("CREATE SCHEMA ")?.split(';').next();
+    let each = MIGRATOR.iter();
+    each.flat_map(|migration| migration.sql.as_str().lines().filter_map(name))
+        .collect()
+}
+
+/// Brings the schema to `version`, on a connection whose search path is `public`; within a transaction of the caller all
+/// of it is part of that. For a restore, which needs the schema that its rows were written with.
+pub async fn migrate_to(connection: &mut PgConnection, version: i64) -> Result<(), StoreError> {
+    let migrated = MIGRATOR.run_direct(Some(version), connection, false).await;
+    migrated.map_err(StoreError::Migrate)
+}
+
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('public._sqlx_migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
@@ -68,4 +83,19 @@ fn label(version: i64) -> String {
         "{version:04} {}",
         known.map_or("unknown", |migration| &migration.description)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Role;
+
+    #[test]
+    fn every_role_has_a_schema_of_the_migrations() {
+        let schemas = schemas();
+        for role in Role::ALL {
+            assert!(schemas.contains(&role.schema()), "{role:?}: {schemas:?}");
+        }
+        assert!(!schemas.contains(&"public"));
+    }
 }

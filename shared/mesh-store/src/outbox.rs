@@ -78,6 +78,8 @@ impl Outbox {
     pub const IDENTITY: Self = outbox!("identity");
     pub const HEARTBEAT: Self = outbox!("heartbeat");
     pub const RECONCILER: Self = outbox!("reconciler");
+    /// What of execution stands in no journal.
+    pub const EXECUTION: Self = outbox!("execution");
 
     /// Adds a fact to the transaction that makes it true; the transaction must be of the event's tenant.
     pub async fn append(&self, tx: &mut PgConnection, event: &Event) -> Result<(), sqlx::Error> {

@@ -108,6 +108,15 @@ pub async fn wait_ready(pool: &PgPool) {
     }
 }
 
+/// Reads how many connections a pool has, how many of them are idle, and how many it may have; `None` once it is closed.
+pub fn usage(pool: &PgPool) -> impl Fn() -> Option<(u32, u32, u32)> + Send + Sync + Clone + 'static {
+    let pool = pool.clone();
+    move || {
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        (!pool.is_closed()).then(|| (pool.size(), idle, pool.options().get_max_connections()))
+    }
+}
+
 /// Asks the database one thing; for `/health`. Clone it freely.
 pub type Check = Arc<dyn Fn() -> CheckFuture + Send + Sync>;
 type CheckFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;

@@ -5,9 +5,11 @@ mod database;
 mod nats;
 mod roads;
 mod wait;
+mod weights;
 
 pub use database::TestDatabase;
-pub use mesh_servers::NatsOptions;
+pub use mesh_servers::{NatsOptions, free_port};
 pub use nats::TestNats;
 pub use roads::TestRoads;
 pub use wait::{deliver_twice, wait_until};
+pub use weights::embedder_weights;

@@ -16,7 +16,7 @@ use serde_json::json;
 pub struct TestRoads {
     signer: Arc<TicketSigner>,
     notes: Arc<Mutex<Vec<AuditEntry>>>,
-    held: Arc<Mutex<HashMap<InvocationId, Result<bool, Problem>>>>,
+    held: Arc<Mutex<HashMap<InvocationId, Result<TicketHeldReply, Problem>>>>,
     _services: Vec<ServiceHandle>,
 }
 
@@ -41,15 +41,15 @@ impl TestRoads {
     pub async fn beside_registry(bus: &Bus) -> Self {
         let signer = Arc::new(TicketSigner::from_seed(&[7; 32]).expect("32 bytes are a seed"));
         let (signs, notes) = (Arc::clone(&signer), Arc::<Mutex<Vec<AuditEntry>>>::default());
-        let held = Arc::<Mutex<HashMap<InvocationId, Result<bool, Problem>>>>::default();
+        let held = Arc::<Mutex<HashMap<InvocationId, Result<TicketHeldReply, Problem>>>>::default();
         let holds = Arc::clone(&held);
         let execution = bus
             .service("execution", "0.0.0")
             .endpoint::<TicketKeyGet, _, _>(move |_, _| std::future::ready(Ok(TicketKey { public: signs.public() })))
             .endpoint::<TicketHeld, _, _>(move |_, request| {
                 let held = holds.lock().unwrap_or_else(PoisonError::into_inner);
-                let answer = held.get(&request.invocation).cloned().unwrap_or(Ok(true));
-                std::future::ready(answer.map(|held| TicketHeldReply { held }))
+                let answer = held.get(&request.invocation).cloned();
+                std::future::ready(answer.unwrap_or_else(|| Ok(is_held(true))))
             });
         let noted = Arc::clone(&notes);
         let identity = bus
@@ -92,7 +92,13 @@ impl TestRoads {
     /// What `execution` says of claims of the invocation from now on; unless told otherwise, that they are held.
     pub fn held(&self, invocation: InvocationId, answer: Result<bool, Problem>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(invocation, answer);
+        held.insert(invocation, answer.map(is_held));
+    }
+
+    /// That claims of it are held, with what `execution` knows of it.
+    pub fn holds(&self, invocation: InvocationId, about: TicketHeldReply) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(invocation, Ok(TicketHeldReply { held: true, ..about }));
     }
 
     /// What the audit was told.
@@ -107,5 +113,12 @@ impl TestRoads {
             service: E::SERVICE.parse().expect("a token"),
             endpoint: E::NAME.parse().expect("a token"),
         }
+    }
+}
+
+fn is_held(held: bool) -> TicketHeldReply {
+    TicketHeldReply {
+        held,
+        ..TicketHeldReply::default()
     }
 }

@@ -13,7 +13,7 @@ use crate::config::ToolsConfig;
 use crate::guard::Guard;
 use crate::mcp::{self, Servers};
 use crate::web::Web;
-use crate::{failure, http_tool, process, remote};
+use crate::{failure, http_tool, process, remote, traced};
 
 /// Cheap to clone; holds connections and servers that are kept between calls.
 #[derive(Debug, Clone)]
@@ -44,7 +44,16 @@ impl Toolbox {
     /// # Errors
     /// `ToolFailed`, of a transient status where a repeat may heal it; `ToolRefused` where it may not be reached;
     /// `Timeout`.
-    pub async fn call(&self, call: ToolCall, mut on_text: impl FnMut(String) + Send) -> Result<ToolReply, Problem> {
+    pub async fn call(&self, call: ToolCall, on_text: impl FnMut(String) + Send) -> Result<ToolReply, Problem> {
+        let mut span = traced::call(&call);
+        let reply = span.run(self.call_once(call, on_text)).await;
+        if let Err(problem) = &reply {
+            span.fail(&problem.kind);
+        }
+        reply
+    }
+
+    async fn call_once(&self, call: ToolCall, mut on_text: impl FnMut(String) + Send) -> Result<ToolReply, Problem> {
         let bytes_max = self.inner.config.output_bytes_max;
         let limit = call.timeout;
         // A process has its own watch: it must be seen to end when its time is over.

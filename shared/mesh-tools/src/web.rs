@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use futures::StreamExt;
+use mesh_trace::Place;
 use mesh_types::Problem;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
@@ -78,6 +79,9 @@ impl Web {
                 .header(ACCEPT, ask.accept);
             if let Some(key) = idempotency_key {
                 request = request.header("Idempotency-Key", key);
+            }
+            for (name, value) in mesh_trace::current_place().iter().flat_map(Place::headers) {
+                request = request.header(name, value);
             }
             if let Some(body) = &body {
                 request = request.header(CONTENT_TYPE, "application/json").body(body.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::name::{AgentName, Tenant};
+use crate::name::{AgentName, Tenant, Token};
 pub use crate::placement::{Autoscaling, Placement, Rollout, Spread};
 use crate::problem::{Code, Problem};
 pub use crate::runtimes::{CLI_DRIVERS, CliAgent, Container, HttpAgent, Noop, Script};
@@ -44,6 +44,7 @@ pub struct Metadata {
 pub struct AgentSpec {
     pub runtime: Runtime,
     pub model: Model,
+    /// What the model is told before everything else.
     pub instructions: String,
     pub capabilities: BTreeMap<String, bool>,
     pub context: ContextLimits,
@@ -85,9 +86,15 @@ pub enum Runtime {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
+    #[schema(min_length = 1, max_length = 128)]
     pub name: String,
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: f64,
+    /// Of one answer.
+    #[schema(minimum = 1, maximum = 1000000)]
     pub max_tokens: u32,
+    /// Models that are asked in turn where the one before cannot answer.
+    #[schema(max_items = 8)]
     pub fallbacks: Vec<String>,
 }
 
@@ -95,6 +102,7 @@ pub struct Model {
 #[serde(deny_unknown_fields, default)]
 pub struct ContextLimits {
     /// Messages read from the channel.
+    #[schema(maximum = 500)]
     pub history: u32,
     /// Newest messages of them that go into the prompt.
     pub recent: u32,
@@ -103,8 +111,21 @@ pub struct ContextLimits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MemoryUse {
+    /// Memories that stand in the prompt, and at most so many passages of documents beside them. 0: no memories.
+    #[schema(maximum = 100)]
     pub query_top_k: u32,
+    /// Whether each exchange is kept as an episodic memory of the agent.
     pub writeback: bool,
+    /// Collections of documents that are searched with the memories, at most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub knowledge: Vec<Token>,
+    /// Condenses episodic memories into semantic ones once so many have gathered, 2 to 1000; 0 never does.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub consolidate_after: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -125,24 +146,32 @@ pub enum SessionPolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
+    /// Calls of the model in one invocation.
+    #[schema(minimum = 1, maximum = 1000)]
     pub iterations: u32,
     /// Longest run of one invocation.
     pub timeout: Span,
     /// Invocations that one replica runs at once.
+    #[schema(minimum = 1, maximum = 10000)]
     pub concurrency: u32,
     /// Tool calls of one invocation, children included.
+    #[schema(maximum = 100000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<u32>,
     /// Tokens of one invocation, in and out.
+    #[schema(minimum = 1, maximum = 1000000000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
     /// US dollars of one invocation.
+    #[schema(minimum = 0)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
     /// Open child invocations at the same time. Absent: 16.
+    #[schema(maximum = 1000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub children: Option<u32>,
     /// Invocations above this one that called it, at most. Absent: 8.
+    #[schema(maximum = 64)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,
 }
@@ -151,6 +180,7 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// Tries of one step, the first included.
+    #[schema(minimum = 1, maximum = 20)]
     pub attempts: u32,
     pub backoff: Backoff,
 }
@@ -211,6 +241,8 @@ impl Default for MemoryUse {
         Self {
             query_top_k: 5,
             writeback: true,
+            knowledge: Vec::new(),
+            consolidate_after: 0,
         }
     }
 }

@@ -34,6 +34,7 @@ impl Agent {
         let broken = of_object
             .into_iter()
             .chain(rules(&self.spec))
+            .chain(crate::memory_rules::rules(&self.spec.memory))
             .chain(limit_rules(&self.spec))
             .chain(runtime_rules(&self.spec))
             .chain(self.spec.placement.iter().flat_map(crate::placement::rules))
@@ -57,7 +58,7 @@ fn labels_are_short(agent: &Agent) -> bool {
         .all(|(key, value)| !key.is_empty() && key.len() <= 64 && value.len() <= 256)
 }
 
-type Rule = (bool, &'static str, &'static str);
+pub(crate) type Rule = (bool, &'static str, &'static str);
 
 fn rules(spec: &AgentSpec) -> [Rule; 13] {
     let AgentSpec {

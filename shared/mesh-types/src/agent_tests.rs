@@ -39,6 +39,31 @@ fn an_error_names_the_field() {
 }
 
 #[test]
+fn what_an_agent_asks_of_its_memory_has_limits() {
+    let declared = |memory: Value| {
+        let agent = json!({"metadata": {"name": "a"}, "spec": {"memory": memory}});
+        Agent::from_json(agent).map_err(|problem| problem.field.unwrap())
+    };
+    let bases = |count: usize| (0..count).map(|n| format!("base-{n}")).collect::<Vec<_>>();
+    let spec = declared(json!({"knowledge": bases(16), "consolidate_after": 2}))
+        .unwrap()
+        .spec;
+    assert_eq!((spec.memory.knowledge.len(), spec.memory.consolidate_after), (16, 2));
+    assert!(declared(json!({"consolidate_after": 0, "knowledge": []})).is_ok());
+    assert!(declared(json!({"consolidate_after": 1_000})).is_ok());
+    for after in [1, 1_001] {
+        let refused = declared(json!({"consolidate_after": after})).unwrap_err();
+        assert_eq!(refused, "spec.memory.consolidate_after");
+    }
+    for bases in [bases(17), vec!["twice".to_owned(); 2]] {
+        assert_eq!(
+            declared(json!({"knowledge": bases})).unwrap_err(),
+            "spec.memory.knowledge"
+        );
+    }
+}
+
+#[test]
 fn the_flat_form_is_kept_as_a_container_that_cannot_be_published() {
     let agent = Agent::from_json(json!({
         "name": "old", "docker_image": "repo/x:1", "cpu_limit": "500m", "memory_limit": "256Mi", "env_vars": {"A": "1"}

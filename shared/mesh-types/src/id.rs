@@ -111,6 +111,12 @@ ids! {
     InvocationId = "inv_", "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One memory.
     MemoryId = "mem_", "mem_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One erasure of memories, as its receipt names it.
+    ReceiptId = "rcp_", "rcp_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One document of a collection.
+    DocumentId = "doc_", "doc_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One piece of a document.
+    ChunkId = "chk_", "chk_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One event; also its `Nats-Msg-Id`.
     EventId = "evt_", "evt_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One dead letter.
@@ -129,6 +135,10 @@ ids! {
     KeyId = "key_", "key_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One join token; its secret is `mjt_…`.
     JoinTokenId = "jtk_", "jtk_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One person.
+    UserId = "usr_", "usr_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    /// One sign-in of a person, until it ends.
+    SessionId = "ses_", "ses_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     /// One request at the edge.
     RequestId = "req_", "req_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 }

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod fleet_policy;
 pub mod id;
 pub mod json;
+mod memory_rules;
 pub mod name;
 mod placement;
 pub mod problem;
@@ -18,8 +19,8 @@ pub mod time;
 pub mod tool;
 
 pub use id::{
-    DeadLetterId, EventId, ExchangeId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId, PassId, ReplicaId,
-    RequestId, TunnelId,
+    ChunkId, DeadLetterId, DocumentId, EventId, ExchangeId, Id, IdError, IdSource, InstanceId, InvocationId, MemoryId,
+    PassId, ReceiptId, ReplicaId, RequestId, TunnelId,
 };
 pub use name::{AgentName, ChannelId, MessageId, NameError, NodeId, Tenant, Token};
 pub use problem::{Code, Problem};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Placement {
     /// How many run; with `autoscaling` those that it starts with.
+    #[schema(maximum = 10000)]
     pub replicas: u32,
     /// Labels that a node must have, each with this value; `region` is one of them.
     pub node_selector: BTreeMap<String, String>,
@@ -37,13 +38,16 @@ pub enum Spread {
 pub struct Autoscaling {
     /// 0: none runs while nothing waits.
     pub min: u32,
+    #[schema(minimum = 1, maximum = 10000)]
     pub max: u32,
     /// Invocations that may wait for each replica before there is another one.
+    #[schema(minimum = 1, maximum = 1000000)]
     pub queue_per_replica: u32,
     /// Tokens per second that one replica makes at most; absent: tokens do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_second_per_replica: Option<f64>,
     /// How long there must be too many before one goes, in seconds.
+    #[schema(maximum = 86400)]
     pub idle_seconds: u32,
 }
 
@@ -56,6 +60,7 @@ pub struct Rollout {
     /// Replicas below the wanted number while it lasts.
     pub unavailable: u32,
     /// A replica that is not ready after so many seconds has failed, and the version with it.
+    #[schema(minimum = 1, maximum = 3600)]
     pub health_seconds: u32,
 }
 

@@ -72,5 +72,6 @@ pub struct Container {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Noop {
+    #[schema(maximum = 1000)]
     pub steps: u32,
 }

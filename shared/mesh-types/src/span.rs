@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A length of time as people write it: `250ms`, `10s`, `5m`, `2h`, `1d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, utoipa::ToSchema)]
-#[schema(value_type = String, example = "120s")]
+#[schema(value_type = String, example = "120s", pattern = "^[0-9]+(ms|s|m|h|d)$")]
 pub struct Span(pub Duration);
 
 const SPAN_UNITS: [(&str, u64); 5] = [

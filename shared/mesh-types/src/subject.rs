@@ -197,6 +197,32 @@ impl FromStr for Subject {
     }
 }
 
+/// Subjects whose second token is one word and whose third is a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    Invoke,
+    Call,
+    Journal,
+    Token,
+    Event,
+    Dead,
+    Reply,
+}
+
+impl Family {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoke => "invoke",
+            Self::Call => "call",
+            Self::Journal => "journal",
+            Self::Token => "token",
+            Self::Event => "event",
+            Self::Dead => "dead",
+            Self::Reply => "reply",
+        }
+    }
+}
+
 /// What a subscription or a stream listens to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Filter {
@@ -224,8 +250,32 @@ pub enum Filter {
     NodeAsks(NodeId),
     /// Where one node awaits answers; clients make up the rest.
     InboxesOf(NodeId),
+    /// All of one family, of one tenant.
+    OfTenant(Family, Tenant),
+    /// All of one family, of every tenant.
+    OfTenants(Family),
+    /// Events of one kind, of one tenant.
+    EventsOfKind(Tenant, Token),
+    /// Every endpoint of a service, as services ask it.
+    AskedOf(Token),
+    /// Every endpoint of every service.
+    Asked,
+    /// Every endpoint of a service, as nodes ask it.
+    NodesAsk(Token),
+    /// Commands to execution processes.
+    Executions,
+    Bells,
+    Tunnels,
+    /// Wherever somebody awaits answers.
+    Inboxes,
     /// What nats-server asks of who may connect.
     UserAuth,
+    /// Where it awaits the answer to that.
+    UserAuthAnswers,
+    /// Asks nats-servers, in their system account, which connections they have.
+    Connections,
+    /// Asks any nats-server to cut off a connection.
+    Kicks,
     /// Exactly one subject.
     Only(Subject),
 }
@@ -248,7 +298,20 @@ impl fmt::Display for Filter {
             Self::Nodes { service, endpoint } => write!(f, "mesh.node.*.{service}.{endpoint}"),
             Self::NodeAsks(node) => write!(f, "mesh.node.{node}.>"),
             Self::InboxesOf(node) => write!(f, "_INBOX.{node}.>"),
+            Self::OfTenant(family, tenant) => write!(f, "mesh.{}.{tenant}.>", family.as_str()),
+            Self::OfTenants(family) => write!(f, "mesh.{}.>", family.as_str()),
+            Self::EventsOfKind(tenant, kind) => write!(f, "mesh.event.{tenant}.{kind}.*.*"),
+            Self::AskedOf(service) => write!(f, "mesh.svc.{service}.*"),
+            Self::Asked => f.write_str("mesh.svc.*.*"),
+            Self::NodesAsk(service) => write!(f, "mesh.node.*.{service}.*"),
+            Self::Executions => f.write_str("mesh.execution.*.*"),
+            Self::Bells => f.write_str("mesh.bell.*"),
+            Self::Tunnels => f.write_str("mesh.tunnel.*"),
+            Self::Inboxes => f.write_str("_INBOX.>"),
             Self::UserAuth => f.write_str("$SYS.REQ.USER.AUTH"),
+            Self::UserAuthAnswers => f.write_str("$SYS._INBOX.>"),
+            Self::Connections => f.write_str("$SYS.REQ.SERVER.PING.CONNZ"),
+            Self::Kicks => f.write_str("$SYS.REQ.SERVER.*.KICK"),
             Self::Only(subject) => subject.fmt(f),
         }
     }
@@ -263,10 +326,16 @@ pub fn parse_reply_to(text: &str, tenant: &Tenant) -> Result<Subject, SubjectErr
     }
 }
 
-/// Whether a question may be answered where it asks to be. An answer is published with the service's own rights, so a
-/// node, which chooses that subject freely, is answered in an inbox only.
+/// Whether a question may be answered where it asks to be. An answer is published with the service's own rights, so
+/// nodes and callers of agents, who choose that subject freely, are answered in an inbox only, callers also below the
+/// replies of the tenant they call.
 pub fn may_answer(asked_at: &str, reply: &str) -> bool {
-    !asked_at.starts_with("mesh.node.") || reply.starts_with("_INBOX.")
+    let is_inbox = reply.starts_with("_INBOX.");
+    if let Some(called) = asked_at.strip_prefix("mesh.call.") {
+        let below = reply.strip_prefix("mesh.reply.").and_then(|rest| rest.split_once('.'));
+        return is_inbox || below.is_some_and(|(tenant, _)| called.split('.').next() == Some(tenant));
+    }
+    is_inbox || !asked_at.starts_with("mesh.node.")
 }
 
 fn unknown(text: &str) -> SubjectError {

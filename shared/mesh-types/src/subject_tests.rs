@@ -97,6 +97,16 @@ fn a_node_is_answered_in_an_inbox_only() {
         assert!(!may_answer(asked_at, forged), "{forged}");
     }
     assert!(may_answer("mesh.svc.registry.node-get", "mesh.reply.daarion.x"));
+    let called = "mesh.call.daarion.sofia";
+    assert!(may_answer(called, "_INBOX.x") && may_answer(called, "mesh.reply.daarion.x"));
+    for forged in [
+        "mesh.reply.other.x",
+        "mesh.reply.daarion",
+        "$KV.AGENTS.other.sofia",
+        "mesh.event.daarion.a.b.c",
+    ] {
+        assert!(!may_answer(called, forged), "{forged}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_api::memory::MemoryType;
 use mesh_types::tool::{ToolKind, ToolSpec, any_object};
 use serde_json::{Value, json};
 
@@ -11,8 +12,17 @@ pub(crate) const WAIT_SECONDS_MAX: u64 = 30 * 24 * 3_600;
 pub(crate) const SUMMARY_MESSAGES: u64 = 50;
 const SUMMARY_MESSAGES_MAX: u64 = 200;
 /// Memories that `recall` finds where it is not told how many.
-pub(crate) const RECALLED: u64 = 5;
-const RECALLED_MAX: u64 = 50;
+pub(crate) const RECALLED: u32 = 5;
+const RECALLED_MAX: u32 = 50;
+/// Longest time that a memory is told to last, in seconds: ten years.
+const TTL_SECONDS_MAX: u64 = 10 * 365 * 24 * 3_600;
+
+const TYPES: [MemoryType; 4] = MemoryType::ALL;
+
+/// Of a memory.
+fn tag() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 64})
+}
 
 /// What the model is told of the tool, as (description, parameters).
 pub(crate) fn told(tool: &ToolSpec) -> (String, Value) {
@@ -87,18 +97,28 @@ fn builtin(name: &str) -> Option<(&'static str, Value)> {
             object(
                 json!({
                     "content": {"type": "string", "minLength": 1, "maxLength": 8_000},
-                    "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 16},
+                    "tags": {"type": "array", "items": tag(), "maxItems": 16},
                     "importance": {"type": "number", "minimum": 0, "maximum": 1},
+                    "type": {"enum": TYPES, "description": "Absent: semantic, a fact. episodic: something that \
+                        happened. procedural: how something is done. working: for the next hours only."},
+                    "scope": {"enum": ["agent", "session", "user", "tenant"], "description": "Who is to find it. \
+                        Absent: you, always. session: you, in this conversation only. user: every agent that speaks \
+                        with this user. tenant: every agent, if you may share memories."},
+                    "ttl_seconds": {"type": "integer", "minimum": 1, "maximum": TTL_SECONDS_MAX,
+                        "description": "When it is forgotten. Absent: never; working ones after a day."},
                 }),
                 &["content"],
             ),
         ),
         "recall" => (
-            "Looks for something in your long-term memory.",
+            "Looks for something in your long-term memory, and in the documents that you were given. Passages of \
+             documents come with the name to cite them by.",
             object(
                 json!({
                     "query": {"type": "string", "minLength": 1},
                     "k": {"type": "integer", "minimum": 1, "maximum": RECALLED_MAX},
+                    "type": {"enum": TYPES},
+                    "tags": {"type": "array", "items": tag(), "maxItems": 16, "description": "All of them."},
                 }),
                 &["query"],
             ),

@@ -12,12 +12,16 @@ use mesh_types::{AgentName, ChannelId, Code, Problem, Timestamp};
 use serde_json::{Value, json};
 
 use crate::builtins;
+use crate::caller::Brought;
+use crate::grant::Task;
+use crate::request::Request;
 use crate::schema::Schema;
 
 /// Open children of one invocation, and invocations above one, where the agent does not say.
 const CHILDREN_MAX: u32 = 16;
 const DEPTH_MAX: u32 = 8;
 const CREATES_TASKS: &str = "can_create_tasks";
+const SHARES_MEMORIES: &str = "can_share_memories";
 
 /// What one call comes to.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +66,12 @@ impl Understood {
     }
 }
 
-/// The tools that the agent declares.
+/// The tools that the agent declares, and those that the caller brings.
 pub(crate) struct Toolbox<'a> {
+    task: Task<'a>,
     spec: &'a AgentSpec,
     channel: Option<ChannelId>,
-    depth: u32,
+    brought: Brought,
     /// As the model is told of them.
     pub(crate) offered: Vec<Value>,
     /// Parameters and their schema by tool, compiled when it is first called.
@@ -74,18 +79,37 @@ pub(crate) struct Toolbox<'a> {
 }
 
 impl<'a> Toolbox<'a> {
-    pub(crate) fn new(spec: &'a AgentSpec, channel: Option<ChannelId>, depth: u32) -> Self {
+    pub(crate) fn new(task: Task<'a>, request: &Request) -> Self {
+        let spec = task.spec;
         let offered = spec.tools.iter().filter(|tool| is_allowed(spec, tool)).map(|tool| {
             let (description, parameters) = builtins::told(tool);
             function(&tool.name, &description, &parameters)
         });
         Self {
+            task,
             spec,
-            channel,
-            depth,
-            offered: offered.collect(),
+            channel: request.channel.clone(),
+            brought: request.brought.clone(),
+            offered: offered.chain(request.brought.tools.iter().cloned()).collect(),
             schemas: spec.tools.iter().map(|_| OnceCell::new()).collect(),
         }
+    }
+
+    /// Whether those are the tools that are offered. What the mesh tells of its own builtins may change from version
+    /// to version: an invocation that began under another one goes on.
+    pub(crate) fn is_same_but_for_builtins(&self, recorded: &[Value]) -> bool {
+        let is_same = |(ours, theirs): (&Value, &Value)| {
+            let (ours, theirs) = (&ours["function"], &theirs["function"]);
+            let declared = self.spec.tools.iter().find(|tool| ours["name"] == tool.name.as_str());
+            ours == theirs
+                || declared.is_some_and(|tool| {
+                    let is_told_by_us = tool.description.trim().is_empty();
+                    tool.kind == ToolKind::Builtin
+                        && ours["name"] == theirs["name"]
+                        && (is_told_by_us || ours["description"] == theirs["description"])
+                })
+        };
+        self.offered.len() == recorded.len() && self.offered.iter().zip(recorded).all(is_same)
     }
 
     /// `at` is when the model answered: what waits counts from then. `children` are calls of agents in this turn.
@@ -111,6 +135,10 @@ impl<'a> Toolbox<'a> {
 
     fn checked(&self, call: &FunctionCall) -> Result<(&'a ToolSpec, Value), Problem> {
         let invalid = |why: String| Problem::new(Code::ToolInvalid, why).field("arguments");
+        if self.brought.has(&call.name) {
+            let why = format!("`{}` is run by who asked you: nothing ran", call.name);
+            return Err(invalid(why).next("call it in a turn of its own, without other tools"));
+        }
         let found = self
             .spec
             .tools
@@ -165,6 +193,13 @@ impl<'a> Toolbox<'a> {
                     arguments,
                 }
             }
+            (ToolKind::Builtin, "remember") => {
+                self.may_remember(&arguments)?;
+                Work::Tool {
+                    effect: tool.effect(),
+                    arguments,
+                }
+            }
             (ToolKind::Builtin, "create_task") => {
                 parsed::<AgentName>(&arguments, "agent")?;
                 Work::Tool {
@@ -179,6 +214,26 @@ impl<'a> Toolbox<'a> {
         })
     }
 
+    /// Whether there is somebody of that scope, and the agent may speak to them.
+    fn may_remember(&self, arguments: &Value) -> Result<(), Problem> {
+        let refused = |why: &str, next: &str| Err(Problem::new(Code::ToolInvalid, why).field("scope").next(next));
+        match arguments["scope"].as_str() {
+            Some("session") if self.task.input.session.is_none() => refused(
+                "this conversation has no session",
+                "leave the scope out: you will find it in every conversation",
+            ),
+            Some("user") if self.task.user().is_none() => refused(
+                "nobody said which user this is",
+                "leave the scope out: you will find it in every conversation",
+            ),
+            Some("tenant") if !is_able(self.spec, SHARES_MEMORIES) => refused(
+                "you may not share memories with all agents: `spec.capabilities.can_share_memories` is not true",
+                "leave the scope out: it is yours alone then",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn child(&self, tool: &ToolSpec, mut payload: Value, children: &mut u32) -> Result<Work, Problem> {
         let limits = &self.spec.limits;
         let over = |name: &str, allowed: u32| {
@@ -186,7 +241,7 @@ impl<'a> Toolbox<'a> {
             Problem::new(Code::LimitReached, format!("{field} of {allowed} is reached")).field(field)
         };
         let depth = limits.depth.unwrap_or(DEPTH_MAX);
-        if self.depth >= depth {
+        if self.task.depth >= depth {
             return Err(over("depth", depth));
         }
         let fan_out = limits.children.unwrap_or(CHILDREN_MAX);
@@ -214,7 +269,11 @@ impl<'a> Toolbox<'a> {
 /// Tasks are created by agents that may.
 fn is_allowed(spec: &AgentSpec, tool: &ToolSpec) -> bool {
     let creates = tool.kind == ToolKind::Builtin && tool.name == "create_task";
-    !creates || spec.capabilities.get(CREATES_TASKS).copied().unwrap_or(false)
+    !creates || is_able(spec, CREATES_TASKS)
+}
+
+fn is_able(spec: &AgentSpec, capability: &str) -> bool {
+    spec.capabilities.get(capability).copied().unwrap_or(false)
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(arguments: &Value, name: &str) -> Result<T, Problem> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::{Chunk, CompleteRequest, Completion};
 use mesh_api::journal::{Ended, Fact, Record, TokenChunk, WaitItem};
-use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::memory::{Batch, BatchRequest, Memory, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Message, PostRequest};
 use mesh_types::tool::{ToolCall, ToolReply};
 use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem};
@@ -82,6 +82,9 @@ pub trait Channels: Send + Sync {
 /// Memories of the invocation's tenant.
 pub trait Memories: Send + Sync {
     fn query(&self, request: QueryRequest) -> impl Future<Output = Result<QueryReply, Problem>> + Send;
+
+    /// Some of the agent's own by their ids.
+    fn batch(&self, request: BatchRequest) -> impl Future<Output = Result<Batch, Problem>> + Send;
 
     /// Idempotent by the memory's id, which the loop always gives.
     fn store(&self, request: StoreRequest) -> impl Future<Output = Result<Memory, Problem>> + Send;

@@ -5,6 +5,7 @@ use mesh_types::agent::Runtime;
 use mesh_types::{Code, Problem};
 use serde_json::Value;
 
+use crate::consolidate::{self, Consolidate};
 use crate::ends::failed;
 use crate::forked::Forked;
 use crate::grant::Task;
@@ -16,6 +17,8 @@ use crate::thread::Asked;
 
 pub(crate) enum Flow<'a> {
     Llm(Box<Llm<'a>>),
+    /// An `llm` agent over its own memories.
+    Consolidate(Box<Consolidate<'a>>),
     /// `script`, `cli` and `http`.
     Remote(Box<Remote<'a>>),
     Noop(Noop),
@@ -27,6 +30,8 @@ impl<'a> Flow<'a> {
     pub(crate) fn new(task: Task<'a>, forked: Option<Forked<'a>>) -> Self {
         match task.spec.runtime {
             Runtime::Noop => Self::Noop(Noop::new(task.spec)),
+            Runtime::Llm if consolidate::is_meant(&task) => Consolidate::new(task, forked)
+                .map_or_else(Self::Refused, |consolidate| Self::Consolidate(Box::new(consolidate))),
             Runtime::Llm => Llm::new(task, forked).map_or_else(Self::Refused, |llm| Self::Llm(Box::new(llm))),
             Runtime::Script | Runtime::Cli | Runtime::Http => {
                 Remote::new(task, forked).map_or_else(Self::Refused, |remote| Self::Remote(Box::new(remote)))
@@ -45,6 +50,7 @@ impl<'a> Flow<'a> {
     pub(crate) fn group(&mut self, step: u32) -> Result<Steps, Box<Ended>> {
         match self {
             Self::Llm(llm) => llm.group(step),
+            Self::Consolidate(consolidate) => consolidate.group(step),
             Self::Remote(remote) => remote.group(step),
             Self::Noop(noop) => noop.group(step),
             Self::Refused(problem) => Err(Box::new(failed(problem.clone()))),
@@ -54,6 +60,7 @@ impl<'a> Flow<'a> {
     pub(crate) fn apply(&mut self, done: &Done) {
         match self {
             Self::Llm(llm) => llm.apply(done),
+            Self::Consolidate(consolidate) => consolidate.apply(done),
             Self::Remote(remote) => remote.apply(done),
             Self::Noop(noop) => noop.apply(done),
             Self::Refused(_) => {}
@@ -65,32 +72,43 @@ impl<'a> Flow<'a> {
         match self {
             Self::Llm(llm) => llm.merge(payload),
             Self::Remote(remote) => remote.merge(payload),
-            Self::Noop(_) | Self::Refused(_) => {}
+            Self::Consolidate(_) | Self::Noop(_) | Self::Refused(_) => {}
         }
     }
 
     pub(crate) fn asked(&self) -> Asked {
         match self {
             Self::Llm(llm) => llm.asked(),
+            Self::Consolidate(consolidate) => consolidate.asked(),
             _ => Asked::default(),
         }
     }
 
-    /// Whether the recorded input is the planned one, also in a form that earlier versions wrote.
-    pub(crate) fn is_same(&self, plan: &StepPlan, recorded: &Value) -> bool {
-        plan.input == *recorded
-            || match self {
-                Self::Llm(llm) => plan.kind == StepKind::Model && llm.is_same_in_old_form(recorded),
-                _ => false,
-            }
+    /// Whether the recorded input, which is not the planned one, is the same in a form that earlier versions wrote.
+    pub(crate) fn is_same_in_old_form(&self, plan: &StepPlan, recorded: &Value) -> bool {
+        match self {
+            Self::Llm(llm) => llm.is_same_in_old_form(plan, recorded),
+            _ => false,
+        }
+    }
+
+    /// It goes on as the recorded input says it began.
+    pub(crate) fn goes_on_as(&mut self, kind: StepKind, recorded: &Value) {
+        if let Self::Llm(llm) = self
+            && kind == StepKind::Model
+        {
+            llm.goes_on_as(recorded);
+        }
     }
 
     /// The recorded input counts, not the planned one.
     pub(crate) fn adopt(&mut self, step: u32, kind: StepKind, input: &Value, goes_on_from_it: bool) {
-        if let Self::Llm(llm) = self
-            && kind == StepKind::Model
-        {
-            llm.adopt(step, input, goes_on_from_it);
+        match self {
+            Self::Llm(llm) if kind == StepKind::Model => llm.adopt(step, input, goes_on_from_it),
+            Self::Consolidate(consolidate) if kind == StepKind::Model => {
+                consolidate.adopt(step, input, goes_on_from_it);
+            }
+            _ => {}
         }
     }
 
@@ -99,7 +117,7 @@ impl<'a> Flow<'a> {
         match self {
             Self::Llm(llm) => llm.ask(step),
             Self::Remote(remote) => Some(remote.ask(step)),
-            Self::Noop(_) | Self::Refused(_) => None,
+            Self::Consolidate(_) | Self::Noop(_) | Self::Refused(_) => None,
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mesh_api::journal::{Outcome, Record};
+use mesh_api::memory::user_of;
 use mesh_api::steering::Edit;
+use mesh_trace::{Place, TraceContext};
 use mesh_types::agent::AgentSpec;
 use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde_json::{Map, Value};
@@ -32,6 +34,10 @@ pub struct Grant {
     pub attempt: u32,
     /// Invocations above this one that called it.
     pub depth: u32,
+    /// The trace that it belongs to, if that is another than its own.
+    pub trace: Option<Place>,
+    /// The call or the source that it comes from, in another trace.
+    pub trace_link: Option<TraceContext>,
 }
 
 /// Where a fork leaves its source, and how.
@@ -72,6 +78,13 @@ pub struct Task<'a> {
     pub input: &'a Input,
     /// Invocations above this one that called it.
     pub depth: u32,
+}
+
+impl<'a> Task<'a> {
+    /// Whom it speaks with.
+    pub(crate) fn user(&self) -> Option<&'a str> {
+        user_of(&self.input.context, &self.input.metadata)
+    }
 }
 
 /// Why a worker let go of an invocation.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use mesh_api::inference::Completion;
 use mesh_api::journal::{Done, Effect, Ended, StepKind};
+use mesh_api::knowledge::KnowledgeHit;
 use mesh_api::memory::{Hit, MemoryType};
 use mesh_api::messaging::Message;
 use mesh_types::{Code, Problem};
@@ -16,7 +17,7 @@ use crate::forked::Forked;
 use crate::grant::Task;
 use crate::group::{StepPlan, Steps, Todo};
 use crate::limits::{Used, reached};
-use crate::prompt::{PromptLimits, assemble_context, last_user_text, sha256_of};
+use crate::prompt::{Found, PromptLimits, assemble_context, last_user_text, sha256_of};
 use crate::request::Request;
 use crate::thread::{Asked, Thread, answer_of};
 use crate::turn::Turn;
@@ -49,9 +50,12 @@ pub(crate) struct Llm<'a> {
     passed: usize,
     history: Vec<Message>,
     memories: Vec<Hit>,
+    passages: Vec<KnowledgeHit>,
     thread: Thread,
     turn: Option<Turn>,
     completion: Option<Completion>,
+    /// Calls of the caller's tools: he runs them.
+    handed_over: Vec<Value>,
     failed: Option<Problem>,
     used: Used,
 }
@@ -60,17 +64,21 @@ impl<'a> Llm<'a> {
     /// Fails if the payload cannot be understood.
     pub(crate) fn new(task: Task<'a>, forked: Option<Forked<'a>>) -> Result<Self, Problem> {
         let request = Request::parse(&task.input.payload)?;
+        let own = task.spec.tools.iter();
+        request.brought.check_against(own.map(|tool| tool.name.as_str()))?;
         Ok(Self {
             task,
             forked,
-            toolbox: Toolbox::new(task.spec, request.channel.clone(), task.depth),
+            toolbox: Toolbox::new(task, &request),
             request,
             passed: 0,
             history: Vec::new(),
             memories: Vec::new(),
+            passages: Vec::new(),
             thread: Thread::default(),
             turn: None,
             completion: None,
+            handed_over: Vec::new(),
             failed: None,
             used: Used::default(),
         })
@@ -111,6 +119,9 @@ impl<'a> Llm<'a> {
             }
             StepKind::ContextMemories => {
                 self.memories = Vec::deserialize(&output["memories"]).map_err(unreadable)?;
+                if let Some(passages) = output.get("knowledge") {
+                    self.passages = Vec::deserialize(passages).map_err(unreadable)?;
+                }
             }
             StepKind::Model => {
                 let completion = Completion::deserialize(output).map_err(unreadable)?;
@@ -124,6 +135,11 @@ impl<'a> Llm<'a> {
     fn answered(&mut self, done: &Done, completion: Completion) {
         self.used.iterations += 1;
         let answer = answer_of(&completion, done.step);
+        if self.request.brought.answers_all(&answer.tool_calls) {
+            self.handed_over.clone_from(&answer.tool_calls);
+            self.completion = Some(completion);
+            return;
+        }
         self.thread.done(done.step, &self.toolbox.offered, answer);
         self.turn = Turn::new(&completion, &self.toolbox, done.step, done.ended_at);
         if let Some(turn) = &self.turn {
@@ -137,6 +153,10 @@ impl<'a> Llm<'a> {
     pub(crate) fn group(&mut self, step: u32) -> Result<Steps, Box<Ended>> {
         if let Some(problem) = &self.failed {
             return Err(self.end(gave_up(problem.clone())));
+        }
+        if let Some(completion) = self.completion.as_ref().filter(|_| !self.handed_over.is_empty()) {
+            let output = json!({"text": completion.text, "tool_calls": self.handed_over});
+            return Err(self.end(completed(Some(output))));
         }
         if let Some(turn) = &mut self.turn {
             if let Some(ended) = reached(&self.task.spec.limits, self.used, false) {
@@ -201,10 +221,15 @@ impl<'a> Llm<'a> {
                 Some(json!({"channel_id": channel, "limit": spec.context.history}))
             }
             StepKind::ContextMemories => {
+                let memory = &spec.memory;
                 let query = self
                     .user_text(QUERY_BYTES_MAX)
-                    .filter(|_| spec.memory.query_top_k > 0)?;
-                Some(json!({"query": query, "k": spec.memory.query_top_k}))
+                    .filter(|_| memory.query_top_k > 0 || !memory.knowledge.is_empty())?;
+                let mut input = json!({"query": query, "k": memory.query_top_k});
+                if !memory.knowledge.is_empty() {
+                    input["knowledge"] = json!(memory.knowledge);
+                }
+                Some(self.whose(input))
             }
             StepKind::Model => {
                 self.prepare(step);
@@ -224,14 +249,27 @@ impl<'a> Llm<'a> {
             StepKind::MemoryStore => {
                 let says = self.user_text(REMEMBERED_BYTES_MAX).filter(|_| spec.memory.writeback)?;
                 let reply = cut(&self.answer()?.text, REMEMBERED_BYTES_MAX);
-                Some(json!({
+                // The agent's own, whoever spoke: it remembers in every conversation. Session and user only say of
+                // which one it is.
+                Some(self.whose(json!({
                     "type": MemoryType::Episodic,
                     "content": format!("User: {says}\nAgent: {reply}"),
                     "metadata": {"user_message": says, "agent_reply": reply},
-                }))
+                })))
             }
             _ => None,
         }
+    }
+
+    /// With the session and the user that the invocation has.
+    fn whose(&self, mut input: Value) -> Value {
+        if let Some(session) = &self.task.input.session {
+            input["session"] = json!(session);
+        }
+        if let Some(user) = self.task.user() {
+            input["user"] = json!(user);
+        }
+        input
     }
 
     /// Makes the thread what that model step is asked.
@@ -242,24 +280,33 @@ impl<'a> Llm<'a> {
         } else if self.thread.messages.is_empty() {
             let Task { agent, spec, .. } = self.task;
             let limits = PromptLimits::of(spec);
-            let prompt = assemble_context(agent, spec, &self.request, &self.history, &self.memories, limits);
+            let found = Found {
+                memories: &self.memories,
+                passages: &self.passages,
+            };
+            let prompt = assemble_context(agent, spec, &self.request, &self.history, found, limits);
             self.thread.messages = prompt.messages;
         }
     }
 
     fn options(&self) -> Map<String, Value> {
         let model = &self.task.spec.model;
+        let mut metadata = json!({"messages": self.history.len(), "memories": self.memories.len()});
+        if !self.passages.is_empty() {
+            metadata["passages"] = json!(self.passages.len());
+        }
         let options = json!({
             "model": model.name,
             "fallbacks": model.fallbacks,
             "temperature": model.temperature,
             "max_tokens": model.max_tokens,
-            "metadata": {"messages": self.history.len(), "memories": self.memories.len()},
+            "metadata": metadata,
         });
-        match options {
-            Value::Object(options) => options,
-            _ => Map::new(),
-        }
+        let Value::Object(mut options) = options else {
+            return Map::new();
+        };
+        self.request.brought.apply(&mut options);
+        options
     }
 
     /// Of the model step that is next.
@@ -270,8 +317,17 @@ impl<'a> Llm<'a> {
         }
     }
 
-    /// Earlier versions recorded all messages and their hash, and offered no tools.
-    pub(crate) fn is_same_in_old_form(&self, recorded: &Value) -> bool {
+    /// Whether the recorded input, which is not the planned one, is the same as an earlier version wrote it.
+    pub(crate) fn is_same_in_old_form(&self, plan: &StepPlan, recorded: &Value) -> bool {
+        match plan.kind {
+            StepKind::Model => self.is_whole_prompt(recorded) || self.tells_of_builtins(&plan.input, recorded),
+            StepKind::ContextMemories | StepKind::MemoryStore => is_without_whose(&plan.input, recorded),
+            _ => false,
+        }
+    }
+
+    /// The first versions recorded all messages and their hash, and offered no tools.
+    fn is_whole_prompt(&self, recorded: &Value) -> bool {
         if recorded.get("messages").is_none() {
             return false;
         }
@@ -279,6 +335,27 @@ impl<'a> Llm<'a> {
         old.insert("messages".to_owned(), json!(self.thread.messages));
         old.insert("prompt_sha256".to_owned(), json!(sha256_of(&self.thread.messages)));
         recorded.as_object() == Some(&old)
+    }
+
+    fn tells_of_builtins(&self, planned: &Value, recorded: &Value) -> bool {
+        let (Some(planned), Some(recorded)) = (planned.as_object(), recorded.as_object()) else {
+            return false;
+        };
+        let Some(Value::Array(tools)) = recorded.get("tools") else {
+            return false;
+        };
+        let rest = |(field, value): (&String, &Value)| field == "tools" || recorded.get(field) == Some(value);
+        planned.contains_key("tools")
+            && planned.len() == recorded.len()
+            && planned.iter().all(rest)
+            && self.toolbox.is_same_but_for_builtins(tools)
+    }
+
+    /// The model was told of its tools in those words: it is told no others on the way.
+    pub(crate) fn goes_on_as(&mut self, recorded: &Value) {
+        if let Some(Value::Array(tools)) = recorded.get("tools") {
+            self.toolbox.offered.clone_from(tools);
+        }
     }
 
     pub(crate) fn adopt(&mut self, step: u32, input: &Value, goes_on_from_it: bool) {
@@ -305,4 +382,14 @@ impl<'a> Llm<'a> {
 /// At most so many bytes, never within a character.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// Earlier versions did not record whose memories a step is about.
+fn is_without_whose(planned: &Value, recorded: &Value) -> bool {
+    let (Value::Object(planned), Value::Object(recorded)) = (planned, recorded) else {
+        return false;
+    };
+    let is_whose = |field: &str| matches!(field, "session" | "user");
+    let known = planned.iter().filter(|(field, _)| !is_whose(field));
+    !recorded.keys().any(|field| is_whose(field)) && known.eq(recorded.iter())
 }

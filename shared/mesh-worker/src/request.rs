@@ -6,6 +6,8 @@ use mesh_types::{ChannelId, Code, MessageId, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::caller::Brought;
+
 /// The payload as the loop understands it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
@@ -21,6 +23,8 @@ pub struct Request {
     pub says: Option<Content>,
     /// What the user said in messages that joined this one before it started, in their order.
     pub merged: Vec<PromptMessage>,
+    /// Tools and settings of the caller.
+    pub brought: Brought,
 }
 
 impl Request {
@@ -42,6 +46,7 @@ impl Request {
             messages,
             says,
             merged: Vec::new(),
+            brought: Brought::parse(payload)?,
         })
     }
 

@@ -15,10 +15,18 @@ use crate::grant::{Finished, Grant, Task};
 use crate::group::Steps;
 use crate::plan::{Action, Plan};
 use crate::steps::Bench;
+use crate::traced;
 
 /// Runs the invocation from where its journal stands to its end, unless it waits, is stopped or taken away.
 /// Dropping the future at any point is as safe as a crash.
 pub async fn run_invocation<E: Effects>(grant: Grant, effects: &E, cancel: CancellationToken) -> Finished {
+    let mut span = traced::invocation(&grant);
+    let finished = span.run(run(grant, effects, cancel)).await;
+    traced::finished(&mut span, &finished);
+    finished
+}
+
+async fn run<E: Effects>(grant: Grant, effects: &E, cancel: CancellationToken) -> Finished {
     let budget = Budget::new(&grant, effects.clock());
     let spec = edited_spec(&grant);
     let worker = Worker {

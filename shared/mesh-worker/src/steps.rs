@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use mesh_api::inference::CompleteRequest;
 use mesh_api::journal::{StepKind, Usage};
-use mesh_api::memory::{MemorySource, MemoryType, QueryFilters, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Author, AuthorKind, PostRequest};
 use mesh_types::agent::AgentSpec;
 use mesh_types::{ChannelId, Code, Id, InvocationId, MemoryId, MessageId, Problem};
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::effects::Effects;
 use crate::grant::Grant;
 use crate::group::StepPlan;
+use crate::memories;
 use crate::retry::Tries;
 use crate::stream::Stream;
 use crate::thread::Asked;
@@ -61,12 +61,6 @@ struct HistoryInput {
     limit: u32,
 }
 
-#[derive(Deserialize)]
-struct QueryInput {
-    query: String,
-    k: u32,
-}
-
 /// The prompt stands beside them, as a delta.
 #[derive(Deserialize)]
 struct ModelOptions {
@@ -78,6 +72,8 @@ struct ModelOptions {
     #[serde(default)]
     max_tokens: Option<u32>,
     #[serde(default)]
+    response_schema: Option<Value>,
+    #[serde(default)]
     metadata: Map<String, Value>,
 }
 
@@ -85,14 +81,6 @@ struct ModelOptions {
 struct PostInput {
     channel_id: ChannelId,
     text: String,
-    metadata: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct StoreInput {
-    #[serde(rename = "type")]
-    kind: MemoryType,
-    content: String,
     metadata: Map<String, Value>,
 }
 
@@ -108,11 +96,14 @@ pub(crate) async fn perform<E: Effects>(
     let Bench { effects, grant, .. } = bench;
     match step.kind {
         StepKind::ContextMessages => history(effects, step, tries).await,
-        StepKind::ContextMemories => memories(effects, grant, step).await,
+        StepKind::ContextMemories if step.input.get("ids").is_some() => {
+            memories::batch(effects, grant, step, tries).await
+        }
+        StepKind::ContextMemories => memories::query(effects, grant, step).await,
         StepKind::Model => Box::pin(model(effects, grant, step, asked.unwrap_or_default(), tries)).await,
         StepKind::Tool => Box::pin(crate::tools::perform(bench, step, left, tries)).await,
         StepKind::MessagePost => post(effects, grant, step, tries).await,
-        StepKind::MemoryStore => store(effects, grant, step, tries).await,
+        StepKind::MemoryStore => memories::store(effects, grant, step, tries).await,
         StepKind::Noop => Ok(Performed::free(Value::from(step.step))),
         other => Err(Problem::new(
             Code::NotImplemented,
@@ -131,21 +122,6 @@ async fn history<E: Effects>(effects: &E, step: &StepPlan, tries: &mut Tries<'_>
     }
 }
 
-/// One try: who is answered should not wait for a memory.
-async fn memories<E: Effects>(effects: &E, grant: &Grant, step: &StepPlan) -> Result<Performed, Problem> {
-    let QueryInput { query, k } = parse(&step.input)?;
-    let filters = QueryFilters::default();
-    let reply = effects
-        .query(QueryRequest {
-            agent: grant.agent.clone(),
-            query,
-            k,
-            filters,
-        })
-        .await?;
-    Ok(Performed::free(json!({"memories": reply.items})))
-}
-
 async fn model<E: Effects>(
     effects: &E,
     grant: &Grant,
@@ -162,6 +138,9 @@ async fn model<E: Effects>(
         max_tokens: options.max_tokens,
         idempotency_key: Some(step_key(grant.invocation, step.step)),
         tools: asked.tools,
+        response_schema: options.response_schema,
+        cache: false,
+        agent: Some(grant.agent.clone()),
         metadata: options.metadata,
     };
     let mut stream = Stream::new(effects, step.step, grant.epoch);
@@ -228,46 +207,6 @@ pub(crate) fn post_request(
         text,
         content: None,
         metadata,
-    }
-}
-
-async fn store<E: Effects>(
-    effects: &E,
-    grant: &Grant,
-    step: &StepPlan,
-    tries: &mut Tries<'_>,
-) -> Result<Performed, Problem> {
-    let StoreInput {
-        kind,
-        content,
-        metadata,
-    } = parse(&step.input)?;
-    let request = StoreRequest {
-        metadata,
-        ..store_request(grant, step.step, kind, content)
-    };
-    loop {
-        match effects.store(request.clone()).await {
-            Ok(memory) => return Ok(Performed::free(to_value(&memory)?)),
-            Err(problem) => tries.again(effects, problem).await?,
-        }
-    }
-}
-
-/// The id is the step's, so that a repeat stores nothing new.
-pub(crate) fn store_request(grant: &Grant, step: u32, kind: MemoryType, content: String) -> StoreRequest {
-    StoreRequest {
-        id: Some(memory_id(grant.invocation, step)),
-        agent: grant.agent.clone(),
-        kind,
-        content,
-        tags: Vec::new(),
-        importance: 0.5,
-        source: Some(MemorySource {
-            invocation: grant.invocation,
-            step,
-        }),
-        metadata: Map::new(),
     }
 }
 

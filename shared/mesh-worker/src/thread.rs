@@ -197,6 +197,8 @@ pub(crate) fn completion_of(output: &Value) -> Value {
         finish_reason: if calls.is_empty() { "stop" } else { "tool_calls" }.to_owned(),
         tool_calls: calls,
         attempt: 1,
+        cached_tokens: 0,
+        from_cache: false,
     };
     serde_json::to_value(completion).expect("texts and JSON values always serialise")
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::Chunk;
 use mesh_api::journal::Usage;
-use mesh_api::memory::{MemoryType, QueryFilters, QueryRequest, StoreRequest};
 use mesh_api::messaging::Message;
 use mesh_types::agent::{AgentSpec, Runtime};
 use mesh_types::tool::{Target, Tool, ToolCall, ToolKind, ToolReply};
@@ -14,13 +13,14 @@ use mesh_types::{AgentName, ChannelId, Code, Problem};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::builtins::{RECALLED, SUMMARY_MESSAGES};
+use crate::builtins::SUMMARY_MESSAGES;
 use crate::effects::Effects;
 use crate::group::StepPlan;
+use crate::memories;
 use crate::remote::target;
 use crate::retry::Tries;
 use crate::schema::Schema;
-use crate::steps::{Bench, Performed, child_id, parse, post_request, step_key, store_request};
+use crate::steps::{Bench, Performed, child_id, parse, post_request, step_key};
 use crate::stream::Stream;
 use crate::turn::RESULT_BYTES_MAX;
 
@@ -171,30 +171,8 @@ async fn once<E: Effects>(bench: Bench<'_, E>, step: u32, name: &str, arguments:
                 .await?;
             Ok(json!({"message_id": posted.id, "channel_id": posted.channel_id}))
         }
-        "remember" => {
-            let content: String = parse(&arguments["content"])?;
-            let own = store_request(grant, step, MemoryType::Semantic, content);
-            let request = StoreRequest {
-                tags: Vec::deserialize(&arguments["tags"]).unwrap_or_default(),
-                importance: arguments["importance"].as_f64().unwrap_or(own.importance),
-                ..own
-            };
-            Ok(json!({"memory_id": effects.store(request).await?.id}))
-        }
-        "recall" => {
-            let k = arguments["k"].as_u64().unwrap_or(RECALLED);
-            let request = QueryRequest {
-                agent: grant.agent.clone(),
-                query: parse(&arguments["query"])?,
-                k: u32::try_from(k).unwrap_or(u32::MAX),
-                filters: QueryFilters::default(),
-            };
-            let hits = effects.query(request).await?.items;
-            let found = hits.iter().map(
-                |hit| json!({"content": hit.memory.content, "created_at": hit.memory.created_at, "score": hit.score}),
-            );
-            Ok(json!({"memories": found.collect::<Vec<_>>()}))
-        }
+        "remember" => memories::remember(bench, step, arguments).await,
+        "recall" => memories::recall(bench, arguments).await,
         "now" => Ok(json!({"now": effects.clock().now()})),
         other => Err(Problem::new(
             Code::ToolFailed,

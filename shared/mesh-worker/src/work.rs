@@ -19,6 +19,7 @@ use crate::retry::Tries;
 use crate::run::{Answer, Halt, Worker};
 use crate::steps::{Performed, perform};
 use crate::thread::Asked;
+use crate::traced;
 
 /// An agent answers without its memories when they take longer.
 const MEMORY_QUERY_DEADLINE: Duration = Duration::from_secs(2);
@@ -179,6 +180,7 @@ impl<E: Effects> Worker<'_, E> {
     ) -> Result<Option<Finished>, Halt> {
         let is_used_up = self.budget.left(self.clock()).is_zero();
         let mut items = Vec::with_capacity(steps.len());
+        let mut calls = traced::Calls::default();
         let mut has_settled = false;
         for (mut step, on) in steps {
             // What waits already may go on waiting: that takes none of its time.
@@ -188,6 +190,7 @@ impl<E: Effects> Worker<'_, E> {
                 continue;
             }
             self.begin(plan, facts, &mut step);
+            calls.note(&step, &on);
             items.push(WaitItem { step: step.step, on });
         }
         if has_settled {
@@ -195,7 +198,10 @@ impl<E: Effects> Worker<'_, E> {
         }
         match self.commit(plan, facts, Then::Wait(items)).await? {
             Answer::News => Ok(None),
-            Answer::LetGo(finished) => Ok(Some(finished)),
+            Answer::LetGo(finished) => {
+                calls.made();
+                Ok(Some(finished))
+            }
             Answer::GoOn => {
                 self.bench.effects.sleep(WAIT_AGAIN).await;
                 Ok(None)
@@ -231,7 +237,10 @@ impl<E: Effects> Worker<'_, E> {
             if step.effect == Effect::AtMostOnce {
                 self.started().insert(step.step);
             }
-            self.within_limits(&step, asked, &mut tries).await?
+            let mut span = traced::step(&step);
+            let result = span.run(self.within_limits(&step, asked, &mut tries)).await?;
+            traced::performed(&mut span, &step, &result, tries.attempt);
+            result
         };
         Some(self.record(step, result, tries.attempt, started_at))
     }
@@ -244,6 +253,7 @@ impl<E: Effects> Worker<'_, E> {
     ) -> Option<Result<Performed, Problem>> {
         let left = self.budget.left(self.clock());
         let patience = match step.kind {
+            _ if self.is_consolidation() => left,
             StepKind::ContextMemories => MEMORY_QUERY_DEADLINE,
             StepKind::MemoryStore => MEMORY_STORE_DEADLINE,
             _ => left,
@@ -265,6 +275,11 @@ impl<E: Effects> Worker<'_, E> {
         }))
     }
 
+    /// Memories are what it is about: it does nothing without them.
+    fn is_consolidation(&self) -> bool {
+        crate::consolidate::is_meant(&self.bench.grant.task())
+    }
+
     fn record(
         &self,
         step: StepPlan,
@@ -279,11 +294,12 @@ impl<E: Effects> Worker<'_, E> {
                 usage,
             },
             Err(problem) => {
-                if is_best_effort(step.kind) {
+                let goes_on = is_best_effort(step.kind) && !self.is_consolidation();
+                if goes_on {
                     let invocation = self.bench.grant.invocation;
                     tracing::warn!(%invocation, step = step.step, kind = step.kind.as_str(), %problem, "went on without it");
                 }
-                let without = (step.kind == StepKind::ContextMemories).then(|| json!({"memories": []}));
+                let without = (goes_on && step.kind == StepKind::ContextMemories).then(|| json!({"memories": []}));
                 Settled {
                     output: without,
                     ..Settled::error(problem)

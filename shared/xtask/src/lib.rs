@@ -5,7 +5,10 @@ mod bans;
 mod chaos;
 mod checkout;
 mod compile;
+mod compose;
 mod counts;
+mod dist;
+mod grafana;
 mod programs;
 mod report;
 mod simulate;
@@ -55,10 +58,15 @@ enum Task {
         after_help = "Examples:\n  cargo xtask simulate --seeds 5000\n  cargo xtask simulate --invocations 1000000 --json\n  cargo xtask simulate --seed 364"
     )]
     Simulate(simulate::Arguments),
+    /// Starts docker-compose.yml on this machine's Docker, kills each container under load, and counts what is lost.
+    ComposeTest(compose::Arguments),
     /// Checks headers and lengths of source files.
     Tidy,
     /// Checks that no banned crate is in the build (deny.toml).
     Deny,
+    /// Makes a release in target/dist: checks of licences and advisories, bills of materials, a static binary, the image.
+    #[command(after_help = "Examples:\n  cargo xtask dist\n  cargo xtask dist --no-image --offline")]
+    Dist(dist::DistArgs),
 }
 
 /// The program: parses arguments, works, and says on stderr what went wrong.
@@ -74,8 +82,10 @@ pub fn main() -> ExitCode {
         }),
         Task::Chaos { arguments } => chaos::run(&checkout, &arguments),
         Task::Simulate(arguments) => simulate::run(&checkout, &arguments),
+        Task::ComposeTest(arguments) => compose::run(&checkout, &arguments).map(|()| ExitCode::SUCCESS),
         Task::Tidy => tidy::run(&checkout).map(|()| ExitCode::SUCCESS),
         Task::Deny => bans::run(&checkout).map(|()| ExitCode::SUCCESS),
+        Task::Dist(args) => dist::run(&checkout, &args).map(|()| ExitCode::SUCCESS),
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,5 +1,6 @@
 //! What must be on the machine, said before minutes are spent on what would fail without it.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::bail;
@@ -24,6 +25,53 @@ pub(crate) fn require_node() -> anyhow::Result<()> {
         bail!("npm was not found beside Node: install it (Debian: `apt-get install npm`)");
     }
     Ok(())
+}
+
+/// What a Chromium is called on one system or another.
+const CHROMIUMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+
+/// The browser of the UI's tests: the program that `CHROMIUM` names, or the system's.
+pub(crate) fn require_chromium() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os("CHROMIUM") {
+        let named = PathBuf::from(named);
+        if !named.is_file() {
+            bail!("CHROMIUM names {}, which is no file", named.display());
+        }
+        return Ok(named);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&path));
+    let found = folders
+        .flat_map(|folder| CHROMIUMS.map(|name| folder.join(name)))
+        .find(|program| program.is_file());
+    match found {
+        Some(program) => Ok(program),
+        None => bail!(
+            "Chromium runs the UI's tests and was not found: install it (Debian: `apt-get install chromium`), or name \
+             its program in CHROMIUM"
+        ),
+    }
+}
+
+/// Prometheus' own checker of rules: beside the program that `PROMETHEUS` names, or the system's.
+pub(crate) fn require_promtool() -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("PROMETHEUS").map(PathBuf::from);
+    let beside = named
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|folder| folder.join("promtool"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = beside
+        .into_iter()
+        .chain(std::env::split_paths(&path).map(|folder| folder.join("promtool")))
+        .find(|program| program.is_file());
+    match found {
+        Some(program) => Ok(program),
+        None => bail!(
+            "promtool checks the alerts, and Prometheus runs the dashboards' queries: install both (Debian: `apt-get \
+             install prometheus`), or name Prometheus' program in PROMETHEUS"
+        ),
+    }
 }
 
 /// Formatter and linter, which some installations of Rust leave out.

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use mesh_servers::{Found, Tools, processes_with_environment};
+use mesh_servers::{EmbedderWeights, Found, Tools, processes_with_environment};
 
 use crate::checkout::Checkout;
 use crate::counts::Counts;
 use crate::report::Report;
-use crate::{bans, compile, programs, tidy, ui};
+use crate::{bans, compile, grafana, programs, tidy, ui};
 
 /// What ended servers get to be gone from the list of processes.
 const LEFT_BEHIND_GRACE: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ enum Scope {
 }
 
 /// In this order. Checks of generated files (`gen --check`) have their place before `clippy`.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     step("components", Scope::EverythingOnly, None, |_, _| {
         one(programs::require_components())
     }),
@@ -51,9 +51,15 @@ const STEPS: [Step; 10] = [
     }),
     // Once, before many tests would each want to download.
     step("servers", Scope::Always, None, |_, _| one(servers())),
+    step("grafana", Scope::EverythingOnly, None, |checkout, _| {
+        one(grafana::check(checkout))
+    }),
     step("ui", Scope::EverythingOnly, None, |checkout, _| one(ui::test(checkout))),
     step("build", Scope::Always, None, |checkout, _| one(build(checkout))),
     step("tests", Scope::Always, Some("build"), tests),
+    step("browser", Scope::EverythingOnly, Some("build"), |checkout, _| {
+        ui::browse(checkout)
+    }),
     step("nothing left behind", Scope::Always, None, |checkout, _| {
         one(left_behind(checkout))
     }),
@@ -149,9 +155,12 @@ fn clippy(checkout: &Checkout) -> anyhow::Result<()> {
 }
 
 fn servers() -> anyhow::Result<()> {
-    let tools = Tools::resolve(&mut Report::new("servers", 0))?;
+    let mut report = Report::new("servers", 0);
+    let tools = Tools::resolve(&mut report)?;
+    let weights = EmbedderWeights::resolve(&mut report)?;
     println!("nats-server {}: {}", tools.nats.version, tools.nats.program.display());
     println!("postgres {}: {}", tools.postgres.version, tools.postgres.bin.display());
+    println!("weights: {}", weights.folder.display());
     Ok(())
 }
 

@@ -1,18 +1,30 @@
-//! Builds the UI when there is one, and only after a change: the binary embeds its `dist`.
+//! Builds the UI when there is one, and only after a change: the binary embeds its `dist`. Runs its tests, those in a
+//! real browser against the built `mesh`.
 
 use std::collections::hash_map::DefaultHasher;
+use std::env;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
 use crate::checkout::Checkout;
+use crate::counts::Counts;
 use crate::{compile, programs};
 
 const FOLDER: &str = "services/gateway/ui";
-/// Made by the build, so no part of what decides whether to build.
-const MADE: [&str; 4] = ["node_modules", "dist", "test-results", "coverage"];
+/// Made by the build or only for tests, so no part of what decides whether to build.
+const MADE: [&str; 6] = [
+    "node_modules",
+    "dist",
+    "test-results",
+    "coverage",
+    "screenshots",
+    "browser",
+];
 
 /// Builds it unless nothing changed since the last time. Without a UI in the checkout: nothing.
 pub(crate) fn build(checkout: &Checkout) -> anyhow::Result<()> {
@@ -43,8 +55,40 @@ pub(crate) fn test(checkout: &Checkout) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs the tests in a real browser, which start a `mesh` of their own: the built one.
+pub(crate) fn browse(checkout: &Checkout) -> anyhow::Result<Counts> {
+    let folder = checkout.path(FOLDER);
+    if !folder.join("package.json").is_file() {
+        return Ok(Counts::default());
+    }
+    build(checkout)?;
+    let browser = programs::require_chromium()?;
+    let mesh = compile::target_folder(checkout)
+        .join("debug")
+        .join(format!("mesh{}", env::consts::EXE_SUFFIX));
+    let mut child = checkout
+        .command("npm")
+        .args(["run", "browser", "--silent"])
+        .env("CHROMIUM", browser)
+        .env("MESH_BINARY", mesh)
+        .current_dir(&folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run npm")?;
+    let stdout = child.stdout.take().context("npm has no stdout")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        println!("{line}");
+        counts += Counts::of_line(&line).unwrap_or_default();
+    }
+    if !child.wait()?.success() && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(counts)
+}
+
 /// Packages, unless they are those of the lock file already.
-fn install(checkout: &Checkout, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn install(checkout: &Checkout, folder: &Path) -> anyhow::Result<()> {
     let lock = hash_of(&[folder.join("package-lock.json")])?;
     let note = folder.join("node_modules/.xtask-lock");
     if fs::read_to_string(&note).is_ok_and(|noted| noted == lock) {
@@ -54,7 +98,7 @@ fn install(checkout: &Checkout, folder: &Path) -> anyhow::Result<()> {
     fs::write(&note, lock).with_context(|| note.display().to_string())
 }
 
-fn npm(checkout: &Checkout, folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn npm(checkout: &Checkout, folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let mut command = checkout.command("npm");
     let status = command
         .args(arguments)

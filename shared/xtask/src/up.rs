@@ -6,11 +6,19 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use mesh_servers::{NatsTool, PostgresTool};
+use mesh_servers::{EmbedderWeights, NatsTool, PostgresTool};
 
 use crate::checkout::Checkout;
 use crate::report::Report;
 use crate::{compile, ui};
+
+/// What makes the local embedder's weights useless, in the environment.
+const OTHER_EMBEDDERS: [&str; 4] = [
+    "EMBEDDING_API_URL",
+    "MESH_MEMORY__EMBEDDER",
+    "MESH_MEMORY__EMBEDDING_MODEL",
+    "MESH_MEMORY__EMBEDDING_WEIGHTS",
+];
 
 /// Comes back only with an error.
 pub(crate) fn run(checkout: &Checkout, arguments: &[String]) -> anyhow::Result<()> {
@@ -36,6 +44,11 @@ fn fetch_servers() -> anyhow::Result<()> {
     }
     if !is_given("MESH_DATABASE_URL") {
         PostgresTool::resolve(&mut report)?;
+    }
+    // `mesh up` asks the whole configuration; without the weights it starts all the same.
+    let has_other_embedder = OTHER_EMBEDDERS.iter().any(|name| is_given(name));
+    if !has_other_embedder && let Err(error) = EmbedderWeights::resolve(&mut report) {
+        report.print(&format!("{error}"));
     }
     Ok(())
 }

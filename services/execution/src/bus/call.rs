@@ -11,10 +11,17 @@ use mesh_types::subject::Filter;
 use mesh_types::{AgentName, Code, Problem, Subject, Tenant};
 
 use crate::intake::parse_body;
+use crate::request::said_actor;
 use crate::router::WAIT_MAX;
 use crate::state::State;
+use crate::traced;
 
 pub(super) async fn call(state: Arc<State>, request: RawRequest) {
+    let span = traced::called(&request);
+    span.run(answer(state, request)).await;
+}
+
+async fn answer(state: Arc<State>, request: RawRequest) {
     let streams = match prepare(&request) {
         Ok(call) if call.body.stream => {
             let answered = stream(&state, &request, call).await;
@@ -43,7 +50,10 @@ pub(super) async fn call(state: Arc<State>, request: RawRequest) {
 async fn respond(request: &RawRequest, answered: &Result<Invocation, Problem>) {
     let (headers, body) = match answered {
         Ok(invocation) => (headers_of(invocation.error.as_ref()), serde_json::to_vec(invocation)),
-        Err(problem) => (headers_of(Some(problem)), serde_json::to_vec(problem)),
+        Err(problem) => {
+            request.note(problem);
+            (headers_of(Some(problem)), serde_json::to_vec(problem))
+        }
     };
     if let Err(error) = request.respond_with(headers, body.unwrap_or_default().into()).await {
         tracing::debug!(%error, "nobody hears the answer of a call; it is in the journal");
@@ -71,9 +81,10 @@ fn prepare(request: &RawRequest) -> Result<Call, Problem> {
     if body.idempotency_key.is_none() {
         body.idempotency_key = request.headers.get(Headers::NATS_MSG_ID).map(str::to_owned);
     }
-    let actor = request.headers.get(Headers::MESH_ACTOR).unwrap_or("nats").to_owned();
+    let actor = said_actor(&request.headers);
     Ok(Call {
         caller: Caller {
+            role: None,
             tenant,
             actor,
             request_id: None,

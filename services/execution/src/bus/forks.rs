@@ -166,7 +166,8 @@ pub(super) async fn here(state: &Arc<State>, caller: Caller, order: ForkOrder) -
     }
     let spec = state.router.agents.artifact(&meta.tenant, &meta.artifact).await?;
     let now = state.context.clock.now();
-    let prepared = request::prepare_fork(&caller, meta, seq, order, spec, now);
+    let mut prepared = request::prepare_fork(&caller, meta, seq, order, spec, now);
+    prepared.belongs_to(mesh_trace::current_place());
     let accepted = state.router.accept_here(&prepared, false).await;
     // Nothing was written by it; an error gives the lock back all the same.
     tx.rollback().await.ok();

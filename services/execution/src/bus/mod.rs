@@ -4,7 +4,10 @@ mod approvals;
 mod call;
 mod demand;
 mod forks;
+mod history;
+mod live;
 mod node;
+mod overview;
 mod pauses;
 mod reads;
 mod requeue;
@@ -19,6 +22,9 @@ use mesh_api::execution::{
     DeadLetterDiscard, DeadLetterGet, DeadLetterList, ExecutionDemand, ExecutionStatus, InvocationAccept,
     InvocationCancel, InvocationCounts, InvocationFeed, InvocationGet, InvocationList, InvocationSteps,
 };
+use mesh_api::history::InvocationHistory;
+use mesh_api::live::ShardFeed;
+use mesh_api::overview::InvocationOverview;
 use mesh_api::steering::{
     ApprovalDecide, ApprovalList, DeadLetterRequeue, InvocationCompare, InvocationFork, InvocationReplay,
     InvocationSignal, Pause, Pauses, Resume,
@@ -86,8 +92,11 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
         .endpoint::<InvocationGet, _, _>(handler!(reads::get))
         .endpoint::<InvocationList, _, _>(handler!(reads::list))
         .endpoint::<InvocationCounts, _, _>(handler!(reads::counts))
+        .endpoint::<InvocationOverview, _, _>(handler!(overview::overview))
         .endpoint::<InvocationSteps, _, _>(handler!(reads::steps))
+        .endpoint::<InvocationHistory, _, _>(handler!(history::history))
         .endpoint::<InvocationFeed, _, _>(handler!(reads::feed))
+        .endpoint::<ShardFeed, _, _>(handler!(live::feed))
         .endpoint::<DeadLetterList, _, _>(handler!(reads::dead_letters))
         .endpoint::<DeadLetterGet, _, _>(handler!(reads::dead_letter))
         .endpoint::<ExecutionStatus, _, _>(handler!(reads::status))
@@ -104,7 +113,8 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<Servi
 /// Somebody wrote what this process is to read.
 async fn rung(state: &Arc<State>, _: Caller, ring: Ring) -> Result<Rung, Problem> {
     match ring {
-        Ring::Mail | Ring::Pauses => state.postbox.bell.ring(),
+        Ring::Mail => state.postbox.bell.ring(),
+        Ring::Pauses => state.read_pauses().await,
     }
     Ok(Rung {})
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mesh_api::execution::Empty;
 use mesh_api::steering::{PauseRequest, PauseTarget, PauseView};
 use mesh_api::{Caller, Page};
+use mesh_types::event::Fact;
 use mesh_types::{Problem, Timestamp};
 
 use super::steer::steer;
@@ -52,10 +53,34 @@ async fn set(state: &Arc<State>, caller: Caller, request: PauseRequest, paused: 
         reason: reason.unwrap_or_default().replace('\0', ""),
         since: since.to_chrono(),
     };
-    let written = pauses::set(&state.pool, &row, paused).await;
+    let fact = fact(&target, paused, row.reason.clone());
+    let written = write(state, &caller, &row, paused, fact).await;
     written.map_err(|error| mesh_store::to_problem(error, "write a pause"))?;
     state.ring_pauses().await;
     Ok(view)
+}
+
+/// The row and its fact, or neither; what changes nothing is no fact.
+async fn write(state: &State, caller: &Caller, row: &PauseRow, paused: bool, fact: Fact) -> Result<(), sqlx::Error> {
+    let mut tx = state.pool.begin().await?;
+    if pauses::set(&mut *tx, row, paused).await? {
+        state.append(&mut tx, caller, fact).await?;
+    }
+    tx.commit().await?;
+    state.events_bell.ring();
+    Ok(())
+}
+
+fn fact(target: &PauseTarget, paused: bool, reason: String) -> Fact {
+    let agent = match target {
+        PauseTarget::Agent(agent) => Some(agent.clone()),
+        PauseTarget::Invocation(_) | PauseTarget::Tenant | PauseTarget::All => None,
+    };
+    if paused {
+        Fact::PauseSet { agent, reason }
+    } else {
+        Fact::PauseLifted { agent, reason }
+    }
 }
 
 pub(super) async fn list(state: &Arc<State>, caller: Caller, _: Empty) -> Result<Page<PauseView>, Problem> {

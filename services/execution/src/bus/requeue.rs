@@ -8,6 +8,7 @@ use mesh_api::Caller;
 use mesh_api::execution::{DeadLetter, DeadLetterRequest, Invocation};
 use mesh_api::journal::{Fact, Record};
 use mesh_api::steering::{Edit, RequeueRequest, Requeued};
+use mesh_types::event;
 use mesh_types::{Code, DeadLetterId, Id, InvocationId, Problem};
 
 use super::forks;
@@ -26,8 +27,23 @@ pub(super) async fn requeue(state: &Arc<State>, caller: Caller, request: Requeue
         Some(dead) => again(state, &caller, id, dead).await?,
         None => submit(state, &caller, &letter).await?,
     };
-    let first = dead_letters::settle_requeued(&state.pool, &caller.tenant, id, invocation.id).await;
-    let first = first.map_err(|error| mesh_store::to_problem(error, "settle a dead letter"))?;
+    let write = async {
+        let mut tx = state.pool.begin().await?;
+        let first = dead_letters::settle_requeued(&mut *tx, &caller.tenant, id, invocation.id).await?;
+        if first {
+            let (dead_letter, invocation) = (id, invocation.id);
+            let fact = event::Fact::DeadLetterRequeued {
+                dead_letter,
+                invocation,
+            };
+            state.append(&mut tx, &caller, fact).await?;
+        }
+        tx.commit().await.map(|()| first)
+    };
+    let first = write
+        .await
+        .map_err(|error| mesh_store::to_problem(error, "settle a dead letter"))?;
+    state.events_bell.ring();
     if !first {
         // Two at once made one invocation, and this one came second.
         return Err(settled(state, &caller, id, "requeued").await);

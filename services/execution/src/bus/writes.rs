@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mesh_api::Caller;
 use mesh_api::execution::{AcceptRequest, DeadLetter, DeadLetterRequest, Invocation};
+use mesh_types::event::Fact;
 use mesh_types::{Code, Problem};
 use tokio::sync::oneshot;
 
@@ -41,9 +42,19 @@ pub(super) async fn discard(
     request: DeadLetterRequest,
 ) -> Result<DeadLetter, Problem> {
     let id = request.id;
-    let settled = dead_letters::settle(&state.pool, &caller.tenant, id, "discarded")
+    let write = async {
+        let mut tx = state.pool.begin().await?;
+        let settled = dead_letters::settle(&mut *tx, &caller.tenant, id, "discarded").await?;
+        if settled {
+            let fact = Fact::DeadLetterDiscarded { dead_letter: id };
+            state.append(&mut tx, &caller, fact).await?;
+        }
+        tx.commit().await.map(|()| settled)
+    };
+    let settled = write
         .await
         .map_err(|error| mesh_store::to_problem(error, "settle a dead letter"))?;
+    state.events_bell.ring();
     let now = dead_letter(state, caller, request).await?;
     if !settled {
         let how = now.settled.as_deref().unwrap_or("settled");

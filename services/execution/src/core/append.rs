@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use mesh_api::journal::{Ended, Fact, Record, Released, StepKind, WaitItem, Waiting};
-use mesh_types::{AgentName, InvocationId, Timestamp};
+use mesh_trace::{TraceContext, calling_span};
+use mesh_types::{AgentName, Id, InvocationId, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -184,6 +185,10 @@ fn child_mail(meta: &Meta, step: u32, input: &Value, now: Timestamp) -> Option<M
         parent_shard: meta.shard,
         depth: meta.depth() + 1,
         held_sessions,
+        trace: meta.input.trace().filter(|trace| trace.is_sampled()).map(|trace| {
+            let call = calling_span(child.id.as_u128());
+            TraceContext::new(trace.trace_id(), call, true).to_string()
+        }),
     };
     let body = Letter::Child(Box::new(request));
     let order = now.as_millis();

@@ -56,6 +56,9 @@ pub(crate) struct ChildRequest {
     pub(crate) depth: u16,
     #[serde(default)]
     pub(crate) held_sessions: Vec<(AgentName, String)>,
+    /// The call in its parent's trace, where that is recorded: the child's trace is, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
 }
 
 impl Letter {

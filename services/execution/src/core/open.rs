@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mesh_api::execution::{ForkedFrom, Invocation, State};
 use mesh_api::journal::{Fact, Outcome, Record, Usage, WaitItem};
 use mesh_api::steering::Edit;
+use mesh_trace::{Place, TraceContext};
 use mesh_types::{AgentName, InvocationId, Problem, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -110,6 +111,26 @@ pub(crate) struct StoredInput {
     /// Sessions that its ancestors hold: it may not ask for one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) held_sessions: Vec<(AgentName, String)>,
+    /// The [`Place`] in a trace that it was accepted at, where that is not simply the trace of its own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
+    /// `traceparent` of the call that it is, or of the source that it was forked from: a place in another trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_link: Option<String>,
+}
+
+impl StoredInput {
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.trace.as_ref()?.parse().ok()
+    }
+
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.place().map(|place| place.context)
+    }
+
+    pub(crate) fn trace_link(&self) -> Option<TraceContext> {
+        self.trace_link.as_ref()?.parse().ok()
+    }
 }
 
 /// What changes while it is open: the row of `open` with the record count.
@@ -204,6 +225,15 @@ impl RunState {
             Self::Queued => State::Queued,
             Self::Running(_) => State::Running,
             Self::Waiting(_) => State::Waiting,
+        }
+    }
+
+    /// Its place where states are counted: queued, running, waiting.
+    pub(crate) const fn place(&self) -> usize {
+        match self {
+            Self::Queued => 0,
+            Self::Running(_) => 1,
+            Self::Waiting(_) => 2,
         }
     }
 

@@ -52,12 +52,15 @@ impl Ready {
         self.length += 1;
     }
 
+    /// What is queued, by agent; of each priority on its own.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (&Tenant, &AgentName, &VecDeque<InvocationId>)> {
+        let tenants = self.levels.values().flat_map(|tenants| &tenants.ring);
+        tenants.flat_map(|(tenant, agents)| agents.ring.iter().map(move |(agent, queue)| (tenant, agent, queue)))
+    }
+
     /// Agents of which something waits.
     pub(crate) fn agents(&self) -> BTreeSet<(Tenant, AgentName)> {
-        let tenants = self.levels.values().flat_map(|tenants| &tenants.ring);
-        let agents =
-            tenants.flat_map(|(tenant, agents)| agents.ring.iter().map(move |(agent, queue)| (tenant, agent, queue)));
-        agents
+        self.queues()
             .filter(|(_, _, queue)| !queue.is_empty())
             .map(|(tenant, agent, _)| (tenant.clone(), agent.clone()))
             .collect()

@@ -15,6 +15,8 @@ const SHORT_TEXT_MAX: usize = 160;
 pub(crate) struct Summary {
     pub(crate) state: State,
     pub(crate) attempt: u32,
+    /// The last record that it shows.
+    pub(crate) seq: u32,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) usage: Usage,
@@ -40,6 +42,7 @@ pub(crate) fn of_open(row: &OpenRow) -> Summary {
     Summary {
         state: row.state.state(),
         attempt: row.epoch,
+        seq: row.seq,
         started_at: row.started_at,
         ended_at: None,
         usage: Usage::default(),
@@ -59,6 +62,7 @@ pub(crate) fn of_ended(row: &EndRow) -> Summary {
     Summary {
         state: row.outcome.into(),
         attempt: row.epoch,
+        seq: row.seq,
         started_at: row.started_at,
         ended_at: Some(row.ended_at),
         usage: row.usage,

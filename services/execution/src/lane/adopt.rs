@@ -6,6 +6,7 @@ use super::Lane;
 use super::memory::{Held, Lease, Open, Owned};
 use super::steer::cancel_due;
 use crate::core::RunState;
+use crate::figures::Loss;
 use crate::store::ledger::{Ledger, LedgerError};
 use crate::store::load::LoadedRow;
 use crate::store::shards::ShardRow;
@@ -34,7 +35,9 @@ impl<L: Ledger> Lane<L> {
                 batch: row.batch,
             },
         );
+        self.context.relayed.set_committed(shard, row.batch);
         let count = loaded.rows.len();
+        let mut lost = 0;
         let monotonic = self.context.clock.monotonic();
         for loaded in loaded.rows {
             let LoadedRow { meta, row, is_woken } = loaded;
@@ -51,6 +54,7 @@ impl<L: Ledger> Lane<L> {
                     self.memory.wake(id, now.plus(self.context.node_lease));
                 } else {
                     // Hosted work died with its process: it is runnable at once, under the next epoch.
+                    lost += 1;
                     tracing::info!(invocation = %id, epoch = open.row.epoch, holder = %holder.node, "its worker is gone; it will be claimed again");
                 }
             }
@@ -75,6 +79,7 @@ impl<L: Ledger> Lane<L> {
             .map(|(id, _)| *id)
             .collect();
         ids.into_iter().for_each(|id| self.memory.enqueue(id, now));
+        self.context.figures.lost(Loss::Owner, lost);
         (self.context.posted)(shard);
         fail_point!(async "execution.adopt.after");
         tracing::info!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::execution::Invocation;
-use mesh_api::journal::{About, Fact, Record, StepKind};
+use mesh_api::journal::{Fact, Record};
 use mesh_runtime::fail_point;
 use mesh_types::{Code, Problem, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::Lane;
 use super::command::{Accepted, AppendAnswer, Appended, Next, Start, moved};
 use super::memory::{Held, Lease, Open, Worker};
+use super::news::{follow_children, take_news};
 use super::plan::{AcceptRest, Planned, Then, view_after};
 use super::steer::cancel_due;
-use crate::core::append::child_of;
 use crate::core::open::usage_after;
-use crate::core::{After, Decision, OpenRow, RunState, Waits, steer, summary};
+use crate::core::{After, Decision, OpenRow, RunState, Waits, summary};
+use crate::figures::Tally;
 use crate::hosted::Slot;
 use crate::relay::{Committed, CommittedInvocation};
 use crate::shards::ShardId;
@@ -30,6 +31,7 @@ impl<L: Ledger> Lane<L> {
     pub(super) fn apply(&mut self, group: Vec<Planned>, lost: &[ShardId]) {
         fail_point!("execution.answer.before");
         let mut committed: Vec<Committed> = Vec::new();
+        let mut tally = Tally::new(&self.context.figures, self.context.clock.now());
         for planned in group {
             let shard = planned.decision.meta.shard;
             if lost.contains(&shard) {
@@ -40,6 +42,7 @@ impl<L: Ledger> Lane<L> {
                 && let Some(owned) = self.shards.get_mut(&shard)
             {
                 owned.batch += 1;
+                self.context.relayed.set_committed(shard, owned.batch);
                 committed.push(Committed {
                     shard,
                     batch: owned.batch,
@@ -48,14 +51,17 @@ impl<L: Ledger> Lane<L> {
                 });
             }
             self.abort_if_asked(&planned.decision);
+            let decision = &planned.decision;
+            tally.count(decision, self.memory.open.get(&decision.id()));
             let bytes = planned.bytes;
             let mut told = Vec::new();
             self.apply_one(planned, &mut told);
             if let Some(batch) = committed.iter_mut().find(|batch| batch.shard == shard) {
                 batch.bytes += bytes;
-                batch.invocations.append(&mut told);
+                batch.append(told);
             }
         }
+        tally.finish();
         for shard in lost {
             tracing::warn!(shard, "the shard belongs to another process now");
             self.forget(*shard);
@@ -126,6 +132,8 @@ impl<L: Ledger> Lane<L> {
             meta: decision.meta,
             records: decision.records,
             summary,
+            // Set with the batch, which is not at hand here.
+            ordinal: 0,
         });
     }
 
@@ -222,7 +230,12 @@ impl<L: Ledger> Lane<L> {
         let was_claimed = row.epoch > open.row.epoch;
         let is_cancelling = row.cancelling && !open.row.cancelling;
         let wake_at = row.state.waits().and_then(Waits::wake_at);
+        self.memory.states[open.row.state.place()] -= 1;
+        self.memory.states[row.state.place()] += 1;
         open.row = row;
+        if was_claimed || !open.is_runnable(now) {
+            open.ready_at = None;
+        }
         // Its timer may have rung while it was paused.
         let sleeps_until = open.sleeps_until(now);
         if !open.journal.is_empty() {
@@ -293,6 +306,7 @@ impl<L: Ledger> Lane<L> {
             cancel: cancel.clone(),
         });
         open.held = Held::Here(Worker { cancel, _slot: slot });
+        open.ready_at = None;
     }
 
     fn close(&mut self, decision: &Decision, ended: Option<&Invocation>, now: Timestamp) {
@@ -350,44 +364,5 @@ pub(super) fn answer_moved(then: Then) {
         Then::Append { answer, .. } | Then::Late { answer } => drop(answer.send(Err(AppendAnswer::Stale))),
         Then::Steer { answer } => drop(answer.send(Err(moved()))),
         Then::Claim { .. } | Then::Grant | Then::Quiet => {}
-    }
-}
-
-/// What the owner wrote and the worker does not know; and whether it ends a wait.
-fn take_news(open: &mut Open, records: &[Record]) {
-    for record in records {
-        let Fact::Signalled(signalled) = &record.fact else {
-            if matches!(
-                record.fact,
-                Fact::Paused(_) | Fact::Resumed(_) | Fact::CancelRequested(_)
-            ) {
-                open.news.push(record.clone());
-            }
-            continue;
-        };
-        if let Some(keys) = &mut open.signal_keys {
-            keys.push(signalled.key.clone());
-        }
-        if let About::Child { step, .. } = &signalled.about {
-            open.children.retain(|child| child.step != *step);
-        }
-        open.is_woken |= steer::wakes(&open.row, &signalled.about);
-        open.news.push(record.clone());
-        if open.row.epoch == 0 && !open.journal.is_empty() {
-            open.journal.push(record.clone());
-        }
-    }
-}
-
-/// Children begin with the step that calls them.
-fn follow_children(open: &mut Open, records: &[Record]) {
-    for record in records {
-        if let Fact::Begun(begun) = &record.fact
-            && begun.kind == StepKind::Child
-            && let Some(child) = child_of(&open.meta, begun.step, &begun.input)
-            && !open.children.contains(&child)
-        {
-            open.children.push(child);
-        }
     }
 }

@@ -10,6 +10,7 @@ use super::memory::{Held, Lease};
 use super::plan::{BATCH_RECORDS_MAX, Batch, Then};
 use crate::core::ready::Take;
 use crate::core::{Holder, RunState, decide};
+use crate::figures::Loss;
 use crate::store::ledger::Ledger;
 
 type Agent = (Tenant, AgentName);
@@ -172,13 +173,13 @@ impl<L: Ledger> Lane<L> {
                 ..NodeSeen::default()
             };
             let is_older = |open: &super::memory::Open| matches!(&open.row.state, RunState::Running(of) if of.node == holder.node && of.incarnation < holder.incarnation);
-            self.lose(is_older);
+            self.lose(Loss::Restart, is_older);
         }
         true
     }
 
-    fn lose(&mut self, is_lost: impl Fn(&super::memory::Open) -> bool) {
-        let now = self.context.clock.now();
+    /// How many were held by it.
+    fn lose(&mut self, loss: Loss, is_lost: impl Fn(&super::memory::Open) -> bool) -> usize {
         let lost: Vec<_> = self
             .memory
             .open
@@ -186,22 +187,32 @@ impl<L: Ledger> Lane<L> {
             .filter(|(_, open)| matches!(open.held, Held::There(_)) && is_lost(open))
             .map(|(id, open)| (*id, open.row.epoch))
             .collect();
-        for (id, epoch) in lost {
-            self.memory.holder_gone(id, epoch, now);
+        for (id, epoch) in &lost {
+            self.holder_gone(*id, *epoch, loss);
         }
+        lost.len()
     }
 
     /// Its presence has run out. It may still be there, cut off: its epoch is fenced, and if nobody claims what it held
     /// before it is heard again, it goes on with it.
     pub(super) fn node_lost(&mut self, lost: &Holder) {
-        tracing::warn!(node = %lost.node, incarnation = lost.incarnation, "a node is lost; what it held is runnable again");
-        self.lose(|open| matches!(&open.row.state, RunState::Running(of) if of.node == lost.node && of.incarnation <= lost.incarnation));
+        let is_its = |open: &super::memory::Open| matches!(&open.row.state, RunState::Running(of) if of.node == lost.node && of.incarnation <= lost.incarnation);
+        let held = self.lose(Loss::Node, is_its);
+        // A start of a node that held nothing here is lost with each new start, too.
+        if held > 0 {
+            tracing::warn!(node = %lost.node, incarnation = lost.incarnation, held, "a node is lost; what it held is runnable again");
+        }
     }
 
     pub(super) fn alive(&mut self, alive: Alive) {
-        let Alive { holder, held, answer } = alive;
+        let Alive {
+            holder,
+            held,
+            asked,
+            answer,
+        } = alive;
         if !self.is_newest(&holder) {
-            let _ = answer.send(held.into_keys().collect());
+            let _ = answer.send(asked.into_iter().collect());
             return;
         }
         let until = self.context.clock.monotonic() + self.context.node_lease;
@@ -228,21 +239,21 @@ impl<L: Ledger> Lane<L> {
         adopted.into_iter().for_each(|id| self.memory.wake(id, at));
         for (id, epoch) in missing {
             tracing::warn!(invocation = %id, node = %holder.node, "its node does not hold it: the grant was lost");
-            self.memory.holder_gone(id, epoch, now);
+            self.holder_gone(id, epoch, Loss::Grant);
         }
-        let stop = self.to_stop(&holder, &held);
-        let _ = answer.send(stop);
+        let asked = held.into_iter().filter(|(id, _)| asked.contains(id));
+        let _ = answer.send(self.to_stop(&holder, asked));
     }
 
-    fn to_stop(&self, holder: &Holder, held: &HashMap<InvocationId, u32>) -> Vec<InvocationId> {
-        let is_wanted = |(id, epoch): &(&InvocationId, &u32)| {
+    fn to_stop(&self, holder: &Holder, asked: impl Iterator<Item = (InvocationId, u32)>) -> Vec<InvocationId> {
+        let is_wanted = |(id, epoch): &(InvocationId, u32)| {
             let open = self.memory.open.get(id);
             open.is_none_or(|open| {
                 let is_its = matches!(&open.row.state, RunState::Running(of) if of == holder);
-                !is_its || open.row.epoch != **epoch || open.row.cancelling
+                !is_its || open.row.epoch != *epoch || open.row.cancelling
             })
         };
-        let mut stop: Vec<_> = held.iter().filter(is_wanted).map(|(id, _)| *id).collect();
+        let mut stop: Vec<_> = asked.filter(is_wanted).map(|(id, _)| id).collect();
         stop.sort_unstable();
         stop
     }

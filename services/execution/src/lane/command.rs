@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::append::AppendThen;
 use crate::core::mail::ReadLetter;
 use crate::core::{Holder, Meta};
+use crate::lane::queues::Queue;
 use crate::shards::ShardId;
 use crate::store::shards::ShardRow;
 
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     WhoWaits(oneshot::Sender<BTreeSet<(Tenant, AgentName)>>),
     /// Open work of agents that run on nodes.
     Demand(oneshot::Sender<Vec<AgentDemand>>),
+    /// What waits, by agent.
+    Queues(oneshot::Sender<Vec<Queue>>),
     /// Tells the waiter of the end; dropped at once if the invocation is not open here.
     Await {
         id: InvocationId,
@@ -201,12 +204,16 @@ pub(crate) struct Granted {
     pub(crate) at: Timestamp,
 }
 
-/// Everything that a node holds of this lane.
+/// A node says what it holds.
 #[derive(Debug)]
 pub(crate) struct Alive {
     pub(crate) holder: Holder,
+    /// Everything of this lane's shards, with its epochs, also where the asker takes another process for their owner:
+    /// the directory that it asks by may be behind, and what is named was not lost.
     pub(crate) held: HashMap<InvocationId, u32>,
-    /// What it is to stop.
+    /// Of these, what this lane answers for.
+    pub(crate) asked: HashSet<InvocationId>,
+    /// What of that it is to stop.
     pub(crate) answer: oneshot::Sender<Vec<InvocationId>>,
 }
 
@@ -239,9 +246,20 @@ pub(crate) struct Gauges {
     pub(crate) accepts: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) ready: AtomicUsize,
+    /// Commands but accepts that waited after the last batch.
+    pub(crate) others: AtomicUsize,
+    /// Open ones that are queued, running, waiting.
+    pub(crate) states: [AtomicUsize; 3],
     /// Runnable on nodes only.
     pub(crate) placed: AtomicUsize,
     pub(crate) nodes: NodeBell,
+}
+
+impl Gauges {
+    /// Commands that wait: accepts as of now, others as of the last batch.
+    pub(crate) fn waiting(&self) -> usize {
+        self.accepts.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
+    }
 }
 
 /// Rung when there is more for nodes to run, or something that one of them is to stop.

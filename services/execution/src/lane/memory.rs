@@ -46,6 +46,8 @@ pub(crate) struct Open {
     pub(crate) children: Vec<Child>,
     /// Keys of its signals; `None`: not read since the takeover.
     pub(crate) signal_keys: Option<Vec<String>>,
+    /// Since when a claim may take it; `None`: it may not, or was not asked.
+    pub(crate) ready_at: Option<Timestamp>,
     /// When the owner ends it although its node has not stopped, and why.
     pub(crate) cancel: Option<(Timestamp, String)>,
 }
@@ -88,6 +90,10 @@ pub(crate) struct Memory {
     pub(crate) sessions: Sessions,
     /// Something became runnable here since the last claims.
     pub(crate) is_hungry: bool,
+    /// How many are queued, running, waiting.
+    pub(crate) states: [usize; 3],
+    /// Nodes' leases that have run out and are not counted yet.
+    pub(crate) leases_ended: u64,
     timers: BinaryHeap<Reverse<(Timestamp, InvocationId)>>,
 }
 
@@ -109,12 +115,14 @@ impl Memory {
         if open.meta.input.placed {
             self.on_nodes.insert(id);
         }
+        self.states[open.row.state.place()] += 1;
         self.open.insert(id, open);
     }
 
     /// It has ended; with whoever of its session is first now.
     pub(crate) fn remove(&mut self, id: InvocationId) -> Option<(Open, Option<InvocationId>)> {
         let open = self.open.remove(&id)?;
+        self.states[open.row.state.place()] -= 1;
         self.on_nodes.remove(&id);
         let next = self.sessions.remove(&open.meta);
         if self.timers.len() > TIMERS_SPARE + 2 * TIMERS_EACH * self.open.len() {
@@ -135,12 +143,13 @@ impl Memory {
 
     /// Puts it into the queue if nothing keeps it from running.
     pub(crate) fn enqueue(&mut self, id: InvocationId, now: Timestamp) {
-        let Some(open) = self.open.get(&id) else {
+        let Some(open) = self.open.get_mut(&id) else {
             return;
         };
         if !open.is_runnable(now) || !self.sessions.is_first(&open.meta) {
             return;
         }
+        open.ready_at.get_or_insert(now);
         let queue = if open.meta.input.placed {
             &mut self.placed
         } else {
@@ -157,18 +166,20 @@ impl Memory {
         }
     }
 
-    /// A worker stopped although its invocation runs: it is runnable again after a pause.
-    pub(crate) fn holder_gone(&mut self, id: InvocationId, epoch: u32, now: Timestamp) {
+    /// A worker stopped although its invocation runs: it is runnable again after a pause. `false`: it does not run
+    /// under that epoch.
+    pub(crate) fn holder_gone(&mut self, id: InvocationId, epoch: u32, now: Timestamp) -> bool {
         let Some(open) = self.open.get_mut(&id).filter(|open| open.row.epoch == epoch) else {
-            return;
+            return false;
         };
         if !matches!(open.row.state, RunState::Running(_)) {
-            return;
+            return false;
         }
         open.held = Held::No;
         let step = (open.row.losses as usize).min(RECLAIM_PAUSE_MS.len() - 1);
         let at = Timestamp::from_micros(now.as_micros() + RECLAIM_PAUSE_MS[step] * 1_000);
         self.timers.push(Reverse((at, id)));
+        true
     }
 
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
@@ -200,6 +211,7 @@ impl Memory {
                 }
                 tracing::warn!(invocation = %id, "its node let the lease run out");
                 open.held = Held::No;
+                self.leases_ended += 1;
             }
             fail_point!("execution.timer.fired");
             self.enqueue(id, now);
@@ -217,6 +229,7 @@ impl Memory {
         for id in gone {
             self.on_nodes.remove(&id);
             if let Some(open) = self.open.remove(&id) {
+                self.states[open.row.state.place()] -= 1;
                 if let Held::Here(worker) = &open.held {
                     worker.cancel.cancel();
                 }
@@ -256,6 +269,7 @@ impl Open {
             is_woken: false,
             children: Vec::new(),
             signal_keys: None,
+            ready_at: None,
             cancel: None,
         }
     }

@@ -9,8 +9,10 @@ mod apply;
 mod claims;
 pub(crate) mod command;
 mod demand;
-mod memory;
+pub(crate) mod memory;
+mod news;
 mod plan;
+pub(crate) mod queues;
 #[cfg(test)]
 pub(crate) mod seen;
 mod steer;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::Holder;
 use crate::core::mail::ReadLetter;
 use crate::core::pauses::Pauses;
+use crate::figures::{Figures, Loss};
 use crate::hosted::Slots;
 use crate::lane::claims::{Asked, NodeSeen};
 use crate::lane::command::{Accept, Append, Claim, Command, LaneHandle, Start, Steer, moved};
@@ -39,20 +42,43 @@ use crate::store::ledger::Ledger;
 use crate::store::shards::ShardRow;
 
 /// What is paused, as far as it was read.
-#[derive(Debug, Default)]
-pub(crate) struct SharedPauses(std::sync::RwLock<Pauses>);
+#[derive(Debug)]
+pub(crate) struct SharedPauses {
+    /// `None`: nobody has read them yet, and nothing may start.
+    now: std::sync::RwLock<Option<Pauses>>,
+    /// Held while they are read and set: what was read first is never believed last.
+    pub(crate) reading: tokio::sync::Mutex<()>,
+}
+
+impl Default for SharedPauses {
+    /// Nothing is paused.
+    fn default() -> Self {
+        Self {
+            now: std::sync::RwLock::new(Some(Pauses::default())),
+            ..Self::unread()
+        }
+    }
+}
 
 impl SharedPauses {
+    /// Of a process that starts: what is paused must not run before it has read that.
+    pub(crate) fn unread() -> Self {
+        Self {
+            now: std::sync::RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
+        }
+    }
+
     pub(crate) fn holds(&self, tenant: &mesh_types::Tenant, agent: &mesh_types::AgentName) -> bool {
-        let pauses = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        pauses.holds(tenant, agent)
+        let now = self.now.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        now.as_ref().is_none_or(|pauses| pauses.holds(tenant, agent))
     }
 
     /// Whether something changed.
     pub(crate) fn set(&self, pauses: Pauses) -> bool {
-        let mut now = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let changed = *now != pauses;
-        *now = pauses;
+        let mut now = self.now.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changed = now.as_ref() != Some(&pauses);
+        *now = Some(pauses);
         changed
     }
 }
@@ -75,7 +101,8 @@ pub(crate) struct LaneContext {
     pub(crate) node_lease: Duration,
     /// Agents, tenants, everything that is paused now.
     pub(crate) pauses: Arc<SharedPauses>,
-    /// Highest batch relayed, by shard.
+    pub(crate) figures: Arc<Figures>,
+    /// Highest batch relayed, by shard, and committed.
     pub(crate) relayed: Arc<crate::relay::Marks>,
     /// Set while the process drains: nothing new is claimed.
     pub(crate) draining: CancellationToken,
@@ -212,8 +239,11 @@ impl<L: Ledger> Lane<L> {
             Command::Demand(answer) => {
                 let _ = answer.send(self.demand());
             }
+            Command::Queues(answer) => {
+                let _ = answer.send(self.queues());
+            }
             Command::Await { id, waiter } => self.memory.wait_for(id, waiter),
-            Command::HolderGone { id, epoch } => self.memory.holder_gone(id, epoch, self.context.clock.now()),
+            Command::HolderGone { id, epoch } => self.holder_gone(id, epoch, Loss::Worker),
             Command::Adopt(row) => self.adopting.push(row),
             Command::Release { shard, settled } => self.release(shard, settled).await,
             Command::Ring => {}
@@ -265,10 +295,22 @@ impl<L: Ledger> Lane<L> {
         }
     }
 
+    /// Its worker is gone without its end, if it runs under that epoch.
+    fn holder_gone(&mut self, id: mesh_types::InvocationId, epoch: u32, loss: Loss) {
+        if self.memory.holder_gone(id, epoch, self.context.clock.now()) {
+            self.context.figures.lost(loss, 1);
+        }
+    }
+
     fn publish_gauges(&self) {
         let gauges = &self.handle.gauges;
         gauges.open.store(self.memory.open.len(), Ordering::Relaxed);
         gauges.ready.store(self.memory.ready.len(), Ordering::Relaxed);
+        let others = self.commands.len() + self.appends.len() + self.steering.len() + self.claims.len();
+        gauges.others.store(others, Ordering::Relaxed);
+        for (gauge, count) in gauges.states.iter().zip(self.memory.states) {
+            gauge.store(count, Ordering::Relaxed);
+        }
         let placed = self.memory.placed.len();
         if gauges.placed.swap(placed, Ordering::Relaxed) < placed {
             gauges.nodes.bell.ring();

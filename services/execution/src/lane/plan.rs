@@ -11,6 +11,7 @@ use super::Lane;
 use super::command::{Accepted, AppendAnswer, Appended, SteerAnswer, Waiter};
 use crate::core::open::{view_ended, view_open};
 use crate::core::{After, Decision, decide};
+use crate::figures::Loss;
 use crate::hosted::Slot;
 use crate::store::ledger::Ledger;
 
@@ -130,6 +131,8 @@ impl<L: Ledger> Lane<L> {
         let now = self.context.clock.now();
         let mut batch = Batch::default();
         let due = self.memory.fire_timers(now, self.context.clock.monotonic());
+        let ended = std::mem::take(&mut self.memory.leases_ended);
+        self.context.figures.lost(Loss::Lease, ended);
         self.plan_appends(&mut batch, now).await;
         self.plan_due(&mut batch, &due, now);
         self.plan_claims(&mut batch, now);

@@ -7,6 +7,7 @@ use mesh_runtime::planted::is_planted;
 use super::Lane;
 use super::plan::Planned;
 use crate::core::Decision;
+use crate::figures::Commit;
 use crate::shards::ShardId;
 use crate::store::feed;
 use crate::store::ledger::{Ledger, LedgerError};
@@ -57,22 +58,33 @@ impl<L: Ledger> Lane<L> {
         let mut unknown = false;
         let mut pause = RETRY_PAUSE_MIN;
         loop {
+            let began = self.context.clock.monotonic();
             match self.ledger.write(&fences, &decisions, at).await {
                 Ok(standing) => match self.missing(&fences, &standing, unknown).await {
-                    Ok(lost) => return Written::Done { lost },
+                    Ok(lost) => {
+                        self.count_commit(&decisions, lost.len() == fences.len(), began);
+                        return Written::Done { lost };
+                    }
                     Err(error) => {
                         // What stood is committed: sent again, it will not stand, and is found written.
                         unknown = true;
                         tracing::warn!(%error, "shards cannot be read; asking again");
                     }
                 },
-                Err(LedgerError::Refused { message, unique }) => return Written::Refused { message, unique },
-                Err(LedgerError::Aborted(error)) => tracing::warn!(%error, "a batch was aborted; sending it again"),
+                Err(LedgerError::Refused { message, unique }) => {
+                    self.context.figures.not_committed(Commit::Refused);
+                    return Written::Refused { message, unique };
+                }
+                Err(LedgerError::Aborted(error)) => {
+                    self.context.figures.not_committed(Commit::Aborted);
+                    tracing::warn!(%error, "a batch was aborted; sending it again");
+                }
                 Err(LedgerError::Unknown(_)) if is_planted("unknown_is_done") => {
                     return Written::Done { lost: Vec::new() };
                 }
                 Err(LedgerError::Unknown(error)) => {
                     unknown = true;
+                    self.context.figures.not_committed(Commit::Unknown);
                     tracing::warn!(%error, "the outcome of a batch is unknown; sending it again");
                 }
             }
@@ -82,6 +94,15 @@ impl<L: Ledger> Lane<L> {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_PAUSE_MAX),
             }
         }
+    }
+
+    fn count_commit(&self, decisions: &[&Decision], is_lost: bool, began: Duration) {
+        if is_lost {
+            return self.context.figures.not_committed(Commit::Lost);
+        }
+        let took = self.context.clock.monotonic().saturating_sub(began);
+        let records = decisions.iter().map(|decision| decision.records.len()).sum();
+        self.context.figures.committed(records, took);
     }
 
     fn fences(&self, group: &[Planned]) -> Vec<Fence> {

@@ -67,21 +67,19 @@ impl Relay {
             .into_iter()
             .map(|(batch, entries)| {
                 let mut committed: Vec<CommittedInvocation> = Vec::new();
-                for (id, seq) in entries {
+                for ((id, seq), ordinal) in entries.into_iter().zip(0..) {
                     let Some((meta, summary)) = invocations.get(&id) else {
                         continue;
                     };
                     let record = records
                         .get(&id)
                         .and_then(|list| list.iter().find(|record| record.seq == seq));
-                    match committed.iter_mut().find(|known| known.meta.id == id) {
-                        Some(known) => known.records.extend(record.cloned()),
-                        None => committed.push(CommittedInvocation {
-                            meta: Arc::clone(meta),
-                            records: record.cloned().into_iter().collect(),
-                            summary: Some(summary.clone()),
-                        }),
-                    }
+                    committed.push(CommittedInvocation {
+                        meta: Arc::clone(meta),
+                        records: record.cloned().into_iter().collect(),
+                        summary: Some(summary.clone()),
+                        ordinal,
+                    });
                 }
                 Committed {
                     shard,

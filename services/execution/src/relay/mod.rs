@@ -50,12 +50,27 @@ pub(crate) struct Committed {
     pub(crate) invocations: Vec<CommittedInvocation>,
 }
 
+impl Committed {
+    /// Adds what was told next; its records follow those that are there.
+    pub(crate) fn append(&mut self, told: Vec<CommittedInvocation>) {
+        for mut one in told {
+            let last = self.invocations.last();
+            one.ordinal = last.map_or(0, |last| {
+                last.ordinal + u32::try_from(last.records.len()).unwrap_or(u32::MAX)
+            });
+            self.invocations.push(one);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct CommittedInvocation {
     pub(crate) meta: Arc<Meta>,
     pub(crate) records: Vec<Record>,
     /// `None`: nothing that a list shows has changed.
     pub(crate) summary: Option<Summary>,
+    /// Place of its first record in the batch, over all of the batch's records; the others follow.
+    pub(crate) ordinal: u32,
 }
 
 /// The way from the lanes to the relay, bounded in batches and bytes: what does not fit is read from the feed.
@@ -96,6 +111,7 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Marks {
     relayed: [AtomicI64; SHARDS as usize],
+    committed: [AtomicI64; SHARDS as usize],
     /// Summaries of open invocations wait to be written.
     deferred: AtomicBool,
 }
@@ -104,6 +120,7 @@ impl Default for Marks {
     fn default() -> Self {
         Self {
             relayed: std::array::from_fn(|_| AtomicI64::new(0)),
+            committed: std::array::from_fn(|_| AtomicI64::new(0)),
             deferred: AtomicBool::new(false),
         }
     }
@@ -116,6 +133,16 @@ impl Marks {
 
     fn set(&self, shard: ShardId, batch: i64) {
         self.relayed[usize::from(shard)].store(batch, Ordering::Release);
+    }
+
+    pub(crate) fn set_committed(&self, shard: ShardId, batch: i64) {
+        self.committed[usize::from(shard)].store(batch, Ordering::Relaxed);
+    }
+
+    /// Batches of the shard that are committed here and not relayed.
+    pub(crate) fn lag(&self, shard: ShardId) -> i64 {
+        let committed = self.committed[usize::from(shard)].load(Ordering::Relaxed);
+        committed.saturating_sub(self.get(shard)).max(0)
     }
 
     /// Whether lists still lack what the marks say is relayed. Ask after reading the marks.
@@ -153,6 +180,8 @@ pub(crate) struct Relay {
     pub(crate) marked: HashMap<ShardId, tokio::time::Instant>,
     /// Summaries of open invocations that are not written yet.
     pub(crate) deferred: Deferred,
+    /// Highest batch of each shard that a message in JOURNAL stands for: passes without one join the next.
+    pub(crate) announced: HashMap<ShardId, i64>,
 }
 
 /// What one pass tells of one invocation.
@@ -161,7 +190,8 @@ struct Told {
     meta: Arc<Meta>,
     records: Vec<Record>,
     summary: Option<Summary>,
-    from: i64,
+    /// Of each record: batch and ordinal.
+    places: Vec<(i64, u32)>,
     to: i64,
     ordinal: i32,
 }
@@ -228,6 +258,7 @@ impl Relay {
         };
         self.marks.set(adopted.shard, relayed);
         self.feeds.insert(adopted.shard, adopted.feed_id);
+        self.announced.remove(&adopted.shard);
         if adopted.batch > adopted.relayed {
             tracing::info!(
                 shard = adopted.shard,
@@ -276,9 +307,12 @@ impl Relay {
             reached.insert(batch.shard, batch.batch);
             for (ordinal, committed) in batch.invocations.into_iter().enumerate() {
                 let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
+                let recorded = (committed.ordinal..).take(committed.records.len());
+                let recorded = recorded.map(|ordinal| (batch.batch, ordinal));
                 let place = *places.entry(committed.meta.id).or_insert(told.len());
                 if let Some(known) = told.get_mut(place) {
                     known.records.extend(committed.records);
+                    known.places.extend(recorded);
                     known.summary = committed.summary.or_else(|| known.summary.take());
                     (known.to, known.ordinal) = (batch.batch, ordinal);
                 } else {
@@ -286,7 +320,7 @@ impl Relay {
                         meta: committed.meta,
                         records: committed.records,
                         summary: committed.summary,
-                        from: batch.batch,
+                        places: recorded.collect(),
                         to: batch.batch,
                         ordinal,
                     });
@@ -296,7 +330,7 @@ impl Relay {
         if reached.is_empty() {
             return;
         }
-        if !(self.publish(&told).await && self.summarise(&told).await) {
+        if !(self.publish(&told, &reached).await && self.summarise(&told).await) {
             // Stopped: whoever follows relays it.
             return;
         }

@@ -1,5 +1,6 @@
 //! What the relay publishes: one JOURNAL message an invocation and pass, results to `reply_to`, dead ends.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mesh_api::execution::Invocation;
@@ -21,14 +22,17 @@ const RESULT_TRIES: u32 = 3;
 const CONNECTED_WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) const SHARD: &str = "Mesh-Shard";
+/// First and last batch that the messages of one shard and pass stand for.
 pub(crate) const FROM_BATCH: &str = "Mesh-From-Batch";
+/// Which of those messages it is, from 1, and how many they are: `2/5`.
+pub(crate) const PART: &str = "Mesh-Part";
 /// Id of the feed that the batches are counted in.
 pub(crate) const FEED: &str = "Mesh-Feed";
 pub(crate) const TO_BATCH: &str = "Mesh-To-Batch";
 
 impl Relay {
     /// `false`: stopped before anything was sent.
-    pub(super) async fn publish(&self, told: &[Told]) -> bool {
+    pub(super) async fn publish(&mut self, told: &[Told], reached: &HashMap<ShardId, i64>) -> bool {
         // JOURNAL may lose what is published into a broken connection, results may not: wait for it.
         while !self.bus.wait_connected(CONNECTED_WAIT).await {
             if self.stop.is_cancelled() {
@@ -37,9 +41,7 @@ impl Relay {
             tracing::warn!("NATS is away; committed records wait for it");
         }
         fail_point!(async "execution.relay.before");
-        for told in told {
-            self.publish_one(told).await;
-        }
+        self.publish_records(told, reached).await;
         for _ in 0..RESULT_TRIES {
             let before = self.connections();
             let mut must_arrive = false;
@@ -63,18 +65,44 @@ impl Relay {
         *self.bus.reconnects().borrow()
     }
 
-    async fn publish_one(&self, told: &Told) {
+    /// One message an invocation; together they stand for every batch of their shard since the last that were sent.
+    async fn publish_records(&mut self, told: &[Told], reached: &HashMap<ShardId, i64>) {
+        let mut counts: HashMap<ShardId, (usize, usize)> = HashMap::new();
+        for told in told {
+            counts.entry(told.meta.shard).or_default().1 += 1;
+        }
+        for told in told {
+            let shard = told.meta.shard;
+            let Some((to, (number, of))) = reached.get(&shard).copied().zip(counts.get_mut(&shard)) else {
+                continue;
+            };
+            *number += 1;
+            let before = self.announced.get(&shard).copied();
+            let from = before.unwrap_or_else(|| self.marks.get(shard)) + 1;
+            let mut headers = Headers::new();
+            headers.insert(SHARD, shard.to_string());
+            headers.insert(FROM_BATCH, from.to_string());
+            headers.insert(TO_BATCH, to.to_string());
+            headers.insert(PART, format!("{number}/{of}"));
+            self.publish_one(told, headers).await;
+        }
+        for shard in counts.into_keys() {
+            reached.get(&shard).map(|to| self.announced.insert(shard, *to));
+        }
+    }
+
+    async fn publish_one(&self, told: &Told, headers: Headers) {
         let meta = &told.meta;
         let page = JournalPageRef {
             tenant: &meta.tenant,
             invocation: meta.id,
             records: &told.records,
             more: false,
+            agent: &meta.agent,
+            version: meta.version,
+            session: meta.session.as_deref(),
+            places: &told.places,
         };
-        let mut headers = Headers::new();
-        headers.insert(SHARD, meta.shard.to_string());
-        headers.insert(FROM_BATCH, told.from.to_string());
-        headers.insert(TO_BATCH, told.to.to_string());
         let subject = Subject::Journal {
             tenant: meta.tenant.clone(),
             invocation: meta.id,
@@ -116,6 +144,7 @@ impl Relay {
             Ok(subject) => {
                 let payload = serde_json::to_vec(&self.answer(meta, &row).await).unwrap_or_default();
                 let mut headers = Headers::new();
+                headers.insert_trace(meta.input.place().as_ref());
                 if let Some(problem) = &row.error {
                     headers.insert(Headers::NATS_SERVICE_ERROR, &problem.title);
                     headers.insert(Headers::NATS_SERVICE_ERROR_CODE, problem.status.to_string());

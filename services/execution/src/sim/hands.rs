@@ -7,7 +7,7 @@ use std::time::Duration;
 use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::{Chunk, CompleteRequest, Completion};
 use mesh_api::journal::{Effect, Fact, Record, TokenChunk};
-use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::memory::{Batch, BatchRequest, Memory, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Message, PostRequest};
 use mesh_types::tool::{Target, ToolCall, ToolReply};
 use mesh_types::{AgentName, ChannelId, Clock, Code, InvocationId, Problem};
@@ -303,7 +303,15 @@ impl Channels for Hands {
 
 impl Memories for Hands {
     async fn query(&self, _: QueryRequest) -> Result<QueryReply, Problem> {
-        Ok(QueryReply { items: Vec::new() })
+        Ok(QueryReply {
+            items: Vec::new(),
+            knowledge: Vec::new(),
+            degraded: None,
+        })
+    }
+
+    async fn batch(&self, _: BatchRequest) -> Result<Batch, Problem> {
+        Err(Problem::new(Code::Unavailable, "no memory in this world"))
     }
 
     async fn store(&self, _: StoreRequest) -> Result<Memory, Problem> {

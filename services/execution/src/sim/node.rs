@@ -252,6 +252,7 @@ async fn alive(sim: &Sim, node: &Node, lane: &LaneHandle, shards: &[ShardId]) {
     let (answer, answered) = oneshot::channel();
     let alive = Alive {
         holder: node.holder(),
+        asked: held.keys().copied().collect(),
         held,
         answer,
     };

@@ -112,6 +112,8 @@ pub(super) fn complete(request: &CompleteRequest) -> Completion {
         finish_reason: if calls.is_empty() { "stop" } else { "tool_calls" }.into(),
         tool_calls: calls,
         attempt: 1,
+        cached_tokens: 0,
+        from_cache: false,
     }
 }
 

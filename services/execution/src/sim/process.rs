@@ -16,6 +16,7 @@ use super::world::Sim;
 use super::{hosted, inbox, postman, steward};
 use crate::core::Holder;
 use crate::directory::Directory;
+use crate::figures::Figures;
 use crate::hosted::Slots;
 use crate::lane::command::{LaneHandle, NODE_LEASE};
 use crate::lane::{Lane, LaneContext, SharedPauses};
@@ -103,6 +104,7 @@ fn lane_context(sim: &Arc<Sim>, process: &Arc<Process>, slots: &Arc<Slots>, outb
         posted: Box::new(move |shard| post.posted(shard)),
         node_lease: NODE_LEASE,
         pauses: Arc::clone(&process.pauses),
+        figures: Figures::unseen(),
         relayed: Arc::new(Marks::default()),
         draining: process.draining.clone(),
         stop: CancellationToken::new(),

@@ -35,6 +35,7 @@ impl Process {
         derived: Option<InvocationId>,
     ) -> Result<Prepared, Problem> {
         let caller = Caller {
+            role: None,
             tenant: Tenant::default(),
             actor: "client".into(),
             request_id: None,

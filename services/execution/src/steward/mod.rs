@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::plan_takeovers;
 use crate::directory::{Directory, Owner};
+use crate::figures::{Figures, Takeover};
 use crate::history::{History, Verdict};
 use crate::lane::command::{Command, LaneHandle};
 use crate::relay::{Adopted, Marks};
@@ -42,6 +43,7 @@ pub(crate) struct Steward {
     pub(crate) directory: Arc<Directory>,
     pub(crate) history: History,
     pub(crate) marks: Arc<Marks>,
+    pub(crate) figures: Arc<Figures>,
     pub(crate) adopted: mpsc::UnboundedSender<Adopted>,
     /// Shards that a namesake or a neighbour asked for: (shard, to whom).
     pub(crate) asked: mpsc::UnboundedReceiver<HandOver>,
@@ -192,6 +194,11 @@ impl Steward {
             // Misses if anything of the row changed since, also while it waited for a batch in flight.
             fail_point!(async "execution.takeover.before");
             if let Some(taken) = shards::take(&self.pool, &row, &self.instance).await? {
+                self.figures.taken_over(match row.owner.as_str() {
+                    "" => Takeover::Free,
+                    owner if *owner == *self.instance => Takeover::Own,
+                    _ => Takeover::Silent,
+                });
                 self.adopt(taken, &feed_id);
             }
         }

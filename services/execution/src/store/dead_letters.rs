@@ -20,7 +20,7 @@ struct DeadRow {
     settled: Option<String>,
 }
 
-/// A message that was no invocation. The same message again is the same row.
+/// A message that was no invocation; `true` if it was not kept before. The same message again is the same row.
 pub(crate) async fn insert_poison(
     db: impl PgExecutor<'_>,
     id: DeadLetterId,
@@ -29,8 +29,8 @@ pub(crate) async fn insert_poison(
     subject: &str,
     message: &[u8],
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
         "INSERT INTO execution.dead_letter (id, tenant, origin, reason, subject, message, created_at)
          VALUES ($1, $2, 'intake', $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
     )
@@ -41,8 +41,8 @@ pub(crate) async fn insert_poison(
     .bind(message)
     .bind(at.to_chrono())
     .execute(db)
-    .await
-    .map(drop)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// What a list shows of a message: many of them must fit into one answer.

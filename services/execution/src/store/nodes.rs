@@ -1,10 +1,12 @@
 //! What requests of nodes read and write: the key of tickets, bodies that were sent ahead, who holds what.
 
+use mesh_api::memory::user_of;
+use mesh_api::node::TicketHeldReply;
 use mesh_store::IdExt;
 use mesh_types::InvocationId;
 use sqlx::{PgExecutor, PgPool};
 
-use crate::core::Holder;
+use crate::core::{Holder, StoredInput};
 
 pub(crate) async fn grant_key(db: impl PgExecutor<'_>) -> Result<Vec<u8>, sqlx::Error> {
     sqlx::query_scalar("SELECT grant_key FROM execution.installation")
@@ -93,6 +95,34 @@ pub(crate) async fn is_held(
     .bind(node)
     .fetch_one(db)
     .await
+}
+
+/// As [`is_held`], with what others must know of it: whose memories it may ask for, and which.
+pub(crate) async fn told_of_held(
+    db: impl PgExecutor<'_>,
+    id: InvocationId,
+    epoch: u32,
+    node: &str,
+) -> Result<TicketHeldReply, sqlx::Error> {
+    let row: Option<(Option<String>, String, Vec<u8>)> = sqlx::query_as(
+        "SELECT i.session, i.artifact, i.input FROM execution.open o JOIN execution.invocation i ON i.id = o.invocation
+         WHERE o.invocation = $1 AND o.state = 'running' AND o.epoch = $2 AND o.node = $3",
+    )
+    .bind(id.to_uuid())
+    .bind(epoch.cast_signed())
+    .bind(node)
+    .fetch_optional(db)
+    .await?;
+    let Some((session, artifact, input)) = row else {
+        return Ok(TicketHeldReply::default());
+    };
+    let input: StoredInput = serde_json::from_slice(&input).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(TicketHeldReply {
+        held: true,
+        session,
+        user: user_of(&input.context, &input.metadata).map(str::to_owned),
+        artifact: Some(artifact),
+    })
 }
 
 /// What was put, in one piece; empty if nothing was.

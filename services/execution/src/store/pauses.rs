@@ -18,8 +18,8 @@ pub(crate) async fn all(db: impl PgExecutor<'_>) -> Result<Vec<PauseRow>, sqlx::
         .await
 }
 
-/// The first pause of a target stays who paused it.
-pub(crate) async fn set(db: impl PgExecutor<'_>, row: &PauseRow, paused: bool) -> Result<(), sqlx::Error> {
+/// Whether that changed anything: the first pause of a target stays who paused it.
+pub(crate) async fn set(db: impl PgExecutor<'_>, row: &PauseRow, paused: bool) -> Result<bool, sqlx::Error> {
     let query = if paused {
         sqlx::query(
             "INSERT INTO execution.pause (tenant, agent, by, reason, since) VALUES ($1, $2, $3, $4, $5)
@@ -35,5 +35,5 @@ pub(crate) async fn set(db: impl PgExecutor<'_>, row: &PauseRow, paused: bool) -
             .bind(&row.tenant)
             .bind(&row.agent)
     };
-    query.execute(db).await.map(drop)
+    query.execute(db).await.map(|done| done.rows_affected() > 0)
 }

@@ -23,22 +23,22 @@ pub(crate) struct SummaryWrite<'a> {
 const UPSERT: &str = "
 INSERT INTO execution.summary (invocation, tenant, agent, version, entrypoint, session, priority, root, state, attempt,
     created_at, started_at, ended_at, input_tokens, output_tokens, cost_usd, provider, short_text, error, shard, batch,
-    ordinal, parent, fork_of, fork_step, waits_for, paused)
+    ordinal, parent, fork_of, fork_step, waits_for, paused, seq)
 SELECT r.id, r.tenant, r.agent, r.version, r.entrypoint, r.session, r.priority, r.root, r.state, r.attempt,
     r.created_at, r.started_at, r.ended_at, r.input_tokens, r.output_tokens, r.cost_usd, r.provider, r.short_text,
-    r.error, r.shard, r.batch, r.ordinal, r.parent, r.fork_of, r.fork_step, r.waits_for, r.paused
+    r.error, r.shard, r.batch, r.ordinal, r.parent, r.fork_of, r.fork_step, r.waits_for, r.paused, r.seq
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::text[], $6::text[], $7::int2[], $8::text[], $9::int4[],
     $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::int8[], $14::int8[], $15::float8[], $16::text[],
     $17::text[], $18::text[], $19::int2[], $20::int8[], $21::int4[], $22::uuid[], $23::uuid[], $24::uuid[], $25::int4[],
-    $26::text[], $27::bool[])
+    $26::text[], $27::bool[], $28::int4[])
     AS r(id, tenant, agent, version, entrypoint, session, priority, state, attempt, created_at, started_at, ended_at,
         input_tokens, output_tokens, cost_usd, provider, short_text, error, shard, batch, ordinal, root, parent,
-        fork_of, fork_step, waits_for, paused)
+        fork_of, fork_step, waits_for, paused, seq)
 ON CONFLICT (invocation) DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
     started_at = excluded.started_at, ended_at = excluded.ended_at, input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd, provider = excluded.provider,
     short_text = excluded.short_text, error = excluded.error, waits_for = excluded.waits_for,
-    paused = excluded.paused, batch = excluded.batch, ordinal = excluded.ordinal
+    paused = excluded.paused, seq = excluded.seq, batch = excluded.batch, ordinal = excluded.ordinal
 WHERE (summary.batch, summary.ordinal) < (excluded.batch, excluded.ordinal)";
 
 /// At most one row an invocation in `rows`.
@@ -78,6 +78,7 @@ pub(crate) async fn upsert(db: impl PgExecutor<'_>, rows: &[SummaryWrite<'_>]) -
         .bind(column(rows, |r| r.meta.fork().map(|fork| fork.from_step.cast_signed())))
         .bind(column(rows, |r| r.summary.waits_for.as_deref()))
         .bind(column(rows, |r| r.summary.paused))
+        .bind(column(rows, |r| r.summary.seq.cast_signed()))
         .execute(db)
         .await
         .map(drop)
@@ -109,6 +110,7 @@ struct SummaryRow {
     fork_step: Option<i32>,
     waits_for: Option<String>,
     paused: bool,
+    seq: i32,
 }
 
 /// Newest first, after the cursor; one more than `limit`, so that the caller sees whether there is more.
@@ -121,7 +123,7 @@ pub(crate) async fn list(
     let mut query = QueryBuilder::new(
         "SELECT invocation, tenant, agent, version, entrypoint, session, priority, parent, state, attempt, created_at,
          started_at, ended_at, input_tokens, output_tokens, cost_usd, provider, short_text, error, root, fork_of,
-         fork_step, waits_for, paused
+         fork_step, waits_for, paused, seq
          FROM execution.summary WHERE true",
     );
     push_filter(&mut query, filter);
@@ -231,7 +233,7 @@ impl SummaryRow {
             created_at: self.created_at.into(),
             started_at: self.started_at.map(Timestamp::from),
             ended_at: self.ended_at.map(Timestamp::from),
-            cursor: 0,
+            cursor: self.seq.cast_unsigned(),
             reason: None,
             waits_for: self
                 .waits_for

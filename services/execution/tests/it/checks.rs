@@ -8,6 +8,7 @@ use mesh_api::execution::{
     InvocationRequest, ListRequest,
 };
 use mesh_api::journal::{Fact, JournalPage, Record};
+use mesh_api::overview::{InvocationOverview, OverviewRange, OverviewRequest};
 use mesh_testkit::wait_until;
 
 use crate::mesh::{Mesh, SOON};
@@ -47,11 +48,33 @@ impl Mesh {
         }
         let counts = self.ask::<InvocationCounts>(InvocationFilter::default()).await.unwrap();
         assert_eq!(counts, counted);
+        self.check_overview(&counts).await;
         let rows = self
             .count("SELECT count(*) FROM execution.invocation WHERE tenant = 'default'")
             .await;
         assert_eq!(rows, i64::try_from(listed.len()).unwrap(), "every invocation is listed");
         listed.len()
+    }
+
+    /// All that a test does lies within the last week.
+    async fn check_overview(&self, counts: &Counts) {
+        let range = OverviewRange::Week;
+        let overview = self.ask::<InvocationOverview>(OverviewRequest { range }).await.unwrap();
+        let (open, ended) = (overview.open, overview.ended);
+        assert_eq!(
+            (open.queued, open.running, open.waiting),
+            (counts.queued, counts.running, counts.waiting)
+        );
+        assert_eq!(
+            (ended.completed, ended.failed, ended.cancelled, ended.dead),
+            (counts.completed, counts.failed, counts.cancelled, counts.dead)
+        );
+        let of_parts: u64 = overview.parts.iter().map(|part| part.ended.all()).sum();
+        let of_agents: u64 = overview.agents.iter().map(|agent| agent.ended.all()).sum();
+        assert_eq!((of_parts, of_agents), (ended.all(), ended.all()));
+        let with_latency = overview.agents.iter().filter(|agent| agent.p99_ms.is_some()).count();
+        let that_completed = overview.agents.iter().filter(|agent| agent.ended.completed > 0).count();
+        assert_eq!(with_latency, that_completed);
     }
 
     async fn list_all(&self) -> Vec<Invocation> {

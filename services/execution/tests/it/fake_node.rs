@@ -77,6 +77,8 @@ impl<'a> FakeNode<'a> {
             incarnation: self.incarnation,
         };
         let event = event::Event {
+            request_id: None,
+            change: None,
             id: EventId::from_u128(self.incarnation.into()),
             tenant: Tenant::default(),
             at: Timestamp::EPOCH,

@@ -1,6 +1,6 @@
 //! What the fleet decides: who may claim, which version new work is pinned to, who is gone; and what strangers are told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mesh_api::Endpoint;
 use mesh_api::execution::{
@@ -18,10 +18,8 @@ use mesh_types::{Code, Subject, Tenant};
 use serde_json::json;
 
 use crate::fake_node::{FakeNode, accept, done, replica, start};
+use crate::figures::sum;
 use crate::mesh::{Mesh, SOON, request};
-
-/// Below the lease of nodes.
-const SOONER: Duration = Duration::from_secs(8);
 
 async fn demand(mesh: &Mesh) -> Demand {
     mesh.ask::<ExecutionDemand>(DemandRequest {}).await.unwrap()
@@ -89,15 +87,34 @@ async fn only_who_may_claim_what_waits_is_rung_and_an_assignment_rings() {
     tokio::time::timeout(SOON, lates.next()).await.unwrap().unwrap();
 }
 
+/// Waits until the process hears of losses: by one that it is told of again and again.
+async fn hears_of_losses(mesh: &Mesh) {
+    let decoy = FakeNode::new(mesh, "thief");
+    decoy.one_after(mesh, "decoy").await;
+    wait_until(SOON, || async {
+        decoy.lost().await;
+        demand(mesh).await.agents.iter().any(|agent| agent.waiting == 1)
+    })
+    .await;
+    let again = decoy.one("again").await;
+    decoy.end(&again.ticket, 3).await;
+    mesh.ended(again.ticket.invocation).await;
+}
+
 #[tokio::test]
 async fn what_a_lost_node_held_goes_on_elsewhere_before_its_lease_is_over() {
-    let (mesh, _process) = start().await;
+    let (mesh, process) = start().await;
+    hears_of_losses(&mesh).await;
     let (gone, other) = (FakeNode::new(&mesh, "one"), FakeNode::new(&mesh, "other"));
     let lost = gone.one_after(&mesh, "first").await;
-    let began = Instant::now();
+    let lost_by = |reason| sum(&process.metrics, "mesh_leases_lost_total", &[reason]);
+    let before = lost_by(r#"reason="node""#);
     gone.lost().await;
     let next = other.one("next").await;
-    assert!(began.elapsed() < SOONER, "{:?}", began.elapsed());
+    assert_eq!(
+        (lost_by(r#"reason="node""#) - before, lost_by(r#"reason="lease""#)),
+        (1.0, 0.0)
+    );
     assert_eq!(
         (next.ticket.invocation, next.ticket.epoch),
         (lost.ticket.invocation, lost.ticket.epoch + 1)
@@ -115,11 +132,12 @@ async fn what_a_lost_node_held_goes_on_elsewhere_before_its_lease_is_over() {
 #[tokio::test]
 async fn a_node_that_is_back_before_anybody_claims_goes_on() {
     let (mesh, _process) = start().await;
+    hears_of_losses(&mesh).await;
     let node = FakeNode::new(&mesh, "one");
     let held = node.one_after(&mesh, "first").await;
     node.lost().await;
     // Who has lost it does not hold it any more.
-    wait_until(SOONER, || async {
+    wait_until(SOON, || async {
         demand(&mesh).await.agents.iter().any(|agent| agent.waiting == 1)
     })
     .await;

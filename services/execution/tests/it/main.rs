@@ -5,12 +5,15 @@
 mod calls;
 mod checks;
 mod fake_node;
+mod feed;
+mod figures;
 mod fleet;
 mod forks;
 mod history;
 mod intake;
 mod isolation;
 mod mesh;
+mod moments;
 mod nodes;
 mod older;
 mod outages;

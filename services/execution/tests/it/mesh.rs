@@ -100,6 +100,7 @@ impl Mesh {
 
     pub(crate) async fn ask_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
         let caller = Caller {
+            role: None,
             tenant: tenant.parse().unwrap(),
             actor: "user:ann".into(),
             request_id: None,

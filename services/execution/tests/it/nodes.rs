@@ -2,18 +2,21 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use mesh_api::endpoint::Access;
 use mesh_api::execution::{CancelRequest, InvocationCancel, State};
 use mesh_api::node::{
-    AppendRequest, Bell, NextWord, NodeAppend, NodePut, NodeWork, OneAnswer, OneAppend, PART_BYTES_MAX, Put,
-    PutRequest, Sent, Ticket, WireThen, WireWork, WorkRequest,
+    AliveReply, AppendRequest, Bell, NextWord, NodeAppend, NodePut, NodeWork, OneAnswer, OneAppend, PART_BYTES_MAX,
+    Put, PutRequest, Sent, Ticket, WireGrant, WireThen, WireWork, WorkRequest,
 };
+use mesh_api::{Caller, Endpoint};
 use mesh_testkit::wait_until;
 use mesh_types::subject::Filter;
-use mesh_types::{Code, Subject};
-use serde_json::json;
+use mesh_types::{Code, Subject, Tenant};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::fake_node::{FakeNode, accept, done, start};
+use crate::figures::sum;
 use crate::mesh::SOON;
 
 #[tokio::test]
@@ -29,7 +32,9 @@ async fn a_claim_gives_what_is_needed_once_and_a_repeat_gives_the_same() {
     assert!(all.iter().all(|invocation| invocation.attempt == 0));
     let again = node.claim("first", 8).await;
     assert_eq!(again.grants, first.grants, "the same request id");
-    let grant = &first.grants[0];
+    // What was released has a longer journal, and may come first: its lane has perhaps nothing else.
+    let is_fresh = |grant: &&WireGrant| grant.ticket.invocation != early.ticket.invocation;
+    let grant = first.grants.iter().find(is_fresh).unwrap();
     let work = grant.work.as_ref().unwrap();
     assert_eq!(work.journal.len(), 2, "accepted, claimed");
     assert_eq!(work.spec.limits.concurrency, 3);
@@ -106,6 +111,47 @@ async fn a_lost_grant_is_runnable_again_after_two_alives() {
     }
     node.end(&again.ticket, 3).await;
     mesh.ended(again.ticket.invocation).await;
+}
+
+/// What a process that a node asked tells another one of it.
+struct AliveHere;
+
+impl Endpoint for AliveHere {
+    const SERVICE: &'static str = "execution";
+    const NAME: &'static str = "node-alive";
+    type Request = Value;
+    type Reply = AliveReply;
+    const ACCESS: Access = Access::Service;
+}
+
+#[tokio::test]
+async fn what_a_process_believes_to_be_anothers_is_not_lost() {
+    let (mesh, process) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    accept(&mesh).await;
+    let Ticket {
+        invocation,
+        shard,
+        epoch,
+        ..
+    } = node.one("first").await.ticket;
+    let held = json!([{"invocation": invocation, "shard": shard, "epoch": epoch}]);
+    let subject = Subject::Execution {
+        instance: "one".parse().unwrap(),
+        command: AliveHere::NAME.parse().unwrap(),
+    };
+    let caller = Caller::service("execution", Tenant::default());
+    // Its directory is behind: nothing is asked of the owner, although it owns what is named.
+    for (all, lost) in [(held, 0.0), (json!([]), 1.0)] {
+        for _ in 0..3 {
+            let part = json!({"node": "one", "request": {"incarnation": 1, "held": [], "all": all}});
+            let told = mesh.bus.call_at::<AliveHere>(&subject, &caller, &part, SOON).await;
+            let told = told.unwrap();
+            assert!(told.stop.is_empty() && told.unanswered.is_empty(), "{told:?}");
+        }
+        let grants = [r#"reason="grant""#];
+        assert_eq!(sum(&process.metrics, "mesh_leases_lost_total", &grants), lost, "{all}");
+    }
 }
 
 #[tokio::test]

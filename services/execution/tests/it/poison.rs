@@ -7,6 +7,7 @@ use mesh_api::execution::{
 use mesh_bus::Headers;
 use mesh_testkit::wait_until;
 use mesh_types::Code;
+use mesh_types::event::{Event, Fact};
 use mesh_types::subject::Filter;
 use serde_json::json;
 
@@ -97,6 +98,8 @@ async fn dead_letters(mesh: &Mesh, all: bool) -> Vec<DeadLetter> {
 async fn each_poison_message_is_a_dead_letter_with_its_reason_and_the_next_good_one_runs() {
     let (mesh, _process) = Mesh::start().await;
     let mut buried = mesh.bus.subscribe(&Filter::Dead).await.unwrap();
+    let events = Filter::EventsAbout("dead-letter".parse().unwrap());
+    let mut told = mesh.bus.subscribe(&events).await.unwrap();
     mesh.bus.flush().await.unwrap();
     for (n, (subject, body, kind, word)) in poison().into_iter().enumerate() {
         mesh.publish_raw(subject, body.clone()).await;
@@ -129,6 +132,10 @@ async fn each_poison_message_is_a_dead_letter_with_its_reason_and_the_next_good_
         let message = tokio::time::timeout(SOON, buried.next()).await.unwrap().unwrap();
         assert_eq!(message.headers.get(Headers::MESH_DEAD_SUBJECT), Some(subject));
         assert!(message.headers.get(Headers::MESH_DEAD_REASON).unwrap().contains(kind));
+        let event = tokio::time::timeout(SOON, told.next()).await.unwrap().unwrap();
+        let event: Event = serde_json::from_slice(&event.payload).unwrap();
+        let (dead_letter, reason) = (newest.id, kind.to_owned());
+        assert_eq!(event.fact, Fact::DeadLetterAdded { dead_letter, reason });
     }
     mesh.check().await;
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Process {
     runtime: Option<Runtime>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
     ended: oneshot::Receiver<Result<(), Error>>,
 }
 
@@ -43,9 +44,11 @@ impl Process {
             monitor_url: None,
             user: None,
         };
+        let metrics = Metrics::default();
+        let own = metrics.clone();
         runtime.handle().spawn(async move {
             let bus = Bus::connect(options).await.unwrap();
-            let context = Context::new("execution", bus, Metrics::default());
+            let context = Context::new("execution", bus, own);
             started.send(context.shutdown.clone()).await.unwrap();
             let _ = tell.send(execution::run(config, context).await);
         });
@@ -53,6 +56,7 @@ impl Process {
         Self {
             runtime: Some(runtime),
             shutdown,
+            metrics,
             ended,
         }
     }

@@ -43,6 +43,13 @@ async fn lists_are_filtered_and_read_page_by_page() {
         .map(|invocation| invocation.id)
         .collect();
     assert!(ids.windows(2).all(|pair| pair[0] > pair[1]), "newest first, none twice");
+    for row in &first.items {
+        let whole = mesh
+            .ask::<InvocationGet>(InvocationRequest { id: row.id })
+            .await
+            .unwrap();
+        assert_eq!(row.cursor, whole.cursor, "a row says which record it shows");
+    }
     for (filter, count) in [
         (
             InvocationFilter {

@@ -1,12 +1,14 @@
 //! What a ticket is still good for when its claim is over: a late result, and nothing else.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mesh_api::execution::{AcceptRequest, InvocationAccept, InvokeRequest};
 use mesh_api::journal::{Begun, Done, Effect, Fact, StepKind, Usage};
 use mesh_api::node::{
-    NodePut, NodeWork, OneAnswer, PART_BYTES_MAX, Put, PutRequest, Sent, Ticket, TicketHeld, TicketHeldRequest,
-    WireThen, WireWork, WorkReply, WorkRequest,
+    NodePut, NodeWork, OneAnswer, PART_BYTES_MAX, Put, PutRequest, Sent, Ticket, TicketHeld, TicketHeldReply,
+    TicketHeldRequest, WireThen, WireWork, WorkReply, WorkRequest,
 };
 use mesh_api::road::{ByNode, Ticketed};
 use mesh_types::{Code, Problem, Timestamp};
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::fake_node::{FakeNode, start};
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, request};
 
 async fn held(mesh: &Mesh, node: &str, ticket: &Ticket) -> bool {
     let request = TicketHeldRequest {
@@ -91,6 +93,33 @@ fn mail_sent(output: Value) -> Fact {
         started_at: Timestamp::EPOCH,
         ended_at: Timestamp::EPOCH,
     }))
+}
+
+#[tokio::test]
+async fn whoever_is_asked_under_a_ticket_learns_whose_invocation_it_is() {
+    let (mesh, _process) = start().await;
+    let node = FakeNode::new(&mesh, "one");
+    let asked = request(json!({"session": "s1", "context": {"user": "ann"}, "metadata": {"user": "bob"}}));
+    mesh.accept("placed", asked, Duration::ZERO).await.unwrap();
+    let ticket = node.one("spoken").await.ticket;
+    let about = |epoch| TicketHeldRequest {
+        node: "one".parse().unwrap(),
+        invocation: ticket.invocation,
+        epoch,
+    };
+    let told = mesh.ask::<TicketHeld>(about(ticket.epoch)).await.unwrap();
+    assert!(told.held);
+    assert_eq!(
+        (told.session.as_deref(), told.user.as_deref()),
+        (Some("s1"), Some("ann"))
+    );
+    assert!(told.artifact.is_some_and(|hash| !hash.is_empty()));
+    let other = mesh.ask::<TicketHeld>(about(ticket.epoch + 1)).await.unwrap();
+    assert_eq!(
+        other,
+        TicketHeldReply::default(),
+        "whoever does not hold it learns nothing"
+    );
 }
 
 #[tokio::test]

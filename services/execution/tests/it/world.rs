@@ -10,7 +10,7 @@ use mesh_api::identity::{AuditEntry, AuditNote, AuditNoted};
 use mesh_api::inference::{Chunk, Complete, CompleteRequest, Completion};
 use mesh_api::inference::{PromptMessage, Role};
 use mesh_api::journal::Usage;
-use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, StoreRequest};
+use mesh_api::memory::{Memory, MemoryQuery, MemoryStore, QueryReply, Scope, StoreRequest};
 use mesh_api::messaging::{ChannelHistory, History, Message, MessagePost, PostRequest};
 use mesh_api::registry::{
     AgentResolve, AgentVersions, Artifact, ArtifactGet, Pointer, ResolveRequest, VersionView, VersionsRequest,
@@ -110,7 +110,13 @@ impl World {
             .endpoint::<MessagePost, _, _>(move |_, request| std::future::ready(Ok(post.post(request))));
         let memory = bus
             .service("memory", "0.1.0")
-            .endpoint::<MemoryQuery, _, _>(|_, _| std::future::ready(Ok(QueryReply { items: Vec::new() })))
+            .endpoint::<MemoryQuery, _, _>(|_, _| {
+                std::future::ready(Ok(QueryReply {
+                    items: Vec::new(),
+                    knowledge: Vec::new(),
+                    degraded: None,
+                }))
+            })
             .endpoint::<MemoryStore, _, _>(|_, request| std::future::ready(Ok(remembered(request))));
         let noted = Arc::clone(self);
         let identity = bus
@@ -283,6 +289,8 @@ fn completion(model: String, tool_calls: Vec<Value>) -> Completion {
         tool_calls,
         finish_reason: if is_answer { "stop" } else { "tool_calls" }.into(),
         attempt: 1,
+        cached_tokens: 0,
+        from_cache: false,
     }
 }
 
@@ -313,6 +321,13 @@ fn remembered(request: StoreRequest) -> Memory {
         source: request.source,
         metadata: request.metadata,
         embedded: true,
+        scope: Scope::Agent,
+        session: None,
+        user: None,
+        version: 1,
+        seen: 1,
+        superseded_by: None,
+        expires_at: None,
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
     }

@@ -64,7 +64,9 @@ struct OneNode {
 
 /// A node joins or comes back. Without an id it gets one; a pinned id is kept as it is. It may carry its configuration.
 #[utoipa::path(post, path = "/api/runtimes/v1/agent-nodes/register", operation_id = "register_agent_node", tag = "nodes",
-    request_body = RegisterBody, responses((status = 200, body = RegisteredNode)))]
+    request_body = RegisterBody,
+    security(("credential" = ["operator"]), ("credential" = ["node"]), ("credential" = ["join"])),
+    responses((status = 200, body = RegisteredNode)))]
 async fn register(
     State(app): State<App>,
     who: WhoNode,
@@ -102,7 +104,9 @@ async fn register(
 /// A node is alive. What it leaves out is as it was; a mode that differs from the registered one replaces it. It may
 /// carry its configuration.
 #[utoipa::path(post, path = "/api/runtimes/v1/agent-nodes/heartbeat", operation_id = "agent_node_heartbeat", tag = "nodes",
-    request_body = HeartbeatBody, responses((status = 200, body = ReportedNode)))]
+    request_body = HeartbeatBody,
+    security(("credential" = ["operator"]), ("credential" = ["node"])),
+    responses((status = 200, body = ReportedNode)))]
 async fn heartbeat(
     State(app): State<App>,
     who: WhoNode,
@@ -131,7 +135,9 @@ async fn heartbeat(
 
 /// A node's view of its machine: at its start, from time to time, and when its mode has changed.
 #[utoipa::path(post, path = "/api/runtimes/v1/agent-nodes/health", operation_id = "agent_node_health", tag = "nodes",
-    request_body = HealthBody, responses((status = 200, body = ReportedNode)))]
+    request_body = HealthBody,
+    security(("credential" = ["operator"]), ("credential" = ["node"])),
+    responses((status = 200, body = ReportedNode)))]
 async fn health(
     State(app): State<App>,
     who: WhoNode,
@@ -157,7 +163,9 @@ async fn health(
 
 /// Mode, billable account and sharing of a node; what is left out stays.
 #[utoipa::path(post, path = "/api/runtimes/v1/agent-nodes/configuration", operation_id = "configure_agent_node", tag = "nodes",
-    request_body = ConfigurationBody, responses((status = 200, body = AgentNode)))]
+    request_body = ConfigurationBody,
+    security(("credential" = ["operator"]), ("credential" = ["node"])),
+    responses((status = 200, body = AgentNode)))]
 async fn configuration(
     State(app): State<App>,
     who: WhoNode,
@@ -174,6 +182,7 @@ async fn configuration(
 
 /// The nodes that you may see, by id: your own, and those that others share with you.
 #[utoipa::path(get, path = "/api/runtimes/v1/agent-nodes", operation_id = "list_agent_nodes", tag = "nodes", params(PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<NodeRecord>)))]
 async fn list(
     State(app): State<App>,
@@ -185,7 +194,9 @@ async fn list(
 
 /// One node, with its latest health.
 #[utoipa::path(get, path = "/api/runtimes/v1/agent-nodes/{node_id}", operation_id = "get_agent_node", tag = "nodes",
-    params(("node_id" = NodeId, Path)), responses((status = 200, body = OneNode)))]
+    params(("node_id" = NodeId, Path)),
+    security(("credential" = ["viewer"]), ("credential" = ["node"])),
+    responses((status = 200, body = OneNode)))]
 async fn get(
     State(app): State<App>,
     who: WhoNode,

@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// All agents of the tenant, by name.
 #[utoipa::path(get, path = "/api/v1/agents", operation_id = "list_agents", tag = "agents", params(PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<AgentView>)))]
 async fn list(
     State(app): State<App>,
@@ -44,6 +45,7 @@ async fn list(
 
 /// Declares a new agent. Also takes the flat form (`name`, `docker_image`, `cpu_limit`, `memory_limit`, `env_vars`).
 #[utoipa::path(post, path = "/api/v1/agents", operation_id = "create_agent", tag = "agents", request_body = Agent,
+    security(("credential" = ["developer"])),
     responses((status = 201, body = AgentView, headers(("ETag" = String), ("Location" = String)))))]
 async fn create(
     State(app): State<App>,
@@ -59,24 +61,17 @@ async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], tagged(view)).into_response())
 }
 
-/// One agent; with `If-None-Match` 304 if it has not changed.
+/// One agent. Its `ETag` is of what was declared, for a later `If-Match`: the status changes without it.
 #[utoipa::path(get, path = "/api/v1/agents/{agent}", operation_id = "get_agent", tag = "agents", params(("agent" = AgentName, Path)),
-    responses((status = 200, body = AgentView, headers(("ETag" = String))), (status = 304, description = "unchanged")))]
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = AgentView, headers(("ETag" = String)))))]
 async fn get(
     State(app): State<App>,
     Who(caller): Who,
     Segment(agent): Segment<AgentName>,
     Query(Nothing): Query<Nothing>,
-    headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let view = app.call::<AgentGet>(&caller, &AgentRequest { agent }).await?;
-    let known = etags(header_text(&headers, header::IF_NONE_MATCH.as_str())?);
-    if known.iter().any(|tag| tag == "*" || *tag == view.status.etag) {
-        let mut response = StatusCode::NOT_MODIFIED.into_response();
-        set_etag(&mut response, &view.status.etag);
-        return Ok(response);
-    }
-    Ok(tagged(view))
+    app.call::<AgentGet>(&caller, &AgentRequest { agent }).await.map(tagged)
 }
 
 /// Replaces a declared agent. `If-Match` guards against losing another's change; `?missing=create` makes it if it
@@ -84,7 +79,9 @@ async fn get(
 #[utoipa::path(put, path = "/api/v1/agents/{agent}", operation_id = "replace_agent", tag = "agents",
     params(("agent" = AgentName, Path), ("If-Match" = Option<String>, Header, description = "ETag that must still hold"),
         ("missing" = Option<String>, Query, description = "`refuse` (default) or `create`")),
-    request_body = Agent, responses((status = 200, body = AgentView, headers(("ETag" = String)))))]
+    request_body = Agent,
+    security(("credential" = ["developer"])),
+    responses((status = 200, body = AgentView, headers(("ETag" = String)))))]
 async fn update(
     State(app): State<App>,
     who: Who,
@@ -113,6 +110,7 @@ async fn update(
 /// Deletes an agent: no new invocation starts, open ones keep their version.
 #[utoipa::path(delete, path = "/api/v1/agents/{agent}", operation_id = "delete_agent", tag = "agents",
     params(("agent" = AgentName, Path), ("If-Match" = Option<String>, Header)),
+    security(("credential" = ["developer"])),
     responses((status = 200, body = AgentDeleted)))]
 async fn delete(
     State(app): State<App>,
@@ -131,6 +129,7 @@ async fn delete(
 /// Makes the declared agent the version that new invocations run. Done only when its artifact is durably stored.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/publish", operation_id = "publish_agent", tag = "agents",
     params(("agent" = AgentName, Path), ("If-Match" = Option<String>, Header)),
+    security(("credential" = ["developer"])),
     responses((status = 200, body = Published)))]
 async fn publish(
     State(app): State<App>,
@@ -149,7 +148,9 @@ async fn publish(
 
 /// Published versions, newest first. A version never changes.
 #[utoipa::path(get, path = "/api/v1/agents/{agent}/versions", operation_id = "list_agent_versions", tag = "agents",
-    params(("agent" = AgentName, Path), PageQuery), responses((status = 200, body = Page<VersionView>)))]
+    params(("agent" = AgentName, Path), PageQuery),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = Page<VersionView>)))]
 async fn versions(
     State(app): State<App>,
     Who(caller): Who,
@@ -169,7 +170,9 @@ struct Rollback {
 
 /// Makes an older version the published one.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/rollback", operation_id = "roll_back_agent", tag = "agents", params(("agent" = AgentName, Path)),
-    request_body = Rollback, responses((status = 200, body = Published)))]
+    request_body = Rollback,
+    security(("credential" = ["developer"])),
+    responses((status = 200, body = Published)))]
 async fn rollback(
     State(app): State<App>,
     Who(caller): Who,
@@ -213,7 +216,8 @@ async fn tenant_of(app: &App, who: Who, headers: &HeaderMap, agent: &Agent) -> R
     Ok(who.0)
 }
 
-fn if_match(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+/// The one ETag that must still hold; `None` where any will do.
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let tags = etags(header_text(headers, header::IF_MATCH.as_str())?);
     match tags.as_slice() {
         [] => Ok(None),
@@ -243,7 +247,7 @@ fn tagged(view: AgentView) -> Response {
     response
 }
 
-fn set_etag(response: &mut Response, etag: &str) {
+pub(super) fn set_etag(response: &mut Response, etag: &str) {
     if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
         response.headers_mut().insert(header::ETAG, value);
     }

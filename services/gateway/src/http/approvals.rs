@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Tool calls that wait for a person's yes, and steps of which nobody knows whether they happened; oldest first.
 #[utoipa::path(get, path = "/api/v1/approvals", operation_id = "list_approvals", tag = "approvals", params(PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<Approval>)))]
 async fn list(
     State(app): State<App>,
@@ -48,7 +49,9 @@ struct Decided {
 /// Decides. `approve` lets a call run (an ambiguous one: again, or with `output` takes it as done); `deny` fails it.
 #[utoipa::path(post, path = "/api/v1/approvals/{id}", operation_id = "decide_approval", tag = "approvals",
     params(("id" = String, Path, description = "`<invocation>-<step>`", example = "inv_01ARZ3NDEKTSV4RRFFQ69G5FAV-3")),
-    request_body = Decided, responses((status = 200, body = Invocation)))]
+    request_body = Decided,
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = Invocation)))]
 async fn decide(
     State(app): State<App>,
     Who(caller): Who,

@@ -7,7 +7,7 @@ use mesh_api::{Page, PageQuery};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Json, Nothing, Query, Who};
+use super::extract::{Json, Nothing, OptionalJson, Query, Who};
 use super::problem::Failure;
 use crate::state::App;
 
@@ -18,15 +18,25 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(state))
 }
 
-/// What a pass would do now, with the reason of each action; nothing is applied.
-#[utoipa::path(post, path = "/api/v1/plan", operation_id = "plan", tag = "fleet", responses((status = 200, body = Pass)))]
-async fn plan(State(app): State<App>, Who(caller): Who, Query(Nothing): Query<Nothing>) -> Result<Json<Pass>, Failure> {
-    app.call::<PlanDry>(&caller, &PlanRequest {}).await.map(Json)
+/// What a pass would do now, with the reason of each action; nothing is applied. With `drain` as if that node were
+/// drained.
+#[utoipa::path(post, path = "/api/v1/plan", operation_id = "plan", tag = "fleet",
+    security(("credential" = ["viewer"])),
+    request_body = Option<PlanRequest>,
+    responses((status = 200, body = Pass)))]
+async fn plan(
+    State(app): State<App>,
+    Who(caller): Who,
+    Query(Nothing): Query<Nothing>,
+    OptionalJson(assumed): OptionalJson<PlanRequest>,
+) -> Result<Json<Pass>, Failure> {
+    app.call::<PlanDry>(&caller, &assumed).await.map(Json)
 }
 
 /// Passes of the reconciler, newest first: what was seen, what was done and why, and when it tries again. Passes that
 /// changed nothing and say the same are one.
 #[utoipa::path(get, path = "/api/v1/passes", operation_id = "list_passes", tag = "fleet", params(PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<Pass>)))]
 async fn passes(
     State(app): State<App>,
@@ -38,6 +48,7 @@ async fn passes(
 
 /// Services, nodes, agents, replicas, what differs from what should be, and the last passes.
 #[utoipa::path(get, path = "/api/v1/brain/state", operation_id = "brain_state", tag = "fleet",
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Brain)))]
 async fn state(
     State(app): State<App>,

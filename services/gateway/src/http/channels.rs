@@ -1,11 +1,12 @@
-//! `/api/v1/channels/{channel}/messages`: history, and posting as a user.
+//! `/api/v1/channels`: the list, the history of one, and posting as a user.
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use mesh_api::PageQuery;
 use mesh_api::messaging::{
-    Author, AuthorKind, ChannelHistory, History, HistoryRequest, Message, MessagePost, PostRequest,
+    Author, AuthorKind, ChannelHistory, ChannelList, ChannelView, History, HistoryRequest, Message, MessagePost,
+    PostRequest,
 };
+use mesh_api::{Page, PageQuery};
 use mesh_types::content::Content;
 use mesh_types::{ChannelId, MessageId, Problem};
 use serde::Deserialize;
@@ -18,12 +19,29 @@ use super::problem::Failure;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(history, post))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(history, post))
+}
+
+/// Channels of the tenant, those with the newest messages first.
+#[utoipa::path(get, path = "/api/v1/channels", operation_id = "list_channels", tag = "channels",
+    params(PageQuery),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = Page<ChannelView>)))]
+async fn list(
+    State(app): State<App>,
+    Who(caller): Who,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<ChannelView>>, Failure> {
+    app.call::<ChannelList>(&caller, &page).await.map(Json)
 }
 
 /// The newest messages, oldest first; `after` (`next` of the page before) reads on towards older ones.
 #[utoipa::path(get, path = "/api/v1/channels/{channel}/messages", operation_id = "list_messages", tag = "channels",
-    params(("channel" = ChannelId, Path), PageQuery), responses((status = 200, body = History)))]
+    params(("channel" = ChannelId, Path), PageQuery),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = History)))]
 async fn history(
     State(app): State<App>,
     Who(caller): Who,
@@ -58,7 +76,9 @@ struct NewMessage {
 
 /// Posts a message.
 #[utoipa::path(post, path = "/api/v1/channels/{channel}/messages", operation_id = "post_message", tag = "channels",
-    params(("channel" = ChannelId, Path)), request_body = NewMessage, responses((status = 201, body = Message)))]
+    params(("channel" = ChannelId, Path)), request_body = NewMessage,
+    security(("credential" = ["service"])),
+    responses((status = 201, body = Message)))]
 async fn post(
     State(app): State<App>,
     Who(caller): Who,

@@ -1,20 +1,18 @@
-//! Who asks: the credential of a request as `identity` verifies it, and what each kind of it may do at the edge.
+//! Who asks: the credential of a request as `identity` verifies it. What he may do at the edge is `admit`'s.
 //! In development mode nobody signs in; then the tenant is the header's and the actor is `dev`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use mesh_api::Caller;
+use axum::http::{HeaderMap, header};
 use mesh_api::fleet::Viewer;
 use mesh_api::identity::{
     AuditEntry, AuditNote, AuditOutcome, CredentialVerify, Principal, PrincipalKind, VerifyRequest,
 };
+use mesh_api::{Caller, Role};
 use mesh_types::{Code, NodeId, Problem, Tenant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -32,14 +30,10 @@ const DEVELOPER: &str = "dev";
 const BELIEVED: Duration = Duration::from_secs(8);
 /// Credentials that are remembered; past it the oldest answer is asked for again.
 const REMEMBERED_MAX: usize = 10_000;
-/// Longest credential that is looked at, in bytes.
-const CREDENTIAL_BYTES_MAX: usize = 256;
+/// Longest credential that is looked at, in bytes: an access token has some hundred.
+const CREDENTIAL_BYTES_MAX: usize = 2_048;
 /// How long a refusal waits until it is noted.
 const NOTE_DEADLINE: Duration = Duration::from_secs(2);
-
-const AGENT_NODES: &str = "/api/runtimes/v1/agent-nodes";
-/// NATS itself asks for the credential of whoever comes through here.
-const NATS_PROXY: &str = "/api/runtimes/v1/nats";
 
 /// What is known of credentials; each is kept as its hash.
 #[derive(Debug)]
@@ -93,38 +87,15 @@ impl Desk {
 
 /// The credential of a request, verified; an extension of the request.
 #[derive(Clone)]
-struct SignedIn {
-    principal: Principal,
-    credential: String,
+pub(super) struct SignedIn {
+    pub(super) principal: Principal,
+    pub(super) credential: String,
 }
 
-/// Around every route of the API: where credentials are demanded, lets in who has one that may use the route.
-pub(super) async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    if !app.desk.required || request.uri().path() == NATS_PROXY {
-        return next.run(request).await;
-    }
-    let signed_in = signed_in(&app, request.method(), request.uri().path(), request.headers()).await;
-    match signed_in {
-        Ok(signed_in) => {
-            request.extensions_mut().insert(signed_in);
-            next.run(request).await
-        }
-        Err(failure) => failure.into_response(),
-    }
-}
-
-async fn signed_in(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Result<SignedIn, Failure> {
-    let Some(credential) = credential_of(headers)? else {
-        return Err(unauthorized("the request carries no credential"));
-    };
-    let principal = verify(app, &credential).await?;
-    if !may_use(&principal, method, path) {
-        let caller = caller_of(&principal, None);
-        let reason = format!("a {} may not {method} there", kind_text(principal.kind));
-        note_refused(app, &caller, "http.request", path, &reason).await;
-        return Err(Failure::new(Code::Forbidden, reason));
-    }
-    Ok(SignedIn { principal, credential })
+/// Who is remembered for that credential.
+pub(super) fn recall(app: &App, credential: &str) -> Option<Principal> {
+    let hash: [u8; 32] = Sha256::digest(credential).into();
+    app.desk.recall(&hash, app.clock.monotonic())
 }
 
 /// Whose credential this is; remembered for some seconds.
@@ -148,7 +119,7 @@ pub(crate) async fn verify(app: &App, credential: &str) -> Result<Principal, Fai
 }
 
 /// The credential of `X-Service-API-Key` or `Authorization: Bearer`.
-fn credential_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+pub(super) fn credential_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     if let Some(key) = header_text(headers, KEY_HEADER)? {
         return Ok(Some(key.trim().to_owned()));
     }
@@ -161,43 +132,21 @@ fn credential_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     }
 }
 
-fn unauthorized(detail: &str) -> Failure {
+pub(super) fn unauthorized(detail: &str) -> Failure {
     Failure::new(Code::Unauthorized, detail).next(
         "send an API key as X-Service-API-Key or as Authorization: Bearer; the command line takes it from MESH_API_KEY, \
          on the mesh's own machine from MESH_HOME/api-key, and `mesh keys create` makes one",
     )
 }
 
-/// A key may use every route, a join token only joins, and a node speaks of itself only. What a body says of a node
-/// is checked by [`WhoNode::check_node`].
-fn may_use(principal: &Principal, method: &Method, path: &str) -> bool {
-    let rest = path.strip_prefix(AGENT_NODES).and_then(|rest| rest.strip_prefix('/'));
-    match principal.kind {
-        PrincipalKind::Key => true,
-        PrincipalKind::JoinToken => method == Method::POST && rest == Some("register"),
-        PrincipalKind::Node => match rest {
-            Some("register" | "heartbeat" | "configuration" | "health") => method == Method::POST,
-            Some(node) => method == Method::GET && node == principal.id,
-            None => false,
-        },
-    }
-}
-
-fn kind_text(kind: PrincipalKind) -> &'static str {
-    match kind {
-        PrincipalKind::Key => "key",
-        PrincipalKind::JoinToken => "join token",
-        PrincipalKind::Node => "node",
-    }
-}
-
-fn caller_of(principal: &Principal, identity: Option<&RequestIdentity>) -> Caller {
+pub(super) fn caller_of(principal: &Principal, identity: Option<&RequestIdentity>) -> Caller {
     let actor = match principal.kind {
-        PrincipalKind::Key => format!("user:{}", principal.owner),
+        PrincipalKind::Key | PrincipalKind::User => format!("user:{}", principal.owner),
         PrincipalKind::JoinToken => format!("join:{}", principal.id),
         PrincipalKind::Node => format!("node:{}", principal.id),
     };
     Caller {
+        role: principal.role,
         tenant: principal.tenant.clone(),
         actor,
         request_id: identity.map(|identity| identity.id),
@@ -216,9 +165,22 @@ pub(crate) async fn note_refused(app: &App, caller: &Caller, action: &str, subje
         after: Value::Null,
         request_id: caller.request_id.map(|id| id.to_string()),
     };
-    if let Err(problem) = app.bus.call_within::<AuditNote>(caller, &entry, NOTE_DEADLINE).await {
+    if let Err(problem) = note(app, caller, &entry).await {
         tracing::warn!(%problem, action, subject, reason, actor = caller.actor, "a refusal is not in the audit");
     }
+}
+
+/// Tells `identity` of what the edge itself did, or refused.
+///
+/// # Errors
+/// It is not in the audit, or nobody knows whether it is.
+pub(crate) async fn note(app: &App, caller: &Caller, entry: &AuditEntry) -> Result<(), Problem> {
+    let caller = Caller {
+        role: None, // the gateway notes it, not the person
+        ..caller.clone()
+    };
+    let noted = app.bus.call_within::<AuditNote>(&caller, entry, NOTE_DEADLINE).await;
+    noted.map(drop)
 }
 
 /// Who asks.
@@ -243,6 +205,7 @@ async fn caller(parts: &Parts, app: &App) -> Result<Caller, Failure> {
             return Err(unauthorized("the request carries no credential"));
         }
         return Ok(Caller {
+            role: Some(Role::Owner),
             tenant: named.unwrap_or_default(),
             actor: DEVELOPER.into(),
             request_id: identity.map(|identity| identity.id),
@@ -331,34 +294,12 @@ mod tests {
 
     fn principal(kind: PrincipalKind, id: &str) -> Principal {
         Principal {
+            role: None,
+            scopes: Vec::new(),
             id: id.to_owned(),
             kind,
             owner: "ann".to_owned(),
             tenant: Tenant::default(),
-        }
-    }
-
-    #[test]
-    fn each_kind_of_credential_has_its_routes() {
-        let (key, join, node) = (
-            principal(PrincipalKind::Key, "key_1"),
-            principal(PrincipalKind::JoinToken, "jtk_1"),
-            principal(PrincipalKind::Node, "kitchen"),
-        );
-        let below = |rest: &str| format!("{AGENT_NODES}{rest}");
-        for (method, path, allowed) in [
-            (Method::POST, below("/register"), [true, true, true]),
-            (Method::GET, below("/register"), [true, false, false]),
-            (Method::POST, below("/heartbeat"), [true, false, true]),
-            (Method::GET, below("/kitchen"), [true, false, true]),
-            (Method::GET, below("/cellar"), [true, false, false]),
-            (Method::GET, below("/kitchen/tunnel/events"), [true, false, false]),
-            (Method::GET, below(""), [true, false, false]),
-            (Method::GET, "/api/v1/agents".to_owned(), [true, false, false]),
-            (Method::POST, "/api/v1/keys".to_owned(), [true, false, false]),
-        ] {
-            let may = [&key, &join, &node].map(|one| may_use(one, &method, &path));
-            assert_eq!(may, allowed, "{method} {path}");
         }
     }
 

@@ -26,7 +26,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Open dead letters, newest first; with `?all=true` settled ones too.
 #[utoipa::path(get, path = "/api/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters",
-    params(("all" = Option<bool>, Query), PageQuery), responses((status = 200, body = Page<DeadLetter>)))]
+    params(("all" = Option<bool>, Query), PageQuery),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = Page<DeadLetter>)))]
 async fn list(
     State(app): State<App>,
     Who(caller): Who,
@@ -37,6 +39,7 @@ async fn list(
 
 /// One dead letter.
 #[utoipa::path(get, path = "/api/v1/dead-letters/{id}", operation_id = "get_dead_letter", tag = "dead letters", params(("id" = DeadLetterId, Path)),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = DeadLetter)))]
 async fn get(
     State(app): State<App>,
@@ -51,7 +54,9 @@ async fn get(
 
 /// Settles a dead letter: nothing is to be done about it.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/discard", operation_id = "discard_dead_letter", tag = "dead letters",
-    params(("id" = DeadLetterId, Path)), responses((status = 200, body = DeadLetter)))]
+    params(("id" = DeadLetterId, Path)),
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = DeadLetter)))]
 async fn discard(
     State(app): State<App>,
     Who(caller): Who,
@@ -66,7 +71,9 @@ async fn discard(
 
 /// Settles a dead letter by a new invocation, linked to it, that goes on from what is recorded.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/requeue", operation_id = "requeue_dead_letter", tag = "dead letters",
-    params(("id" = DeadLetterId, Path)), responses((status = 201, body = Requeued, headers(("Location" = String)))))]
+    params(("id" = DeadLetterId, Path)),
+    security(("credential" = ["operator"])),
+    responses((status = 201, body = Requeued, headers(("Location" = String)))))]
 async fn requeue(
     State(app): State<App>,
     Who(caller): Who,

@@ -4,12 +4,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use mesh_trace::{Incoming, Kind, Span, Way};
 use mesh_types::{Code, RequestId};
 use tracing::Instrument;
 
 use super::problem::{Failure, render};
 use crate::state::App;
 
+/// The only routes that a cookie is sent to.
+const SIGN_IN: &str = "/api/v1/auth/";
 pub(crate) const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// The id of a request: ours for the inside, the client's own (if it is harmless) to show.
@@ -55,7 +58,8 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
         .map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
     let started = app.clock.monotonic();
     let span = tracing::info_span!("http", mesh.service = "gateway", %method, path, request_id = identity.shown);
-    let response = next.run(request).instrument(span.clone()).await;
+    let mut trace = traced(&method, &route, request.headers());
+    let response = trace.run(next.run(request).instrument(span.clone())).await;
     let (mut response, problem) = render(response, method.as_str(), &path, &identity.shown);
     if let Ok(value) = HeaderValue::from_str(&identity.shown) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -69,13 +73,19 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
             ("status", response.status().as_str()),
         ],
     );
-    app.durations.record(
+    let status = response.status().as_u16();
+    trace.set("http.response.status_code", status);
+    if status >= 500 {
+        trace.fail(response.status().as_str());
+    }
+    app.durations.record_in(
+        trace.context(),
         elapsed.as_secs_f64(),
         &[("route", &route), ("method", method_label(&method))],
     );
-    span.in_scope(|| {
-        let status = response.status().as_u16();
-        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    trace.enter(|| {
+        let _inside = span.enter();
         match problem {
             Some(problem) if status >= 500 => {
                 tracing::warn!(
@@ -101,6 +111,32 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
     response
 }
 
+/// A span of every request that asks the mesh for something; pages, files and probes ask for nothing. Its path stays
+/// out of it: what stands there is the caller's.
+fn traced(method: &Method, route: &str, headers: &HeaderMap) -> Span {
+    let is_asked = ["/api/", "/v1/", "/internal/", "/mcp", "/a2a"]
+        .iter()
+        .any(|prefix| route.starts_with(prefix));
+    if !is_asked {
+        return Span::none();
+    }
+    let parent = headers
+        .get(mesh_trace::TRACEPARENT)
+        .and_then(|value| value.to_str().ok());
+    let states = headers.get_all(mesh_trace::TRACESTATE).iter();
+    let said = Incoming::new(parent, states.filter_map(|value| value.to_str().ok()));
+    let way = if method.is_safe() { Way::Read } else { Way::Write };
+    let label = method_label(method);
+    let mut span = Span::edge(&said, mesh_trace::trace_id, way, Kind::Server, || {
+        format!("{label} {route}")
+    });
+    span.set("http.request.method", if label == "other" { "_OTHER" } else { label });
+    span.set("http.route", route);
+    // This runs on the server's own tasks, which are inside of no service's.
+    span.set("mesh.service", "gateway");
+    span
+}
+
 /// Methods are free text in HTTP; labels are not.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
@@ -119,21 +155,23 @@ fn method_label(method: &Method) -> &'static str {
 /// requests here, so a request must be addressed to this machine by name (against DNS rebinding), and one that
 /// changes something must not come from a foreign page.
 pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    // Where each request carries its own credential, no page can send one for somebody else.
-    if app.desk.requires_credentials() {
-        return next.run(request).await;
-    }
-    match refuse_foreign(&app, request.method(), request.uri(), request.headers()) {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let checked = if !app.desk.requires_credentials() {
+        refuse_foreign(&app, method, uri, headers)
+    } else if uri.path().starts_with(SIGN_IN) {
+        refuse_foreign_page(&app, method, host_of(uri, headers), headers)
+    } else {
+        // Where each request carries its own credential, no page can send one for somebody else.
+        Ok(())
+    };
+    match checked {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     }
 }
 
 fn refuse_foreign(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
-    let host = match headers.get(header::HOST) {
-        Some(value) => value.to_str().ok(),
-        None => uri.authority().map(axum::http::uri::Authority::as_str),
-    };
+    let host = host_of(uri, headers);
     if host.is_some_and(|host| !is_this_machine(host, &app.allowed_hosts)) {
         return Err(Failure::new(
             Code::Forbidden,
@@ -141,6 +179,17 @@ fn refuse_foreign(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) ->
         )
         .next("use http://localhost or http://127.0.0.1, or name the host in gateway.allowed_hosts"));
     }
+    refuse_foreign_page(app, method, host, headers)
+}
+
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    match headers.get(header::HOST) {
+        Some(value) => value.to_str().ok(),
+        None => uri.authority().map(axum::http::uri::Authority::as_str),
+    }
+}
+
+fn refuse_foreign_page(app: &App, method: &Method, host: Option<&str>, headers: &HeaderMap) -> Result<(), Failure> {
     if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
         return Ok(());
     }

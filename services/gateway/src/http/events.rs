@@ -18,13 +18,14 @@ use mesh_api::journal::{JournalPage, TokenChunk};
 use mesh_bus::{BusError, Message, Subscription};
 use mesh_types::subject::Filter;
 use mesh_types::{Code, InvocationId, Subject};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{FromParams, Params, Query, Segment, Who, header_text};
 use super::problem::Failure;
+use super::shares::Share;
 use crate::feed::{Cursor, Follower, Taken};
 use crate::state::App;
 
@@ -48,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/api/v1/invocations/{id}/events", operation_id = "follow_invocation", tag = "invocations",
     params(("id" = InvocationId, Path), ("Last-Event-ID" = Option<String>, Header),
         ("after" = Option<String>, Query, description = "As Last-Event-ID, for clients that cannot set headers")),
+    security(("credential" = ["viewer"])),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 204, description = "all of it is told")))]
 async fn events(
     State(app): State<App>,
@@ -62,9 +64,8 @@ async fn events(
             .map_err(|problem: mesh_types::Problem| Failure(problem.field("Last-Event-ID")))?,
         None => after.unwrap_or_default(),
     };
-    let busy = |_| Failure::new(Code::Busy, "too many event streams are open");
-    let permit = app.streams.clone().try_acquire_owned().map_err(busy)?;
-    let live = Live::open(app, caller, id, cursor, permit).await?;
+    let share = app.streams.take(&caller.tenant)?;
+    let live = Live::open(app, caller, id, cursor, share).await?;
     let Some(live) = live else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -105,7 +106,7 @@ enum Turn {
 }
 
 /// One open stream. Memory is bounded: one page of the feed, and what the bus holds for a slow subscriber.
-struct Live {
+pub(super) struct Live {
     app: App,
     caller: Caller,
     id: InvocationId,
@@ -122,24 +123,24 @@ struct Live {
     look_at: Instant,
     /// Text of a running step is missing; it is to be read back, at the earliest then.
     text_behind: Option<Instant>,
-    permit: Option<OwnedSemaphorePermit>,
+    share: Option<Share>,
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        drop(self.permit.take());
+        drop(self.share.take());
         self.app.show_open_streams();
     }
 }
 
 impl Live {
     /// `None` if the reader has everything and nothing can follow.
-    async fn open(
+    pub(super) async fn open(
         app: App,
         caller: Caller,
         id: InvocationId,
         cursor: Cursor,
-        permit: OwnedSemaphorePermit,
+        share: Share,
     ) -> Result<Option<Self>, Failure> {
         let tenant = caller.tenant.clone();
         let mut bell = app.bus.reconnects();
@@ -179,7 +180,7 @@ impl Live {
             behind: Some(now),
             look_at: now + FEED_INTERVAL,
             text_behind: Some(now),
-            permit: Some(permit),
+            share: Some(share),
         }))
     }
 
@@ -195,7 +196,7 @@ impl Live {
     }
 
     /// The next event; `None` after the end, at a shutdown, or when the bus is gone for good.
-    async fn next(&mut self) -> Option<crate::feed::Event> {
+    pub(super) async fn next(&mut self) -> Option<crate::feed::Event> {
         loop {
             if let Some(event) = self.follower.pop() {
                 return Some(event);

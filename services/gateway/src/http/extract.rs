@@ -229,7 +229,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
 pub(crate) struct NoFields {}
 
 /// Every body of the API is an object; serde would also take a list of the fields' values for one.
-fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let value = mesh_types::json::parse_value(bytes)?;
     if !value.is_object() {
         return Err(Failure::new(Code::InvalidRequest, "the body must be a JSON object"));
@@ -238,11 +238,10 @@ fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(kind) = header_text(headers, header::CONTENT_TYPE.as_str())? else {
+    let Some(kind) = media_type(headers)? else {
         return Ok(());
     };
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+    if is_json(&kind) {
         return Ok(());
     }
     let shown: String = kind.chars().take(80).collect();
@@ -252,7 +251,17 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     )
 }
 
-async fn read_body(body: Body, app: &App) -> Result<Bytes, Failure> {
+/// What the body is said to be, in lower case and without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let kind = header_text(headers, header::CONTENT_TYPE.as_str())?;
+    Ok(kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()))
+}
+
+pub(super) fn is_json(kind: &str) -> bool {
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+pub(super) async fn read_body(body: Body, app: &App) -> Result<Bytes, Failure> {
     let read = collect(body, app.body_bytes_max);
     match tokio::time::timeout(app.request_timeout, read).await {
         Ok(bytes) => bytes,

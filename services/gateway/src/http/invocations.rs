@@ -46,6 +46,7 @@ pub(super) fn waiting_routes() -> OpenApiRouter<App> {
     params(("agent" = AgentName, Path), ("wait" = Option<u32>, Query, maximum = 300, description = "Seconds to wait for the end, at most 300"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again get the first answer; another body 422")),
     request_body = InvokeRequest,
+    security(("credential" = ["service"])),
     responses((status = 200, body = Invocation, description = "ended"),
         (status = 202, body = Invocation, description = "accepted", headers(("Location" = String)))))]
 async fn invoke(
@@ -95,6 +96,7 @@ pub(super) async fn accept(
 
 /// Invocations of the tenant, newest first.
 #[utoipa::path(get, path = "/api/v1/invocations", operation_id = "list_invocations", tag = "invocations", params(InvocationFilter, PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<Invocation>)))]
 async fn list(
     State(app): State<App>,
@@ -108,6 +110,7 @@ async fn list(
 
 /// How many invocations match, by state.
 #[utoipa::path(get, path = "/api/v1/invocations/counts", operation_id = "count_invocations", tag = "invocations", params(InvocationFilter),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Counts)))]
 async fn counts(
     State(app): State<App>,
@@ -119,6 +122,7 @@ async fn counts(
 
 /// One invocation, read from the journal.
 #[utoipa::path(get, path = "/api/v1/invocations/{id}", operation_id = "get_invocation", tag = "invocations", params(("id" = InvocationId, Path)),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Invocation)))]
 async fn get(
     State(app): State<App>,
@@ -134,6 +138,7 @@ async fn get(
 /// The journaled steps, in order.
 #[utoipa::path(get, path = "/api/v1/invocations/{id}/steps", operation_id = "list_steps", tag = "invocations",
     params(("id" = InvocationId, Path), ("bodies" = Option<bool>, Query, description = "`false` leaves input and output out"), PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<Step>)))]
 async fn steps(
     State(app): State<App>,
@@ -155,7 +160,9 @@ struct Cancel {
 
 /// Cancels. The answer is the invocation with the end that won, if it has ended by then.
 #[utoipa::path(post, path = "/api/v1/invocations/{id}/cancel", operation_id = "cancel_invocation", tag = "invocations", params(("id" = InvocationId, Path)),
-    request_body = Option<Cancel>, responses((status = 200, body = Invocation)))]
+    request_body = Option<Cancel>,
+    security(("credential" = ["service"])),
+    responses((status = 200, body = Invocation)))]
 async fn cancel(
     State(app): State<App>,
     Who(caller): Who,

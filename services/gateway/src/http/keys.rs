@@ -4,15 +4,16 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_api::identity::{
-    AuditFact, AuditList, AuditOutcome, AuditQuery, JoinTokenCreate, JoinTokenCreated, JoinTokenList, JoinTokenRequest,
-    JoinTokenRevoke, JoinTokenView, KeyCreate, KeyCreated, KeyList, KeyRequest, KeyRevoke, KeyView, RevokeRequest,
+    JoinTokenCreate, JoinTokenCreated, JoinTokenList, JoinTokenRequest, JoinTokenRevoke, JoinTokenView, KeyCreate,
+    KeyCreated, KeyList, KeyRequest, KeyRevoke, KeyView, RevokeRequest,
 };
 use mesh_api::{Page, PageQuery};
 use mesh_types::Token;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{FromParams, Json, NoFields, Nothing, OptionalJson, Params, Query, Segment, Who};
+use super::credentials::WhoNode;
+use super::extract::{Json, NoFields, Nothing, OptionalJson, Query, Segment, Who};
 use super::problem::Failure;
 use crate::state::App;
 
@@ -22,11 +23,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revoke_key))
         .routes(routes!(list_join_tokens, create_join_token))
         .routes(routes!(revoke_join_token))
-        .routes(routes!(audit))
 }
 
 /// API keys, newest first: one's own, an administrator's are all of the tenant.
 #[utoipa::path(get, path = "/api/v1/keys", operation_id = "list_keys", tag = "credentials", params(PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<KeyView>)))]
 async fn list_keys(
     State(app): State<App>,
@@ -38,20 +39,24 @@ async fn list_keys(
 
 /// Makes an API key. Its secret stands in this answer only.
 #[utoipa::path(post, path = "/api/v1/keys", operation_id = "create_key", tag = "credentials", request_body = KeyRequest,
+    security(("credential" = ["operator"])),
     responses((status = 201, body = KeyCreated)))]
 async fn create_key(
     State(app): State<App>,
-    Who(caller): Who,
+    who: WhoNode,
     Query(Nothing): Query<Nothing>,
     Json(request): Json<KeyRequest>,
 ) -> Result<Response, Failure> {
-    let created = app.call::<KeyCreate>(&caller, &request).await?;
+    check_scopes(&who, &request.scopes)?;
+    let created = app.call::<KeyCreate>(&who.caller, &request).await?;
     Ok(secret(created))
 }
 
 /// Revokes an API key, or the secret of a node by the node's id. It is refused within ten seconds everywhere.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", operation_id = "revoke_key", tag = "credentials",
-    params(("id" = String, Path)), responses((status = 200, body = KeyView)))]
+    params(("id" = String, Path)),
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = KeyView)))]
 async fn revoke_key(
     State(app): State<App>,
     Who(caller): Who,
@@ -64,7 +69,9 @@ async fn revoke_key(
 
 /// Join tokens, newest first: one's own, an administrator's are all of the tenant.
 #[utoipa::path(get, path = "/api/v1/join-tokens", operation_id = "list_join_tokens", tag = "credentials",
-    params(PageQuery), responses((status = 200, body = Page<JoinTokenView>)))]
+    params(PageQuery),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = Page<JoinTokenView>)))]
 async fn list_join_tokens(
     State(app): State<App>,
     Who(caller): Who,
@@ -75,20 +82,26 @@ async fn list_join_tokens(
 
 /// Makes a token that nodes join with. Its secret stands in this answer only.
 #[utoipa::path(post, path = "/api/v1/join-tokens", operation_id = "create_join_token", tag = "credentials",
-    request_body = JoinTokenRequest, responses((status = 201, body = JoinTokenCreated)))]
+    request_body = JoinTokenRequest,
+    security(("credential" = ["operator"])),
+    responses((status = 201, body = JoinTokenCreated)))]
 async fn create_join_token(
     State(app): State<App>,
-    Who(caller): Who,
+    who: WhoNode,
     Query(Nothing): Query<Nothing>,
     Json(request): Json<JoinTokenRequest>,
 ) -> Result<Response, Failure> {
-    let created = app.call::<JoinTokenCreate>(&caller, &request).await?;
+    // A node has no scopes.
+    check_scopes(&who, &["nodes:write".to_owned()])?;
+    let created = app.call::<JoinTokenCreate>(&who.caller, &request).await?;
     Ok(secret(created))
 }
 
 /// Revokes a join token: nodes that joined with it stay.
 #[utoipa::path(post, path = "/api/v1/join-tokens/{id}/revoke", operation_id = "revoke_join_token", tag = "credentials",
-    params(("id" = String, Path)), responses((status = 200, body = JoinTokenView)))]
+    params(("id" = String, Path)),
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = JoinTokenView)))]
 async fn revoke_join_token(
     State(app): State<App>,
     Who(caller): Who,
@@ -99,16 +112,16 @@ async fn revoke_join_token(
     app.call::<JoinTokenRevoke>(&caller, &revoke(&id)).await.map(Json)
 }
 
-/// Who did, or tried, what, newest first; who is no administrator sees what he did himself.
-#[utoipa::path(get, path = "/api/v1/audit", operation_id = "list_audit", tag = "credentials",
-    params(("outcome" = Option<AuditOutcome>, Query), ("action" = Option<String>, Query), PageQuery),
-    responses((status = 200, body = Page<AuditFact>)))]
-async fn audit(
-    State(app): State<App>,
-    Who(caller): Who,
-    Query(Asked(query)): Query<Asked>,
-) -> Result<Json<Page<AuditFact>>, Failure> {
-    app.call::<AuditList>(&caller, &query).await.map(Json)
+/// A key with scopes makes keys with some of them only.
+fn check_scopes(who: &WhoNode, wanted: &[String]) -> Result<(), Failure> {
+    let own = who.principal.as_ref().map_or(&[][..], |principal| &principal.scopes);
+    if own.is_empty() || (!wanted.is_empty() && wanted.iter().all(|scope| own.contains(scope))) {
+        return Ok(());
+    }
+    Err(Failure::invalid(
+        "scopes",
+        format!("this key makes keys with some of its own scopes: {}", own.join(", ")),
+    ))
 }
 
 /// An answer that no cache on the way may keep.
@@ -123,23 +136,4 @@ fn secret<T: serde::Serialize>(created: T) -> Response {
 
 fn revoke(id: &Token) -> RevokeRequest {
     RevokeRequest { id: id.to_string() }
-}
-
-struct Asked(AuditQuery);
-
-impl FromParams for Asked {
-    const NAMES: &'static [&'static str] = &["outcome", "action", "limit", "after"];
-    fn from_params(params: &mut Params) -> Result<Self, Failure> {
-        let outcome = match params.take::<String>("outcome")?.as_deref() {
-            None => None,
-            Some("done") => Some(AuditOutcome::Done),
-            Some("refused") => Some(AuditOutcome::Refused),
-            Some(_) => return Err(Failure::invalid("outcome", "outcome must be done or refused")),
-        };
-        Ok(Self(AuditQuery {
-            outcome,
-            action: params.take("action")?,
-            page: PageQuery::from_params(params)?,
-        }))
-    }
 }

@@ -1,9 +1,14 @@
 //! The route table, and the layers around it. One file per family of routes.
 
+pub(crate) mod a2a;
+mod admit;
+mod ag_ui;
 mod agent_node_body;
 mod agent_nodes;
 mod agents;
 mod approvals;
+mod audit;
+mod auth;
 mod brain;
 mod channels;
 pub(crate) mod credentials;
@@ -12,19 +17,33 @@ mod edge;
 mod events;
 mod extract;
 mod fleet;
+mod followed;
+mod history;
 mod invocations;
 mod kept;
 mod keys;
+mod knowledge;
+pub(crate) mod limits;
+pub(crate) mod live;
+mod mcp;
 mod memories;
 mod models;
 pub(crate) mod nats_proxy;
+pub(crate) mod needs;
+mod node_health;
 mod nodes;
+mod openai;
 mod openapi;
 mod origin;
+mod overview;
+mod peer;
 pub(crate) mod problem;
+pub(crate) mod shares;
 mod steering;
 mod tunnel;
 mod ui;
+mod until;
+mod users;
 
 use std::any::Any;
 
@@ -45,6 +64,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 use crate::state::App;
+use limits::Places;
+pub use live::LiveConfig;
+use needs::Needs;
 use problem::Failure;
 
 /// Routes that answer within the request timeout.
@@ -52,28 +74,45 @@ fn prompt_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(agents::routes()) //        /api/v1/agents
         .merge(invocations::routes()) //   /api/v1/invocations
+        .merge(history::routes()) //       /api/v1/invocations/{id}/history
+        .merge(overview::routes()) //      /api/v1/overview
         .merge(steering::routes()) //      pause, resume, fork, signal, compare, replay
         .merge(approvals::routes()) //     /api/v1/approvals
         .merge(channels::routes()) //      /api/v1/channels
         .merge(memories::routes()) //      /api/v1/memories
+        .merge(knowledge::routes()) //     /api/v1/knowledge
         .merge(dead_letters::routes()) //  /api/v1/dead-letters
         .merge(fleet::routes()) //         /api/v1/services, /api/v1/tenants
         .merge(nodes::routes()) //         /api/v1/nodes
+        .merge(node_health::routes()) //   /api/v1/node-health
         .merge(brain::routes()) //         /api/v1/plan, /api/v1/passes, /api/v1/brain/state
         .merge(agent_nodes::routes()) //   /api/runtimes/v1/agent-nodes
         .merge(models::routes()) //        /api/v1/models
         .merge(keys::routes()) //          /api/v1/keys, /api/v1/join-tokens, /api/v1/audit
+        .merge(audit::routes()) //         /api/v1/audit
+        .merge(auth::routes()) //          /api/v1/auth
+        .merge(users::routes()) //         /api/v1/users
         .merge(kept::routes()) //          /api/messaging, /internal
+        .merge(openai::routes()) //        /v1/models
+        .merge(a2a::routes()) //           /.well-known/agent-card.json, /a2a/{agent}/.well-known/agent-card.json
 }
 
-/// Routes that wait or stream as long as they were asked to.
+/// Routes that wait or stream as long as they were asked to, or whose work has a deadline of its own.
 fn long_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(invocations::waiting_routes()) // POST /api/v1/agents/{agent}/invocations
+        .merge(audit::long_routes()) //          /api/v1/audit/verify
         .merge(events::routes()) //              /api/v1/invocations/{id}/events
+        .merge(live::long_routes()) //           /api/v1/ws, /api/v1/events
+        .merge(memories::long_routes()) //       POST /api/v1/memories/forget
+        .merge(knowledge::long_routes()) //      POST /api/v1/knowledge/{base}/documents
         .merge(kept::waiting_routes()) //        /internal/agent-runtime/test-channel, /internal/llm/proxy
         .merge(tunnel::routes()) //              /api/runtimes/v1/agent-nodes/{node_id}/tunnel
         .merge(nats_proxy::routes()) //          /api/runtimes/v1/nats
+        .merge(openai::long_routes()) //         /v1/chat/completions
+        .merge(ag_ui::long_routes()) //          /api/v1/agents/{agent}/ag-ui
+        .merge(mcp::long_routes()) //            /mcp
+        .merge(a2a::long_routes()) //            /a2a/{agent}
 }
 
 /// The API's description, as committed in `docs/reference/openapi.json`.
@@ -82,13 +121,16 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 pub(crate) fn router(config: &Config, context: &Context) -> Router {
-    let app = App::new(config, context);
-    let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, app.request_timeout);
     let (prompt, prompt_document) = prompt_routes().split_for_parts();
     let (long, long_document) = long_routes().split_for_parts();
     let mut document = prompt_document;
     document.merge(long_document);
     let document = openapi::finish(document);
+    let needs = Needs::of(&document).expect("a test reads every operation's needs");
+    let app = App::new(config, context, needs);
+    a2a::push::start(&app, context);
+    let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, app.request_timeout);
+    let places = || from_fn_with_state(Places::new(config.in_flight_max), limits::place);
     let ops = mesh_runtime::ops::router(
         context.health.clone(),
         context.metrics.clone(),
@@ -100,12 +142,16 @@ pub(crate) fn router(config: &Config, context: &Context) -> Router {
         .merge(
             prompt
                 .layer(timeout)
-                .merge(long)
-                .route_layer(from_fn_with_state(app.clone(), credentials::admit))
+                .layer(places())
+                .merge(
+                    long.layer(places())
+                        .layer(from_fn_with_state(app.clone(), until::revoked)),
+                )
+                .route_layer(from_fn_with_state(app.clone(), admit::admit))
                 .with_state(app.clone()),
         )
         .merge(openapi::router(&document))
-        .merge(ui::router())
+        .merge(ui::router(context.ids.clone()))
         .merge(ops)
         .fallback(no_route)
         // Innermost first.
@@ -135,9 +181,11 @@ fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
     Failure::new(Code::Internal, "a handler panicked").into_response()
 }
 
-/// Answers are what their type says, and no page may frame them.
+/// Answers are what their type says, no page may frame them, and nobody keeps them: what they tell changes.
 async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
+    let kept = headers.entry(header::CACHE_CONTROL);
+    kept.or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
@@ -168,6 +216,8 @@ fn cors(app: &App) -> CorsLayer {
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
+            limits::RATE_LIMIT,
+            limits::RATE_LIMIT_POLICY,
             name(edge::REQUEST_ID_HEADER),
         ])
 }

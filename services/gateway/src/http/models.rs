@@ -15,7 +15,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Models that agents can name.
-#[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "models", responses((status = 200, body = ModelList)))]
+#[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "models",
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = ModelList)))]
 async fn list(
     State(app): State<App>,
     Who(caller): Who,

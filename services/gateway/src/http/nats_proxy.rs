@@ -73,6 +73,7 @@ impl NatsProxy {
 /// The NATS protocol in binary WebSocket frames, for nodes; `mesh node --url https://…` uses it where NATS itself cannot be
 /// reached. The NATS server asks for the node's credential. Not for browsers.
 #[utoipa::path(get, path = "/api/runtimes/v1/nats", operation_id = "nats_websocket", tag = "nodes",
+    security(()),
     responses((status = 101, description = "a WebSocket")))]
 async fn nats(
     State(app): State<App>,

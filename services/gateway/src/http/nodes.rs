@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// The nodes that you may see, by id: your own, and those that others share with you.
 #[utoipa::path(get, path = "/api/v1/nodes", operation_id = "list_nodes", tag = "nodes", params(PageQuery),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<NodeRecord>)))]
 async fn list(
     State(app): State<App>,
@@ -39,6 +40,7 @@ async fn list(
 
 /// One node, with its latest health and what it runs.
 #[utoipa::path(get, path = "/api/v1/nodes/{node}", operation_id = "get_node", tag = "nodes", params(("node" = NodeId, Path)),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = NodeRecord)))]
 async fn get(
     State(app): State<App>,
@@ -70,7 +72,9 @@ fn yes() -> bool {
 
 /// Moves everything off a node, and places nothing there until the drain is taken back.
 #[utoipa::path(post, path = "/api/v1/nodes/{node}/drain", operation_id = "drain_node", tag = "nodes", params(("node" = NodeId, Path)),
-    request_body = Option<Drain>, responses((status = 200, body = NodeRecord)))]
+    request_body = Option<Drain>,
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = NodeRecord)))]
 async fn drain(
     State(app): State<App>,
     Who(caller): Who,
@@ -90,6 +94,7 @@ async fn drain(
 
 /// Forgets a node: its id is free again, and what it ran is placed elsewhere.
 #[utoipa::path(delete, path = "/api/v1/nodes/{node}", operation_id = "forget_node", tag = "nodes", params(("node" = NodeId, Path)),
+    security(("credential" = ["operator"])),
     responses((status = 200, body = NodeEntry)))]
 async fn forget(
     State(app): State<App>,

@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_types::{Code, NameError, Problem};
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What a handler fails with. The response carries it as an extension; [`render`] writes it, so that it has its
@@ -77,7 +78,11 @@ pub(crate) fn render(
         status: status_of(&problem).as_u16(),
         ..redact(problem)
     };
-    let body = serde_json::to_vec(&problem).expect("a problem is plain data");
+    let openai = super::openai::error_body(path, &problem);
+    let body = openai
+        .as_ref()
+        .map_or_else(|| serde_json::to_vec(&problem), serde_json::to_vec);
+    let body = body.expect("a problem is plain data");
     let mut rendered = Response::new(Body::from(body));
     *rendered.status_mut() = status_of(&problem);
     // `Allow` of a 405, rate limits and the like stay; what described the old body does not.
@@ -86,7 +91,8 @@ pub(crate) fn render(
             rendered.headers_mut().append(name.clone(), value.clone());
         }
     }
-    rendered.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    let kind = if openai.is_some() { JSON } else { PROBLEM_JSON };
+    rendered.headers_mut().insert(header::CONTENT_TYPE, kind);
     if let Some(seconds) = problem.retry_after_seconds {
         rendered
             .headers_mut()

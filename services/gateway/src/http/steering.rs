@@ -58,6 +58,7 @@ struct PauseBody {
 
 /// What is paused: agents, the tenant, everything. Single invocations say it themselves (`paused`).
 #[utoipa::path(get, path = "/api/v1/pauses", operation_id = "list_pauses", tag = "steering",
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Page<PauseView>)))]
 async fn pauses(
     State(app): State<App>,
@@ -69,6 +70,7 @@ async fn pauses(
 
 /// Pauses the tenant or everything: nothing new is claimed, running work stops at its next step, accepting goes on.
 #[utoipa::path(post, path = "/api/v1/pause", operation_id = "pause", tag = "steering", request_body = PauseBody,
+    security(("credential" = ["operator"])),
     responses((status = 200, body = PauseView)))]
 async fn pause(
     State(app): State<App>,
@@ -81,6 +83,7 @@ async fn pause(
 
 /// Lets the tenant, or everything, go on.
 #[utoipa::path(post, path = "/api/v1/resume", operation_id = "resume", tag = "steering", request_body = PauseBody,
+    security(("credential" = ["operator"])),
     responses((status = 200, body = PauseView)))]
 async fn resume(
     State(app): State<App>,
@@ -93,7 +96,9 @@ async fn resume(
 
 /// Pauses all of an agent's invocations.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/pause", operation_id = "pause_agent", tag = "steering",
-    params(("agent" = AgentName, Path)), request_body = Option<Reason>, responses((status = 200, body = PauseView)))]
+    params(("agent" = AgentName, Path)), request_body = Option<Reason>,
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = PauseView)))]
 async fn pause_agent(
     State(app): State<App>,
     Who(caller): Who,
@@ -106,7 +111,9 @@ async fn pause_agent(
 
 /// Lets an agent's invocations go on.
 #[utoipa::path(post, path = "/api/v1/agents/{agent}/resume", operation_id = "resume_agent", tag = "steering",
-    params(("agent" = AgentName, Path)), request_body = Option<Reason>, responses((status = 200, body = PauseView)))]
+    params(("agent" = AgentName, Path)), request_body = Option<Reason>,
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = PauseView)))]
 async fn resume_agent(
     State(app): State<App>,
     Who(caller): Who,
@@ -119,7 +126,9 @@ async fn resume_agent(
 
 /// Pauses one invocation: it is not claimed or, if it runs, stops at its next step.
 #[utoipa::path(post, path = "/api/v1/invocations/{id}/pause", operation_id = "pause_invocation", tag = "steering",
-    params(("id" = InvocationId, Path)), request_body = Option<Reason>, responses((status = 200, body = PauseView)))]
+    params(("id" = InvocationId, Path)), request_body = Option<Reason>,
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = PauseView)))]
 async fn pause_invocation(
     State(app): State<App>,
     Who(caller): Who,
@@ -132,7 +141,9 @@ async fn pause_invocation(
 
 /// Lets one invocation go on, from its last recorded step.
 #[utoipa::path(post, path = "/api/v1/invocations/{id}/resume", operation_id = "resume_invocation", tag = "steering",
-    params(("id" = InvocationId, Path)), request_body = Option<Reason>, responses((status = 200, body = PauseView)))]
+    params(("id" = InvocationId, Path)), request_body = Option<Reason>,
+    security(("credential" = ["operator"])),
+    responses((status = 200, body = PauseView)))]
 async fn resume_invocation(
     State(app): State<App>,
     Who(caller): Who,
@@ -178,6 +189,7 @@ struct Signal {
 /// signal.
 #[utoipa::path(post, path = "/api/v1/invocations/{id}/signal", operation_id = "signal_invocation", tag = "steering",
     params(("id" = InvocationId, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = Signal,
+    security(("credential" = ["service"])),
     responses((status = 200, body = Invocation)))]
 async fn signal(
     State(app): State<App>,
@@ -212,6 +224,7 @@ struct Fork {
     params(("id" = InvocationId, Path), ("dry_run" = Option<bool>, Query),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key again finds the first fork")),
     request_body = Fork,
+    security(("credential" = ["operator"])),
     responses((status = 200, body = ForkReply, description = "what a fork would do"),
         (status = 201, body = ForkReply, headers(("Location" = String)))))]
 async fn fork(
@@ -260,7 +273,9 @@ impl FromParams for DryRun {
 
 /// Two invocations step by step, and where they part.
 #[utoipa::path(get, path = "/api/v1/invocations/{id}/compare/{other}", operation_id = "compare_invocations", tag = "steering",
-    params(("id" = InvocationId, Path), ("other" = InvocationId, Path)), responses((status = 200, body = Comparison)))]
+    params(("id" = InvocationId, Path), ("other" = InvocationId, Path)),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = Comparison)))]
 async fn compare(
     State(app): State<App>,
     Who(caller): Who,
@@ -282,7 +297,9 @@ struct Replay {
 /// Re-runs the recording against a version of its agent, offline, and lists where it would diverge. Nothing is run and
 /// nothing written.
 #[utoipa::path(post, path = "/api/v1/invocations/{id}/replay", operation_id = "replay_invocation", tag = "steering",
-    params(("id" = InvocationId, Path)), request_body = Option<Replay>, responses((status = 200, body = ReplayReport)))]
+    params(("id" = InvocationId, Path)), request_body = Option<Replay>,
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = ReplayReport)))]
 async fn replay(
     State(app): State<App>,
     Who(caller): Who,

@@ -78,13 +78,15 @@ async fn look(app: &App, opener: &Opener, node: &NodeId) -> Result<Right, Failur
     })
 }
 
-/// A person's key, and still this person's.
+/// A person's key or access token, and still this person's.
 async fn still_valid(app: &App, opener: &Opener) -> Result<(), Failure> {
     let refused = || Failure::new(Code::Unauthorized, "tunnels are for people: an API key is needed");
     let credential = opener.credential.as_deref().ok_or_else(refused)?;
     let principal = verify(app, credential).await?;
-    let is_same = principal.kind == PrincipalKind::Key
+    let is_person = matches!(principal.kind, PrincipalKind::Key | PrincipalKind::User);
+    let is_same = is_person
         && principal.tenant == opener.caller.tenant
+        && principal.role == opener.caller.role
         && opener.caller.actor.strip_prefix("user:") == Some(&principal.owner);
     if is_same { Ok(()) } else { Err(refused()) }
 }

@@ -18,7 +18,7 @@ async fn a_fault_inside_is_named_without_its_words() {
     assert!(!broken.to_string().contains("secret_table"), "{broken}");
     // Nobody serves this endpoint.
     let absent = edge
-        .get("/api/v1/memories/mem_01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        .get("/api/v1/dead-letters/ded_01ARZ3NDEKTSV4RRFFQ69G5FAV")
         .send()
         .await
         .unwrap();
@@ -27,7 +27,7 @@ async fn a_fault_inside_is_named_without_its_words() {
         (503, &"1".parse().unwrap())
     );
     let absent = problem(absent).await;
-    assert!(absent["detail"].as_str().unwrap().contains("`memory`"), "{absent}");
+    assert!(absent["detail"].as_str().unwrap().contains("`execution`"), "{absent}");
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_wait_outlasts_the_request_timeout() {
     let later = async {
         edge.slow_request_arrives().await;
         let arrived = Instant::now();
-        mesh_testkit::wait_until(Duration::from_secs(10), || async {
+        mesh_testkit::wait_until(Duration::from_secs(30), || async {
             arrived.elapsed() > Duration::from_millis(400)
         })
         .await;
@@ -149,5 +149,7 @@ async fn an_answer_that_takes_too_long_is_a_timeout_and_the_next_request_works()
     let late = edge.get("/api/v1/agents/sofia/versions").send().await.unwrap();
     assert_eq!(late.status(), 504);
     assert_eq!(problem(late).await["type"], "mesh/timeout");
-    assert_eq!(edge.get("/api/v1/models").send().await.unwrap().status(), 200);
+    // On a busy machine it may be late, too.
+    let works = || async { edge.get("/api/v1/models").send().await.unwrap().status() == 200 };
+    mesh_testkit::wait_until(Duration::from_secs(30), works).await;
 }

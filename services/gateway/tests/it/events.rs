@@ -80,7 +80,7 @@ impl Edge {
             invocation: the_invocation(),
         };
         let stored = || async { self.bus.read_back(&subject, 100).await.unwrap().len() == count };
-        mesh_testkit::wait_until(Duration::from_secs(10), stored).await;
+        mesh_testkit::wait_until(Duration::from_secs(30), stored).await;
     }
 
     pub(crate) async fn follow(&self, last: Option<&str>) -> impl Stream<Item = Event> + Unpin + use<> {
@@ -103,7 +103,7 @@ impl Edge {
 /// The next events, waiting for them.
 pub(crate) async fn take(stream: &mut (impl Stream<Item = Event> + Unpin), count: usize) -> Vec<Event> {
     let taken = stream.take(count).collect::<Vec<_>>();
-    let events = tokio::time::timeout(Duration::from_secs(10), taken)
+    let events = tokio::time::timeout(Duration::from_secs(30), taken)
         .await
         .expect("the events come");
     assert_eq!(events.len(), count, "{events:?}");
@@ -112,7 +112,7 @@ pub(crate) async fn take(stream: &mut (impl Stream<Item = Event> + Unpin), count
 
 /// All that is left, to the end that the server makes.
 async fn rest(stream: impl Stream<Item = Event> + Unpin) -> Vec<Event> {
-    tokio::time::timeout(Duration::from_secs(10), stream.collect())
+    tokio::time::timeout(Duration::from_secs(30), stream.collect())
         .await
         .expect("the stream ends")
 }
@@ -337,7 +337,7 @@ async fn one_stream_over_the_limit_is_busy_until_another_ends() {
     assert_eq!(problem(refused).await["type"], "mesh/busy");
     drop(first);
     let taken = || async { edge.get(&path()).send().await.unwrap().status() == 200 };
-    mesh_testkit::wait_until(Duration::from_secs(10), taken).await;
+    mesh_testkit::wait_until(Duration::from_secs(30), taken).await;
 }
 
 #[tokio::test]
@@ -348,7 +348,7 @@ async fn a_shutdown_ends_the_streams() {
     take(&mut stream, 2).await;
     edge.context.shutdown.cancel();
     assert_eq!(names(&rest(stream).await), Vec::<&str>::new());
-    let served = tokio::time::timeout(Duration::from_secs(5), &mut edge.served).await;
+    let served = tokio::time::timeout(Duration::from_secs(30), &mut edge.served).await;
     served
         .expect("an open stream does not hold the shutdown up")
         .unwrap()

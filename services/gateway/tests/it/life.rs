@@ -51,12 +51,12 @@ async fn a_shutdown_finishes_what_is_in_flight_and_takes_nothing_new() {
                 .await
                 .is_err()
         };
-        mesh_testkit::wait_until(Duration::from_secs(10), refused).await;
+        mesh_testkit::wait_until(Duration::from_secs(30), refused).await;
         edge.world.slow_may_end.notify_one();
     };
     let (response, ()) = tokio::join!(waiting, shutdown);
     assert_eq!(json_of(response.unwrap()).await["state"], "completed");
-    let served = tokio::time::timeout(Duration::from_secs(10), &mut edge.served).await;
+    let served = tokio::time::timeout(Duration::from_secs(30), &mut edge.served).await;
     served.expect("serve returns once drained").unwrap().unwrap();
 }
 
@@ -74,7 +74,7 @@ async fn what_outlasts_the_drain_deadline_is_cut_off() {
         served = async {
             edge.slow_request_arrives().await;
             edge.context.shutdown.cancel();
-            tokio::time::timeout(Duration::from_secs(10), &mut edge.served).await
+            tokio::time::timeout(Duration::from_secs(30), &mut edge.served).await
         } => served.expect("serve returns at the deadline").unwrap().unwrap(),
     }
 }

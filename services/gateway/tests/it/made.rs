@@ -3,7 +3,7 @@
 use mesh_api::execution::{AcceptRequest, Invocation, State};
 use mesh_api::inference::Completion;
 use mesh_api::journal::Usage;
-use mesh_api::memory::{Memory, StoreRequest};
+use mesh_api::memory::{Memory, Scope, StoreRequest};
 use mesh_api::messaging::{Message, PostRequest};
 use mesh_api::registry::{AgentStatus, AgentView};
 use mesh_types::agent::Agent;
@@ -93,6 +93,13 @@ pub(crate) fn memory(stored: &StoreRequest) -> Memory {
         source: None,
         metadata: stored.metadata.clone(),
         embedded: true,
+        scope: Scope::Agent,
+        session: None,
+        user: None,
+        version: 1,
+        seen: 1,
+        superseded_by: None,
+        expires_at: None,
         created_at: at(),
         updated_at: at(),
     }

@@ -19,7 +19,8 @@ pub(crate) fn the_fork() -> InvocationId {
     InvocationId::from_u128(43)
 }
 
-fn answer<E: Endpoint>(
+/// A handler that notes what it was asked.
+pub(crate) fn answer<E: Endpoint>(
     world: &Arc<World>,
     make: fn(&E::Request, &Caller) -> Result<E::Reply, Problem>,
 ) -> impl Fn(Caller, E::Request) -> std::future::Ready<Result<E::Reply, Problem>> + Clone + Send + Sync + 'static

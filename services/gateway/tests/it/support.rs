@@ -55,7 +55,7 @@ impl Edge {
         });
         let client = reqwest::Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(20))
+            .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
         Self {
@@ -80,6 +80,13 @@ impl Edge {
         assert!(self.bus.wait_connected(Duration::from_secs(20)).await);
     }
 
+    /// Drops all that a stream holds, as its limits do with what is old.
+    pub(crate) async fn purge(&self, stream: &str) {
+        let client = async_nats::connect(self.nats.url()).await.unwrap();
+        let stream = async_nats::jetstream::new(client).get_stream(stream).await.unwrap();
+        stream.purge().await.unwrap();
+    }
+
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path)
     }
@@ -91,7 +98,7 @@ impl Edge {
     /// Waits until a request to the agent `slow` has reached its service.
     pub(crate) async fn slow_request_arrives(&self) {
         let arrived = || async { self.world.slow_arrived.load(Ordering::SeqCst) > 0 };
-        mesh_testkit::wait_until(Duration::from_secs(10), arrived).await;
+        mesh_testkit::wait_until(Duration::from_secs(30), arrived).await;
     }
 
     /// Declares `sofia`.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use mesh_api::execution::*;
 use mesh_api::inference::{Complete, ModelList, ModelView, Models};
 use mesh_api::journal::{JournalPage, Record};
-use mesh_api::memory::*;
+use mesh_api::memory::{Hit, MemoryQuery, MemoryStore, QueryReply, QueryRequest, Scores, StoreRequest};
 use mesh_api::messaging::*;
 use mesh_api::registry::*;
 use mesh_api::{Caller, Endpoint, Page, PageQuery};
@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) posts: Mutex<Vec<(Caller, PostRequest)>>,
     pub(crate) memories: Mutex<Vec<(Caller, StoreRequest)>>,
     pub(crate) lists: Mutex<Vec<ListRequest>>,
-    /// What steering endpoints were asked, in order.
+    /// What the endpoints of steering, memories and knowledge were asked, in order.
     pub(crate) steered: Mutex<Vec<serde_json::Value>>,
     /// Agent `slow` ends when this is rung.
     pub(crate) slow_may_end: Notify,
@@ -103,9 +103,15 @@ impl World {
             .service("messaging", "0.1.0")
             .endpoint::<MessagePost, _, _>(on::<MessagePost>(self, Self::post))
             .endpoint::<ChannelHistory, _, _>(on::<ChannelHistory>(self, Self::history))
+            .endpoint::<ChannelList, _, _>(on::<ChannelList>(self, |_, _, _| {
+                Ok(Page {
+                    items: Vec::new(),
+                    next: None,
+                })
+            }))
             .start();
-        let memory = bus
-            .service("memory", "0.1.0")
+        let memory = self
+            .serve_memories(bus.service("memory", "0.1.0"))
             .endpoint::<MemoryStore, _, _>(on::<MemoryStore>(self, Self::memory_store))
             .endpoint::<MemoryQuery, _, _>(on::<MemoryQuery>(self, Self::memory_query))
             .start();
@@ -228,7 +234,9 @@ impl World {
     }
 
     fn invocation_get(&self, _caller: Caller, request: InvocationRequest) -> Answer<InvocationGet> {
-        if request.id != the_invocation() {
+        let accepted = self.accepted.lock().unwrap();
+        let is_accepted = |(_, one): &(Caller, AcceptRequest)| one.request.invocation_id == Some(request.id);
+        if request.id != the_invocation() && !accepted.iter().any(is_accepted) {
             return Err(Problem::new(
                 Code::InvocationNotFound,
                 format!("there is no {}", request.id),
@@ -315,6 +323,8 @@ impl World {
         };
         Ok(QueryReply {
             items: ours.map(hit).take(request.k as usize).collect(),
+            knowledge: Vec::new(),
+            degraded: None,
         })
     }
 }

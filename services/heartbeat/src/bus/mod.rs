@@ -1,11 +1,12 @@
 //! The endpoints of the service: one line and one file each.
 
+mod history;
 mod observed;
 mod report;
 
 use std::sync::Arc;
 
-use mesh_api::heartbeat::{HealthReport, HeartbeatReport, Observed, ObservedAll};
+use mesh_api::heartbeat::{HealthHistory, HealthReport, HeartbeatReport, Observed, ObservedAll};
 use mesh_bus::{BusError, ServiceHandle};
 use mesh_store::to_problem;
 use mesh_types::Problem;
@@ -29,6 +30,7 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
         .endpoint::<HeartbeatReport, _, _>(handler!(report::heartbeat))
         .endpoint::<HealthReport, _, _>(handler!(report::health))
         .endpoint::<Observed, _, _>(handler!(observed::some))
+        .endpoint::<HealthHistory, _, _>(handler!(history::of))
         .endpoint::<ObservedAll, _, _>(handler!(observed::all))
         .start()
         .await

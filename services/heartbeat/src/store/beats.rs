@@ -74,6 +74,14 @@ pub(crate) async fn upsert(tx: &mut PgConnection, beats: &[Arc<Beat>]) -> Result
         .await
 }
 
+/// Those of these nodes whose mode, as it was written last, `registry` is still to be told.
+pub(crate) async fn untold_modes(pool: &sqlx::PgPool, nodes: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT node FROM heartbeat.node WHERE node = ANY($1) AND mode IS DISTINCT FROM told_mode")
+        .bind(nodes)
+        .fetch_all(pool)
+        .await
+}
+
 /// `registry` knows these modes.
 pub(crate) async fn modes_told(tx: &mut PgConnection, told: &[(String, NodeMode)]) -> Result<(), sqlx::Error> {
     let nodes: Vec<&str> = told.iter().map(|(node, _)| node.as_str()).collect();

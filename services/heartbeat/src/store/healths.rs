@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::report::Health;
 
@@ -35,6 +35,15 @@ const KEEP: &str = "
         at = excluded.at, reported_at = excluded.reported_at, health = excluded.health";
 
 type At = chrono::DateTime<chrono::Utc>;
+
+const READ: &str = "
+    SELECT node, health FROM heartbeat.health_history WHERE node = ANY($1) ORDER BY node, reported_at";
+
+/// Nodes and their reports as JSON: by node, the oldest first.
+pub(crate) async fn history(pool: &PgPool, nodes: &[mesh_types::NodeId]) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let nodes: Vec<&str> = nodes.iter().map(mesh_types::NodeId::as_str).collect();
+    sqlx::query_as(READ).bind(nodes).fetch_all(pool).await
+}
 
 /// Writes a batch, of each node at most one.
 pub(crate) async fn upsert(tx: &mut PgConnection, healths: &[Arc<Health>]) -> Result<(), sqlx::Error> {

@@ -109,6 +109,14 @@ pub(crate) async fn untold(tx: &mut PgConnection, nodes: &[String]) -> Result<Ve
     .await
 }
 
+/// When the node that was heard least lately, of those that count as there, was heard.
+pub(crate) async fn oldest_beat(pool: &PgPool) -> Result<Option<Timestamp>, sqlx::Error> {
+    let oldest: Option<At> = sqlx::query_scalar("SELECT min(beat_at) FROM heartbeat.node WHERE alive")
+        .fetch_one(pool)
+        .await?;
+    Ok(oldest.map(Timestamp::from))
+}
+
 /// Nodes of which an event is due, by their names after `after`.
 pub(crate) async fn all_untold(pool: &PgPool, after: &str, count_max: i64) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar("SELECT node FROM heartbeat.node WHERE told_alive <> alive AND node > $1 ORDER BY node LIMIT $2")

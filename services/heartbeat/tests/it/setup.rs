@@ -16,7 +16,7 @@ use mesh_types::fleet::{Heartbeat, NodeMode};
 use mesh_types::subject::Filter;
 use mesh_types::{NodeId, Problem, Subject, Tenant, Timestamp};
 
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct Mesh {
     pub(crate) nats: TestNats,
@@ -32,7 +32,10 @@ pub(crate) struct Mesh {
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) nodes: Vec<NodeEntry>,
+    /// Modes that changed by being told, as the real one counts them: a repeat changes nothing.
     pub(crate) told: Vec<NodeReportedModeRequest>,
+    /// Times that it was told anything.
+    pub(crate) asked: usize,
     /// Answers that fail before one succeeds.
     pub(crate) fails: u32,
 }
@@ -126,6 +129,7 @@ impl Mesh {
 
     pub(crate) async fn call_as<E: Endpoint>(&self, actor: &str, request: E::Request) -> Result<E::Reply, Problem> {
         let caller = Caller {
+            role: None,
             tenant: Tenant::default(),
             actor: actor.into(),
             request_id: None,
@@ -326,10 +330,12 @@ impl Registry {
         }
         let entry = self.nodes.iter_mut().find(|entry| entry.node_id == request.node_id);
         let entry = entry.ok_or_else(|| Problem::new(mesh_types::Code::NodeNotFound, "no such node"))?;
-        entry.configuration.mode = request.mode;
-        let entry = entry.clone();
-        self.told.push(request);
-        Ok(entry)
+        self.asked += 1;
+        if entry.configuration.mode != request.mode {
+            entry.configuration.mode = request.mode;
+            self.told.push(request);
+        }
+        Ok(entry.clone())
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use mesh_api::Caller;
 use mesh_api::fleet::{NodeEntry, NodeGet, NodeGetRequest, NodeRegister, NodeRegisterRequest, Viewer};
 use mesh_api::identity::{AuditEntry, AuditOutcome, EnrollRequest, Enrolled, JoinTokenView, Principal, PrincipalKind};
+use mesh_api::{Caller, Role};
 use mesh_types::{Code, EventId, Id, NodeId, Problem, Tenant};
 use serde_json::Value;
 
@@ -139,6 +139,13 @@ async fn who(
         }
     };
     let principal = verified.principal;
+    if !may_join(&principal) {
+        let reason = "its role or its scopes do not suffice";
+        let entry = refusal(&format!("user:{}", principal.owner), &principal.id, reason);
+        state.note_refused(&principal.tenant, entry).await;
+        let detail = "joining a node takes the role operator and, of a key with scopes, `nodes:write`";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
     if let Some(name) = asked_as
         && name.as_str() != principal.id
     {
@@ -151,7 +158,7 @@ async fn who(
         ));
     }
     let actor = match principal.kind {
-        PrincipalKind::Key => format!("user:{}", principal.owner),
+        PrincipalKind::Key | PrincipalKind::User => format!("user:{}", principal.owner),
         PrincipalKind::JoinToken => format!("join:{}", principal.id),
         PrincipalKind::Node => format!("node:{}", principal.id),
     };
@@ -162,6 +169,18 @@ async fn who(
         principal: Some(principal),
         join_token: verified.join_token,
     })
+}
+
+/// What the edge asks of who registers a node counts on NATS, too.
+fn may_join(principal: &Principal) -> bool {
+    match principal.kind {
+        PrincipalKind::JoinToken | PrincipalKind::Node => true,
+        PrincipalKind::Key | PrincipalKind::User => {
+            let scopes = &principal.scopes;
+            let is_in_scope = scopes.is_empty() || scopes.iter().any(|scope| scope == "nodes:write");
+            is_in_scope && principal.role.is_some_and(|role| role.covers(Role::Operator))
+        }
+    }
 }
 
 /// The id that it joins under: its own, the one that the token is for, the one it names, else a new one.
@@ -191,6 +210,7 @@ async fn register(
     request: EnrollRequest,
 ) -> Result<NodeEntry, Problem> {
     let caller = Caller {
+        role: None,
         tenant: joining.tenant.clone(),
         actor: joining.actor.clone(),
         request_id: None,
@@ -263,7 +283,7 @@ pub(super) fn refusal(actor: &str, node: &str, reason: &str) -> AuditEntry {
 pub(super) fn reserved(node: &NodeId) -> Problem {
     Problem::new(
         Code::InvalidName,
-        format!("`{node}` is no name for a node: key_ and jtk_ are for credentials"),
+        format!("`{node}` is no name for a node: key_, jtk_ and usr_ are for credentials"),
     )
     .field("node_id")
 }

@@ -1,20 +1,29 @@
 //! Everything that `identity` answers, as one table.
 
 mod audit;
+mod edge_secrets;
 mod enroll;
 mod issue;
 mod join_tokens;
 mod keys;
+mod password;
+mod providers;
+mod sign_in;
+mod tickets;
+mod users;
 mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::Caller;
+use mesh_api::audit::AuditVerify;
 use mesh_api::identity::{
-    AuditList, AuditNote, CredentialVerify, Enroll, JoinTokenCreate, JoinTokenList, JoinTokenRevoke, KeyCreate,
-    KeyList, KeyRevoke, Required, Requirement, RequirementRequest,
+    AuditList, AuditNote, CredentialVerify, EdgeSecret, Enroll, JoinTokenCreate, JoinTokenList, JoinTokenRevoke,
+    KeyCreate, KeyList, KeyRevoke, Me, Methods, ProviderFinish, ProviderStart, Refresh, Required, Requirement,
+    RequirementRequest, SignIn, SignOut, Standing, TicketCreate, TicketRedeem, UserCreate, UserDelete, UserGet,
+    UserList, UserPassword, UserUpdate,
 };
+use mesh_api::{Caller, Role};
 use mesh_bus::ServiceBuilder;
 use mesh_types::subject::Filter;
 use mesh_types::{Code, Problem};
@@ -44,9 +53,12 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
         .node_endpoint::<Enroll, _, _>(move |node, request| enroll::node(Arc::clone(&of_node), node, request))
         .endpoint::<AuditNote, _, _>(with(state, audit::note))
         .endpoint::<AuditList, _, _>(with(state, audit::list))
+        .endpoint::<AuditVerify, _, _>(with(state, audit::verify))
+        .endpoint::<EdgeSecret, _, _>(with(state, edge_secrets::held))
         .endpoint::<Requirement, _, _>(move |_: Caller, _: RequirementRequest| async move {
             Ok(Required { credentials: required })
         });
+    let service = serve_people(service, state);
     if state.issuer.is_none() {
         return service;
     }
@@ -54,6 +66,26 @@ pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuild
     service.raw("nats-users", &Filter::UserAuth, Some(CALLOUT_GROUP), move |request| {
         callout::answer(Arc::clone(&asked), request)
     })
+}
+
+fn serve_people(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuilder {
+    service
+        .endpoint::<SignIn, _, _>(with(state, sign_in::sign_in))
+        .endpoint::<Refresh, _, _>(with(state, sign_in::refresh))
+        .endpoint::<SignOut, _, _>(with(state, sign_in::sign_out))
+        .endpoint::<Me, _, _>(with(state, sign_in::me))
+        .endpoint::<Methods, _, _>(with(state, sign_in::methods))
+        .endpoint::<ProviderStart, _, _>(with(state, providers::start))
+        .endpoint::<ProviderFinish, _, _>(with(state, providers::finish))
+        .endpoint::<TicketCreate, _, _>(with(state, tickets::create))
+        .endpoint::<TicketRedeem, _, _>(with(state, tickets::redeem))
+        .endpoint::<Standing, _, _>(with(state, tickets::standing))
+        .endpoint::<UserCreate, _, _>(with(state, users::create))
+        .endpoint::<UserList, _, _>(with(state, users::list))
+        .endpoint::<UserGet, _, _>(with(state, users::get))
+        .endpoint::<UserUpdate, _, _>(with(state, users::update))
+        .endpoint::<UserDelete, _, _>(with(state, users::delete))
+        .endpoint::<UserPassword, _, _>(with(state, password::set))
 }
 
 fn with<Q, H, F>(state: &Arc<State>, handler: H) -> impl Fn(Caller, Q) -> F + Clone + Send + Sync + 'static
@@ -75,17 +107,18 @@ enum Reach {
     Own(String),
 }
 
-/// Owner of the keys that see all of their tenant, and in tenant `default` all of the installation.
-const ADMIN: &str = "admin";
+/// Stands for all of its tenant, and in tenant `default` for all of the installation.
+pub(crate) const ADMIN: &str = "admin";
 const DEVELOPER: &str = "dev";
 
 impl Reach {
     /// Nodes, and whoever joins one, have no business here.
     fn of(caller: &Caller) -> Result<Self, Problem> {
         let actor = caller.actor.as_str();
+        let is_owner = role_of(caller) == Role::Owner;
         match actor.strip_prefix("user:") {
-            Some(ADMIN) if caller.tenant == mesh_types::Tenant::default() => Ok(Self::All),
-            Some(ADMIN) => Ok(Self::Tenant),
+            Some(ADMIN) if is_owner && caller.tenant == mesh_types::Tenant::default() => Ok(Self::All),
+            Some(_) if is_owner => Ok(Self::Tenant),
             Some(owner) => Ok(Self::Own(owner.to_owned())),
             None if actor == DEVELOPER || actor.starts_with("service:") => Ok(Self::All),
             None => Err(Problem::new(Code::Forbidden, format!("{actor} may not do that"))),
@@ -102,6 +135,17 @@ impl Reach {
     fn covers(&self, owner: &str) -> bool {
         self.owner().is_none_or(|own| own == owner)
     }
+}
+
+/// What a caller is. The edge says it of everybody who signed in; without its word `admin` is what its name says.
+fn role_of(caller: &Caller) -> Role {
+    let unsaid = match caller.actor.strip_prefix("user:") {
+        Some(ADMIN) => Role::Owner,
+        Some(_) => Role::Developer,
+        None if caller.actor == DEVELOPER || caller.actor.starts_with("service:") => Role::Owner,
+        None => Role::Viewer,
+    };
+    caller.role.unwrap_or(unsaid)
 }
 
 /// The owner that a caller is, for what it makes for itself.
@@ -139,8 +183,9 @@ where
 mod tests {
     use super::*;
 
-    fn reach(actor: &str, tenant: &str) -> Option<Reach> {
+    fn reach(actor: &str, tenant: &str, role: Option<Role>) -> Option<Reach> {
         let caller = Caller {
+            role,
             tenant: tenant.parse().unwrap(),
             actor: actor.into(),
             request_id: None,
@@ -161,8 +206,20 @@ mod tests {
             ("join:jtk_1", "default", None),
             ("", "default", None),
         ] {
-            assert_eq!(reach(actor, tenant), expected, "{actor} in {tenant}");
+            assert_eq!(reach(actor, tenant, None), expected, "{actor} in {tenant}");
         }
+        let owner = Some(Role::Owner);
+        assert_eq!(reach("user:ann", "default", owner), Some(Reach::Tenant));
+        assert_eq!(reach("user:admin", "default", owner), Some(Reach::All));
+        assert_eq!(reach("user:admin", "daarion", owner), Some(Reach::Tenant));
+        // A key of the administrator's with a lesser role is no administrator.
+        let own = Some(Reach::Own("admin".into()));
+        assert_eq!(reach("user:admin", "default", Some(Role::Viewer)), own);
+        assert_eq!(
+            reach("user:ann", "default", Some(Role::Developer)),
+            Some(Reach::Own("ann".into()))
+        );
+        assert_eq!(reach("node:kitchen", "default", owner), None);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The newest connections of one name; a node has one, and a second one for a moment.
-const OF_ONE_MAX: usize = 4;
+/// The newest connections of one name; a node has one, and a second one for a moment, a key one for each program.
+const OF_ONE_MAX: usize = 64;
 const NAMES_MAX: usize = 200_000;
 
 /// One connection of one server.
@@ -51,12 +51,12 @@ mod tests {
     #[test]
     fn the_newest_connections_of_a_name_are_known_once() {
         let connections = Connections::default();
-        for client in 0..10 {
+        for client in 0..66 {
             let server = "N1".to_owned();
             connections.note("kitchen", Connection { server, client });
         }
         let clients: Vec<_> = connections.take("kitchen").iter().map(|one| one.client).collect();
-        assert_eq!(clients, [6, 7, 8, 9]);
+        assert_eq!(clients, (2..66).collect::<Vec<_>>());
         assert!(connections.take("kitchen").is_empty());
     }
 }

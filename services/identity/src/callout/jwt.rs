@@ -34,6 +34,7 @@ pub(super) struct Asked {
     /// The key that stands for the connection; the answer is about it.
     pub(super) user_key: String,
     pub(super) user: String,
+    /// Or a token, which is all that some clients send.
     pub(super) password: String,
     /// Where it comes from and what it calls itself, for the audit.
     pub(super) host: String,
@@ -71,6 +72,7 @@ struct Client {
 struct Connect {
     user: String,
     pass: String,
+    auth_token: String,
     name: String,
 }
 
@@ -97,7 +99,10 @@ impl Asked {
             client: client_info.id,
             user_key: user_nkey,
             user: connect_opts.user,
-            password: connect_opts.pass,
+            password: match connect_opts.pass.is_empty() {
+                true => connect_opts.auth_token,
+                false => connect_opts.pass,
+            },
             host: client_info.host,
             name: connect_opts.name,
         })
@@ -127,6 +132,10 @@ impl Issuer {
         now: Timestamp,
         lasts: Duration,
     ) -> Result<String, String> {
+        let mut heard = json!({"allow": permissions.subscribe});
+        if !permissions.unheard.is_empty() {
+            heard["deny"] = json!(permissions.unheard);
+        }
         let user = json!({
             "aud": self.account,
             "sub": asked.user_key,
@@ -134,7 +143,7 @@ impl Issuer {
             "exp": seconds(now.plus(lasts)),
             "nats": {
                 "pub": {"allow": permissions.publish},
-                "sub": {"allow": permissions.subscribe},
+                "sub": heard,
                 "subs": permissions.subscriptions_max,
                 "data": -1,
                 "payload": permissions.message_bytes_max,
@@ -214,6 +223,7 @@ mod tests {
         let permissions = Permissions {
             publish: vec!["a.b".into()],
             subscribe: vec!["c.>".into()],
+            unheard: vec!["c.d".into()],
             subscriptions_max: 9,
             message_bytes_max: 100,
         };
@@ -227,7 +237,7 @@ mod tests {
         assert_eq!((&user["aud"], &user["name"]), (&json!("$G"), &json!("kitchen")));
         assert_eq!(user["exp"], NOW.as_millis() / 1_000 + 60);
         assert_eq!(user["nats"]["pub"], json!({"allow": ["a.b"]}));
-        assert_eq!(user["nats"]["sub"], json!({"allow": ["c.>"]}));
+        assert_eq!(user["nats"]["sub"], json!({"allow": ["c.>"], "deny": ["c.d"]}));
         assert!(user["nats"].get("resp").is_none(), "{user}");
     }
 
@@ -246,6 +256,14 @@ mod tests {
             "connect_opts": {"user": "kitchen", "pass": "mns_x", "name": "mesh-node", "lang": "rust"}}});
         let document = format!("e30.{}.e30", URL_SAFE_NO_PAD.encode(body.to_string()));
         assert_eq!(Asked::read(document.as_bytes()).unwrap(), asked());
+        let token = json!({"nats": {"server_id": {"id": "N"}, "user_nkey": "U", "client_info": {},
+            "connect_opts": {"auth_token": "mak_x"}}});
+        let document = format!("e30.{}.e30", URL_SAFE_NO_PAD.encode(token.to_string()));
+        let asked_by_token = Asked::read(document.as_bytes()).unwrap();
+        assert_eq!(
+            (asked_by_token.user.as_str(), asked_by_token.password.as_str()),
+            ("", "mak_x")
+        );
         for wrong in ["", "a.b", "a.!!.c", "e30.e30.e30", "a.b.c.d"] {
             assert!(Asked::read(wrong.as_bytes()).is_err(), "{wrong}");
         }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesh_bus::{Headers, RawRequest};
+use futures::StreamExt;
+use mesh_api::identity::PrincipalKind;
+use mesh_bus::{Bus, Headers, RawRequest};
 use mesh_types::Tenant;
+use mesh_types::subject::Filter;
 
 use crate::state::State;
 use crate::verify::{Refused, Verified, verify};
@@ -21,10 +24,16 @@ pub(crate) use jwt::Issuer;
 use jwt::Asked;
 use permissions::Permissions;
 
+pub(crate) use permissions::ROUTER_SCOPE;
+
 /// Connections do not all end in the same moment after a restart of the server: each a little earlier.
 const SPREAD_PERCENT: u64 = 20;
 
 const KICK_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the servers are listened to that say who is connected.
+const LIST_WITHIN: Duration = Duration::from_millis(300);
+const LISTED_MAX: usize = 1_024;
+const CUT_AT_ONCE: usize = 16;
 
 /// Answers one question.
 pub(crate) async fn answer(state: Arc<State>, request: RawRequest) {
@@ -52,6 +61,8 @@ pub(crate) async fn answer(state: Arc<State>, request: RawRequest) {
             );
             let permissions = Permissions::of(principal);
             let lasts = lasts(state.config.connection_seconds, &asked.user_key);
+            let left = verified.expires_at.map(|at| at.since(now));
+            let lasts = left.map_or(lasts, |left| lasts.min(left.max(Duration::from_secs(1))));
             issuer.admit(&asked, &principal.id, &permissions, now, lasts)
         }
         Err(reason) => issuer.refuse(&asked, &reason, now),
@@ -69,7 +80,7 @@ pub(crate) async fn answer(state: Arc<State>, request: RawRequest) {
 /// Who it is; else the reason, which the server's log gets and the client does not.
 async fn decide(state: &State, asked: &Asked) -> Result<Verified, String> {
     let refused = match verify(state, &asked.password).await {
-        Ok(Ok(verified)) if verified.principal.id == asked.user => return Ok(verified),
+        Ok(Ok(verified)) if is_named(&verified, asked) => return Ok(verified),
         Ok(Ok(verified)) => Refused {
             tenant: verified.principal.tenant.clone(),
             subject: asked.user.clone(),
@@ -97,6 +108,12 @@ async fn decide(state: &State, asked: &Asked) -> Result<Verified, String> {
     Err(refused.reason.to_owned())
 }
 
+/// Who comes with its own name, or a key that comes alone, as clients with a token do.
+fn is_named(verified: &Verified, asked: &Asked) -> bool {
+    let principal = &verified.principal;
+    principal.id == asked.user || (asked.user.is_empty() && principal.kind == PrincipalKind::Key)
+}
+
 /// Whom a refusal concerns: where a stranger names a node that is known, its tenant.
 async fn tenant_of(state: &State, refused: &Refused, user: &str) -> Tenant {
     if refused.subject != "unknown" {
@@ -119,12 +136,19 @@ fn lasts(seconds: u64, user_key: &str) -> Duration {
     Duration::from_secs((seconds - less).max(1))
 }
 
-/// Cuts the connections of whoever was revoked. Those that are not known here end when their time is over.
+/// Cuts the connections of whoever was revoked. Those that nobody knows of end when their time is over.
 pub(crate) async fn cut_off(state: &State, id: &str) {
     let Some(system) = &state.system else {
         return;
     };
-    let connections = state.connections.take(id).into_iter();
+    let mut connections = state.connections.take(id);
+    // Other instances of identity may have let some of them in.
+    for found in connections_of(system, id).await {
+        if !connections.contains(&found) {
+            connections.push(found);
+        }
+    }
+    let connections = connections.into_iter();
     let kicks = connections.filter_map(|connection| {
         let server = connection.server.parse().ok()?;
         let subject = mesh_types::Subject::KickConnection { server };
@@ -138,6 +162,64 @@ pub(crate) async fn cut_off(state: &State, id: &str) {
         })
     });
     futures::future::join_all(kicks).await;
+}
+
+/// As [`cut_off`], several at once.
+pub(crate) async fn cut_off_all(state: &State, ids: &[String]) {
+    let all = ids.iter().map(|id| cut_off(state, id));
+    futures::stream::iter(all)
+        .for_each_concurrent(CUT_AT_ONCE, |one| one)
+        .await;
+}
+
+/// What the servers say about who is connected by that name; those of a cluster answer one by one.
+async fn connections_of(system: &Bus, id: &str) -> Vec<Connection> {
+    let body = serde_json::json!({"auth": true, "user": id, "limit": LISTED_MAX});
+    let asked = system.request_all(&Filter::Connections, Bytes::from(body.to_string()), LIST_WITHIN);
+    let answers = match asked.await {
+        Ok(answers) => answers,
+        Err(error) => {
+            tracing::warn!(%error, id, "the servers do not say what connections it has");
+            return Vec::new();
+        }
+    };
+    let lists = answers
+        .iter()
+        .filter_map(|answer| serde_json::from_slice(&answer.payload).ok());
+    lists.flat_map(|list: Listed| list.connections(id)).collect()
+}
+
+/// A server's list of connections, as far as it matters here.
+#[derive(serde::Deserialize)]
+struct Listed {
+    data: ListedData,
+}
+
+#[derive(serde::Deserialize)]
+struct ListedData {
+    server_id: String,
+    #[serde(default)]
+    connections: Vec<ListedConnection>,
+}
+
+#[derive(serde::Deserialize)]
+struct ListedConnection {
+    cid: u64,
+    #[serde(default)]
+    authorized_user: String,
+}
+
+impl Listed {
+    /// Those of that name; a server that does not know the filter lists all.
+    fn connections(self, id: &str) -> Vec<Connection> {
+        let ListedData { server_id, connections } = self.data;
+        let own = connections.into_iter().filter(|one| one.authorized_user == id);
+        own.map(|one| Connection {
+            server: server_id.clone(),
+            client: one.cid,
+        })
+        .collect()
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use mesh_api::identity::{AuditEntry, AuditFact, AuditOutcome};
 use mesh_store::IdExt;
-use mesh_types::{EventId, Timestamp};
+use mesh_types::EventId;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -64,18 +64,6 @@ pub(crate) async fn list(
     .fetch_all(db)
     .await?;
     rows.into_iter().map(Row::fact).collect()
-}
-
-/// Deletes at most so many facts that are older.
-pub(crate) async fn prune(tx: &mut PgConnection, before: Timestamp, limit: i64) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(
-        "DELETE FROM identity.audit WHERE id IN (SELECT id FROM identity.audit WHERE at < $1 ORDER BY at LIMIT $2)",
-    )
-    .bind(before.to_chrono())
-    .bind(limit)
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 pub(crate) fn outcome_text(outcome: AuditOutcome) -> &'static str {

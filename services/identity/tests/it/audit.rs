@@ -1,7 +1,10 @@
 //! The audit: who did what, who tried what; committed with the change and told as an event.
 
 use mesh_api::PageQuery;
-use mesh_api::identity::{AuditEntry, AuditList, AuditNote, AuditOutcome, AuditQuery, CredentialVerify, VerifyRequest};
+use mesh_api::identity::{
+    AuditEntry, AuditList, AuditNote, AuditOutcome, AuditQuery, CredentialVerify, EdgeSecret, EdgeSecretRequest,
+    VerifyRequest,
+};
 use mesh_types::event::{Event, Fact};
 use mesh_types::subject::Filter;
 use serde_json::{Value, json};
@@ -47,6 +50,28 @@ async fn a_fact_is_told_as_an_event_of_the_same_id() {
     );
     let facts = mesh.audit(AuditOutcome::Done).await;
     assert_eq!(facts[0].id, event.id.to_string());
+}
+
+#[tokio::test]
+async fn the_secret_of_the_edge_stays_the_same_and_is_given_to_nobody_else() {
+    let mesh = Mesh::start().await;
+    let asked = |actor: &'static str, purpose: &'static str| {
+        let purpose = purpose.to_owned();
+        let mesh = &mesh;
+        async move { mesh.call::<EdgeSecret>(actor, EdgeSecretRequest { purpose }).await }
+    };
+    let all = futures::future::join_all((0..8).map(|_| asked("service:gateway", "a2a-push"))).await;
+    let secrets: Vec<String> = all.into_iter().map(|held| held.unwrap().secret).collect();
+    assert_eq!(secrets[0].len(), 64);
+    assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+    let other = asked("service:gateway", "another").await.unwrap();
+    assert_ne!(other.secret, secrets[0]);
+    assert!(!format!("{other:?}").contains(&other.secret));
+    for stranger in ["service:memory", "user:admin", "dev", ""] {
+        let refused = asked(stranger, "a2a-push").await.unwrap_err();
+        assert_eq!(refused.status, 403, "{stranger}: {refused}");
+    }
+    assert_eq!(asked("service:gateway", "a b").await.unwrap_err().status, 400);
 }
 
 #[tokio::test]

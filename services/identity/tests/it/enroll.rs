@@ -1,13 +1,13 @@
 //! Joining and coming back: one owner, one secret, so many uses.
 
-use mesh_api::PageQuery;
 use mesh_api::identity::{
     AuditOutcome, Enroll, EnrollRequest, Enrolled, JoinTokenCreate, JoinTokenCreated, JoinTokenList, JoinTokenRequest,
-    JoinTokenRevoke, KeyRevoke, RevokeRequest,
+    JoinTokenRevoke, KeyCreate, KeyRequest, KeyRevoke, RevokeRequest,
 };
+use mesh_api::{PageQuery, Role};
 use mesh_types::{Code, Problem};
 
-use crate::setup::{ForAnybody, Mesh, joining};
+use crate::setup::{ForAnybody, Mesh, joining, key_of};
 
 async fn enroll(mesh: &Mesh, request: EnrollRequest) -> Result<Enrolled, Problem> {
     mesh.call::<Enroll>("service:gateway", request).await
@@ -31,6 +31,28 @@ async fn a_node_joins_with_a_token_and_comes_back_with_its_own_secret() {
     assert!(problem.is(Code::Unauthorized), "{problem:?}");
     let done = mesh.audit(AuditOutcome::Done).await;
     assert_eq!(done.iter().filter(|fact| fact.entry.action == "node.enroll").count(), 3);
+}
+
+#[tokio::test]
+async fn a_key_joins_a_node_only_with_the_role_and_the_scope_for_it() {
+    let mesh = Mesh::start().await;
+    for (role, scope, may) in [
+        (Role::Viewer, None, false),
+        (Role::Service, None, false),
+        (Role::Operator, Some("memories:read"), false),
+        (Role::Operator, Some("nodes:write"), true),
+        (Role::Operator, None, true),
+    ] {
+        let request = KeyRequest {
+            role: Some(role),
+            scopes: scope.map(str::to_owned).into_iter().collect(),
+            ..key_of("ann")
+        };
+        let made = mesh.call::<KeyCreate>("dev", request).await.unwrap();
+        let answer = enroll(&mesh, joining(Some(&made.secret), None)).await;
+        assert_eq!(answer.is_ok(), may, "{role:?} {scope:?}");
+        assert!(may || answer.unwrap_err().is(Code::Forbidden));
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ async fn is_good(mesh: &Mesh, secret: &str) -> bool {
 
 async fn tell_forgotten(mesh: &Mesh, node: &str, at: Timestamp) {
     let event = Event {
+        request_id: None,
+        change: None,
         id: EventId::from_u128(at.as_micros().unsigned_abs().into()),
         tenant: Tenant::default(),
         at,

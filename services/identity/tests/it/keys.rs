@@ -1,10 +1,10 @@
 //! API keys: made, checked, revoked; who sees whose.
 
-use mesh_api::PageQuery;
 use mesh_api::identity::{
-    CredentialVerify, JoinTokenCreate, JoinTokenList, JoinTokenRequest, JoinTokenRevoke, KeyCreate, KeyList, KeyRevoke,
-    PrincipalKind, RevokeRequest, VerifyRequest,
+    CredentialVerify, JoinTokenCreate, JoinTokenList, JoinTokenRequest, JoinTokenRevoke, KeyCreate, KeyList,
+    KeyRequest, KeyRevoke, PrincipalKind, RevokeRequest, UserChange, UserUpdate, UserUpdateRequest, VerifyRequest,
 };
+use mesh_api::{PageQuery, Role};
 use mesh_types::{Code, Problem};
 
 use crate::setup::{ForAnybody, Mesh, caller, key_of};
@@ -181,4 +181,23 @@ async fn keys_are_read_page_by_page() {
     }
     let unique: std::collections::BTreeSet<_> = seen.iter().collect();
     assert_eq!((seen.len(), unique.len()), (5, 5));
+}
+
+#[tokio::test]
+async fn a_persons_end_in_one_tenant_is_no_end_of_keys_in_another() {
+    let mesh = Mesh::start().await;
+    let request = KeyRequest {
+        tenant: Some("daarion".parse().unwrap()),
+        ..key_of("ci")
+    };
+    let theirs = mesh.call::<KeyCreate>("dev", request).await.unwrap();
+    let end = UserUpdateRequest {
+        id: mesh.person("ci", Role::Viewer).await.user.id,
+        change: UserChange {
+            disabled: Some(true),
+            ..UserChange::default()
+        },
+    };
+    mesh.call::<UserUpdate>("user:admin", end).await.unwrap();
+    assert!(mesh.who(&theirs.secret).await.is_ok());
 }

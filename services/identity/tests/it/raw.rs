@@ -59,6 +59,11 @@ impl Raw {
         assert!(self.subscribe(inbox).await.is_empty());
         let message = format!("PUB {subject} {inbox} {}\r\n{body}\r\n", body.len());
         self.send(message.as_bytes()).await;
+        self.next().await.1
+    }
+
+    /// The next message: its subject and body.
+    pub(crate) async fn next(&mut self) -> (String, String) {
         loop {
             let line = self.line().await.unwrap();
             let sizes: Vec<usize> = line.split(' ').rev().map_while(|part| part.parse().ok()).collect();
@@ -70,7 +75,8 @@ impl Raw {
             };
             let mut bytes = vec![0; total + 2];
             self.stream.read_exact(&mut bytes).await.unwrap();
-            return String::from_utf8(bytes[headers..total].to_vec()).unwrap();
+            let subject = line.split(' ').nth(1).unwrap().to_owned();
+            return (subject, String::from_utf8(bytes[headers..total].to_vec()).unwrap());
         }
     }
 

@@ -1,7 +1,7 @@
 //! An identity of one test, a registry that knows who owns which node, and somebody who asks.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use mesh_api::identity::{
     KeyCreate, KeyCreated, KeyList, KeyRequest,
 };
 use mesh_api::{Caller, Endpoint, Page, PageQuery};
-use mesh_bus::{Bus, BusOptions, ServiceHandle, topology};
+use mesh_bus::{Bus, BusOptions, ServiceHandle, permissions, topology};
 use mesh_runtime::{Context, DatabaseConfig, Metrics, Tasks};
-use mesh_servers::NatsUsers;
+use mesh_servers::{NatsPermissions, NatsSubjects, NatsUser, NatsUsers};
 use mesh_testkit::{TestDatabase, TestNats, wait_until};
-use mesh_types::{Code, NodeId, Problem, Tenant, Timestamp};
+use mesh_types::{Clock, Code, NodeId, Problem, SystemClock, Tenant, Timestamp};
 use nkeys::KeyPair;
 use tokio::sync::oneshot;
 
-pub(crate) const SOON: Duration = Duration::from_secs(15);
-const SERVICES: (&str, &str) = ("mesh", "password-of-services");
-const SYSTEM: (&str, &str) = ("system", "password-of-system");
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Of every user in the server's own configuration.
+pub(crate) const PASSWORD: &str = "password-of-services";
 
 /// What the registry knows: whose each node is.
 #[derive(Default)]
@@ -81,15 +81,33 @@ impl Registry {
     }
 }
 
+/// The machine's time, and as much later as a test says.
+#[derive(Default)]
+struct Shifted {
+    clock: SystemClock,
+    by_micros: AtomicI64,
+}
+
+impl Clock for Shifted {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.now().as_micros() + self.by_micros.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
 pub(crate) struct Mesh {
     pub(crate) nats: TestNats,
     pub(crate) bus: Bus,
     context: Context,
     config: Config,
+    clock: Arc<Shifted>,
     pub(crate) registry: Arc<Registry>,
-    _database: TestDatabase,
+    database: TestDatabase,
     _serving: ServiceHandle,
-    _identity: Tasks,
+    identity: Tasks,
 }
 
 impl Mesh {
@@ -100,10 +118,11 @@ impl Mesh {
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let issuer = KeyPair::new_account();
-        let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
+        let system = nats_user(permissions::system());
+        let nats_system = format!("{}:{PASSWORD}", system.name);
         let users = NatsUsers {
-            services: owned(SERVICES),
-            system: owned(SYSTEM),
+            services: permissions::all().into_iter().map(nats_user).collect(),
+            system,
             issuer: issuer.public_key(),
             answer_seconds: 5,
         };
@@ -116,11 +135,11 @@ impl Mesh {
             },
             require_credentials: true,
             nats_issuer_seed: issuer.seed().unwrap().into(),
-            nats_system: format!("{}:{}", SYSTEM.0, SYSTEM.1).into(),
+            nats_system: nats_system.into(),
             ..Config::default()
         };
         change(&mut config);
-        Self::serve(nats, database, config, Some(owned(SERVICES))).await
+        Self::serve(nats, database, config, ["svc_identity", "mesh"].map(Some)).await
     }
 
     /// As `mesh up` is without further words: nobody needs a credential.
@@ -133,23 +152,27 @@ impl Mesh {
             },
             ..Config::default()
         };
-        Self::serve(nats, database, config, None).await
+        Self::serve(nats, database, config, [None; 2]).await
     }
 
-    async fn serve(nats: TestNats, database: TestDatabase, config: Config, user: Option<(String, String)>) -> Self {
-        let options = BusOptions {
+    /// `users`: of identity, and of all others.
+    async fn serve(nats: TestNats, database: TestDatabase, config: Config, users: [Option<&str>; 2]) -> Self {
+        let options = users.map(|user| BusOptions {
             url: nats.url().into(),
             name: "test".into(),
             monitor_url: None,
-            user,
-        };
-        let (bus, asking) = tokio::join!(Bus::connect(options.clone()), Bus::connect(options));
+            user: user.map(|user| (user.to_owned(), PASSWORD.to_owned())),
+        });
+        let [of_identity, of_others] = options;
+        let (bus, asking) = tokio::join!(Bus::connect(of_identity), Bus::connect(of_others));
         let (bus, asking) = (bus.unwrap(), asking.unwrap());
         assert!(bus.wait_connected(SOON).await && asking.wait_connected(SOON).await);
-        bus.apply_topology(&topology::standard()).await.unwrap();
+        asking.apply_topology(&topology::standard()).await.unwrap();
         let registry = Arc::default();
-        let serving = serve_registry(&bus, &registry).await;
+        let serving = serve_registry(&asking, &registry).await;
         let context = Context::new("identity", bus, Metrics::default());
+        let clock = Arc::new(Shifted::default());
+        let context = context.clone().with_clock(clock.clone(), context.ids.clone());
         let run = identity::run(config.clone(), context.clone());
         let tasks = Tasks::new(tracing::Span::none(), &context.metrics);
         tasks.spawn("identity", async move { run.await.unwrap() });
@@ -158,10 +181,11 @@ impl Mesh {
             bus: asking,
             context,
             config,
+            clock,
             registry,
-            _database: database,
+            database,
             _serving: serving,
-            _identity: tasks,
+            identity: tasks,
         };
         wait_until(SOON, || async {
             mesh.call::<KeyList>("dev", PageQuery::default()).await.is_ok()
@@ -207,7 +231,7 @@ impl Mesh {
 
     /// Another instance of identity, which looks at the whole fleet at its start.
     pub(crate) async fn second_identity(&self) -> Tasks {
-        let context = Context::new("identity", self.bus.clone(), Metrics::default());
+        let context = self.by_the_clock(self.bus.clone());
         let context = Context {
             shutdown: self.context.shutdown.clone(),
             ..context
@@ -216,6 +240,39 @@ impl Mesh {
         let run = identity::run(self.config.clone(), context);
         tasks.spawn("identity", async move { run.await.unwrap() });
         tasks
+    }
+
+    /// Of another instance, for which it is as late as for the first: whoever is asked, the time is the same.
+    fn by_the_clock(&self, bus: Bus) -> Context {
+        let context = Context::new("identity", bus, Metrics::default());
+        let ids = context.ids.clone();
+        context.with_clock(self.clock.clone(), ids)
+    }
+
+    /// Ends the instance that runs, and starts another, which knows nothing of its connections.
+    pub(crate) async fn restart_identity(&self) -> Tasks {
+        self.context.shutdown.cancel();
+        self.identity.drain(SOON).await;
+        let context = self.by_the_clock(self.context.bus.clone());
+        let tasks = Tasks::new(tracing::Span::none(), &context.metrics);
+        let run = identity::run(self.config.clone(), context);
+        tasks.spawn("identity", async move { run.await.unwrap() });
+        wait_until(SOON, || async {
+            self.call::<KeyList>("dev", PageQuery::default()).await.is_ok()
+        })
+        .await;
+        tasks
+    }
+
+    /// Somebody with all rights on the database.
+    pub(crate) async fn superuser(&self) -> sqlx::PgPool {
+        self.database.pool().await
+    }
+
+    /// From here on it is so much later for identity.
+    pub(crate) fn pass(&self, time: Duration) {
+        let micros = i64::try_from(time.as_micros()).unwrap();
+        self.clock.by_micros.fetch_add(micros, Ordering::SeqCst);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -230,6 +287,22 @@ impl Mesh {
 impl Drop for Mesh {
     fn drop(&mut self) {
         self.context.shutdown.cancel();
+    }
+}
+
+/// A user of the table with the password of all.
+fn nats_user(user: permissions::User) -> NatsUser {
+    let subjects = |rules: permissions::Rules| NatsSubjects {
+        allow: rules.allow,
+        deny: rules.deny,
+    };
+    NatsUser {
+        name: user.user,
+        password: PASSWORD.to_owned(),
+        permissions: NatsPermissions {
+            publish: subjects(user.permissions.publish),
+            subscribe: subjects(user.permissions.subscribe),
+        },
     }
 }
 
@@ -250,6 +323,7 @@ impl ForAnybody for JoinTokenRequest {
 
 pub(crate) fn caller(actor: &str, tenant: &str) -> Caller {
     Caller {
+        role: None,
         tenant: tenant.parse().unwrap(),
         actor: actor.into(),
         request_id: None,
@@ -262,6 +336,8 @@ pub(crate) fn key_of(owner: &str) -> KeyRequest {
         name: String::new(),
         expires_in_seconds: None,
         tenant: None,
+        role: None,
+        scopes: Vec::new(),
     }
 }
 

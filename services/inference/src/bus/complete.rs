@@ -1,6 +1,7 @@
 //! `complete`: one call with its fallbacks, its text in chunks while it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use mesh_api::Caller;
@@ -8,10 +9,13 @@ use mesh_api::inference::{Chunk, CompleteRequest, Completion};
 use mesh_bus::ChunkSink;
 use mesh_runtime::MetricName;
 use mesh_types::Problem;
+use tokio::time::Instant;
 
+use crate::cache::Question;
 use crate::calls::{self, Call, Key, Recorder};
-use crate::chain;
+use crate::chain::{self, Means};
 use crate::state::State;
+use crate::usage::{Account, Purpose, Used};
 use mesh_models::Chunks;
 
 /// Where the chunks of one caller go.
@@ -41,7 +45,9 @@ pub(super) async fn handle(
     let mut asking = Asking(sink);
     let key = Key::of(&caller.tenant, &request);
     let working = Arc::clone(&state);
-    let call = state.calls.join(key, |chunks| run(working, request, chunks).boxed());
+    let call = state
+        .calls
+        .join(key, |chunks| run(working, caller, request, chunks).boxed());
     match call {
         Call::Running(running) => running.follow(&mut asking).await,
         Call::Answered(completion) => {
@@ -56,12 +62,64 @@ pub(super) async fn handle(
     }
 }
 
-async fn run(state: Arc<State>, request: CompleteRequest, mut chunks: Recorder) -> Result<Completion, Problem> {
-    let started = tokio::time::Instant::now();
-    let result = chain::complete(&state.config, &state.providers, &request, &mut chunks).await;
+async fn run(
+    state: Arc<State>,
+    caller: Caller,
+    request: CompleteRequest,
+    mut chunks: Recorder,
+) -> Result<Completion, Problem> {
+    let question = state.cache.is_on().then(|| Question::of(&caller.tenant, &request));
+    let Some(question) = question.flatten() else {
+        return ask(&state, &caller, &request, &mut chunks).await;
+    };
+    let asked = state.context.metrics.counter(MetricName::ModelCacheAnswers);
+    if let Some(kept) = state.cache.find(&question, Instant::now()) {
+        asked.add(1, &[("outcome", "hit")]);
+        chunks.send(Chunk::Attempt(kept.attempt)).await;
+        if !kept.text.is_empty() {
+            chunks.send(Chunk::Text(kept.text.clone())).await;
+        }
+        return Ok(kept);
+    }
+    asked.add(1, &[("outcome", "miss")]);
+    let completion = ask(&state, &caller, &request, &mut chunks).await?;
+    state.cache.keep(question, &request, &completion, Instant::now());
+    Ok(completion)
+}
+
+async fn ask(
+    state: &State,
+    caller: &Caller,
+    request: &CompleteRequest,
+    chunks: &mut Recorder,
+) -> Result<Completion, Problem> {
+    let started = Instant::now();
+    let account = Account {
+        caller,
+        idempotency_key: request.idempotency_key.as_deref(),
+        asked: Key::of(&caller.tenant, request).map(|key| key.sha256()),
+        agent: request.agent.as_ref(),
+        purpose: Purpose::Chat,
+    };
+    let bill = |used: Used<'_>| state.usage.used(account, used);
+    let means = Means {
+        config: &state.config,
+        providers: &state.providers,
+        governor: &state.governor,
+        tenant: &caller.tenant,
+        bill: &bill,
+        tries_before: chunks.tries_before(),
+        seed: state.seed(),
+    };
+    let result = chain::complete(means, request, chunks).await;
+    measure(state, request, &result, started.elapsed());
+    result
+}
+
+fn measure(state: &State, request: &CompleteRequest, result: &Result<Completion, Problem>, took: Duration) {
     let metrics = &state.context.metrics;
     let calls = metrics.counter(MetricName::ModelCalls);
-    match &result {
+    match result {
         Ok(done) => {
             for failed in &done.failed {
                 calls.add(1, &[("provider", &failed.provider), ("outcome", "failed")]);
@@ -70,21 +128,11 @@ async fn run(state: Arc<State>, request: CompleteRequest, mut chunks: Recorder) 
             calls.add(1, &[("provider", provider), ("outcome", "ok")]);
             metrics
                 .histogram(MetricName::ModelDuration)
-                .record_duration(started.elapsed(), &[("provider", provider)]);
-            let tokens = metrics.counter(MetricName::ModelTokens);
-            tokens.add(
-                done.usage.input_tokens,
-                &[("provider", provider), ("direction", "input")],
-            );
-            tokens.add(
-                done.usage.output_tokens,
-                &[("provider", provider), ("direction", "output")],
-            );
+                .record_duration(took, &[("provider", provider)]);
         }
         Err(problem) => {
             calls.add(1, &[("provider", "none"), ("outcome", "failed")]);
             tracing::warn!(model = request.model, kind = problem.kind, "no model answered");
         }
     }
-    result
 }

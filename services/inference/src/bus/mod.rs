@@ -1,18 +1,20 @@
 //! The endpoints of the service: one line and one file each.
 
 mod complete;
+mod embed;
 mod models;
 mod roads;
 
 use std::sync::Arc;
 
-use mesh_api::inference::{Complete, Models};
+use mesh_api::inference::{Complete, Embed, Models};
 use mesh_bus::{BusError, ServiceHandle};
 
 use crate::state::State;
 
 pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError> {
     let completing = Arc::clone(state);
+    let embedding = Arc::clone(state);
     let listing = Arc::clone(state);
     let service = state
         .context
@@ -22,6 +24,7 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
         .stream_endpoint::<Complete, _, _>(move |caller, request, sink| {
             complete::handle(Arc::clone(&completing), caller, request, sink)
         })
+        .endpoint::<Embed, _, _>(move |caller, request| embed::handle(Arc::clone(&embedding), caller, request))
         .endpoint::<Models, _, _>(move |_caller, _request| models::handle(Arc::clone(&listing)));
     roads::serve(service, state).start().await
 }

@@ -1,4 +1,4 @@
-//! `models`: what can be asked for.
+//! `models`: what can be asked for, as providers say it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use mesh_types::Problem;
 
 use crate::state::State;
 
-#[expect(clippy::unused_async, reason = "the form of a handler")]
 pub(super) async fn handle(state: Arc<State>) -> Result<ModelList, Problem> {
-    Ok(state.providers.list())
+    let rests = |provider: &str| state.governor.availability(provider).is_err();
+    Ok(state.providers.list(rests).await)
 }

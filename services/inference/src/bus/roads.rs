@@ -52,6 +52,7 @@ async fn of_node(
 ) -> Result<Completion, Problem> {
     let entry = roads.entry(&node).await?;
     let caller = Caller {
+        role: None,
         tenant: entry.tenant.clone(),
         actor: format!("user:{}", entry.owner),
         request_id: None,

@@ -217,3 +217,31 @@ async fn failures_are_not_kept_and_answers_only_for_a_while() {
     assert_eq!(ask("c", Ok("3")).await, "worked");
     assert_eq!(calls.lock().kept_bytes, 1, "the old ones are gone");
 }
+
+#[tokio::test]
+async fn tries_without_an_answer_are_counted_on_by_the_next_call() {
+    let limits = Limits::default();
+    let calls = Arc::new(Calls::new(&limits));
+    let mut begun = Vec::new();
+    for number in 0..3 {
+        let mut before = 0;
+        let call = calls.join(key("k"), |mut recorder| {
+            before = recorder.tries_before();
+            async move {
+                recorder.send(Chunk::Attempt(1)).await;
+                recorder.send(Chunk::Attempt(2)).await;
+                match number {
+                    2 => Ok(completion("at last")),
+                    _ => Err(Problem::new(Code::ModelFailed, "down")),
+                }
+            }
+            .boxed()
+        });
+        begun.push(before);
+        let Call::Running(running) = call else {
+            panic!("it is answered already")
+        };
+        assert_eq!(running.follow(&mut Heard::default()).await.is_ok(), number == 2);
+    }
+    assert_eq!(begun, [0, 2, 4]);
+}

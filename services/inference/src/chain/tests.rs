@@ -1,6 +1,12 @@
 //! The chain with the mock's scripts as its models.
 
+use std::sync::{Arc, Mutex};
+
+use mesh_runtime::Metrics;
+use mesh_types::SystemClock;
+
 use super::*;
+use crate::usage::Used;
 
 #[derive(Default)]
 struct Heard(Vec<Chunk>);
@@ -37,10 +43,32 @@ fn quick() -> Config {
 }
 
 async fn run(config: &Config, request: &CompleteRequest) -> (Result<Completion, Problem>, Heard) {
-    let providers = Providers::new(config).unwrap();
-    let mut heard = Heard::default();
-    let result = complete(config, &providers, request, &mut heard).await;
+    let (result, heard, _) = billed(config, request).await;
     (result, heard)
+}
+
+/// With the attempts that were billed.
+async fn billed(config: &Config, request: &CompleteRequest) -> (Result<Completion, Problem>, Heard, Vec<u32>) {
+    let providers = Providers::new(config).unwrap();
+    let governor = Governor::new(config, Arc::new(SystemClock::default()), &Metrics::default());
+    let bills = Mutex::new(Vec::new());
+    let bill = |used: Used<'_>| {
+        bills.lock().unwrap().push(used.attempt);
+        0.25
+    };
+    let tenant = Tenant::default();
+    let means = Means {
+        config,
+        providers: &providers,
+        governor: &governor,
+        tenant: &tenant,
+        bill: &bill,
+        tries_before: 10,
+        seed: 7,
+    };
+    let mut heard = Heard::default();
+    let result = complete(means, request, &mut heard).await;
+    (result, heard, bills.into_inner().unwrap())
 }
 
 #[tokio::test]
@@ -123,4 +151,51 @@ async fn a_call_that_cannot_be_asked_is_refused_by_field() {
         run(&quick(), &asked).await.0.unwrap_err().field.as_deref(),
         Some("messages")
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_its_schema_is_corrected_once_and_paid_twice() {
+    let mut asked = request(&["mock:script:own"]);
+    asked.response_schema = Some(serde_json::json!({"type": "object", "required": ["n"]}));
+    // The mock says what it was told: first an array, then of the complaint what the schema takes.
+    asked.messages[0].content = "[]".into();
+    let script = serde_json::json!([{"text": "{{last}}", "usage": {"input_tokens": 3, "output_tokens": 4}}]);
+    asked.metadata.insert("mock_script".to_owned(), script);
+    let (result, heard, bills) = billed(&quick(), &asked).await;
+    let done = result.unwrap();
+    assert_eq!(heard.shown(), (2, done.text.clone()));
+    assert!(heard.0.contains(&Chunk::Text("[]".to_owned())), "{:?}", heard.0);
+    let object: serde_json::Value = serde_json::from_str(&done.text).unwrap();
+    assert!(
+        object["n"].as_str().is_some_and(|told| told.contains("JSON Schema")),
+        "{object}"
+    );
+
+    assert_eq!(bills, [11, 12], "counted on from the tries before");
+    assert_eq!((done.usage.input_tokens, done.usage.output_tokens), (6, 8));
+    assert!((done.usage.cost_usd - 0.5).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn a_model_that_never_follows_the_schema_gives_way_to_its_fallback() {
+    let mut asked = request(&["mock:script:array", "mock:script:json"]);
+    asked.response_schema = Some(serde_json::json!({"type": "object"}));
+    let mut config = quick();
+    let script = |text: &str| serde_json::from_value(serde_json::json!([{"text": text}])).unwrap();
+    config.mock_scripts.insert("array".into(), script("[]"));
+    config.mock_scripts.insert("json".into(), script("{}"));
+    let done = run(&config, &asked).await.0.unwrap();
+    assert_eq!((done.model.as_str(), done.text.as_str()), ("mock:script:json", "{}"));
+    let reason = &done.failed[0].reason;
+    assert!(reason.contains("schema") && reason.contains("2 tries"), "{reason}");
+    asked.fallbacks.clear();
+    config.mock_when_unconfigured = false;
+    let failed = run(&config, &asked).await.0.unwrap_err();
+    assert!(
+        failed.is(Code::ModelFailed) && failed.detail.contains("schema"),
+        "{failed:?}"
+    );
+    asked.response_schema = Some(serde_json::json!({"type": 7}));
+    let refused = run(&config, &asked).await.0.unwrap_err();
+    assert_eq!(refused.field.as_deref(), Some("response_schema"));
 }

@@ -1,5 +1,6 @@
 //! `mock`: a deterministic model without a network. Keyword answers, or a script: the same request, the same answer.
 
+mod embed;
 mod keywords;
 mod script;
 mod template;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use crate::config::{Config, Limits};
 use mesh_models::{Answer, Chunks, Tokens, Try, TryError, estimate_tokens};
 
+pub(crate) use embed::EMBED;
 pub use script::{Counted, Fail, Offered, Script, ToolCall, Turn};
 
 /// `mock:script:<name>` plays a script of this name.
@@ -74,7 +76,8 @@ impl Mock {
 
     /// Model names it answers to.
     pub(crate) fn models(&self) -> impl Iterator<Item = String> {
-        std::iter::once("mock".to_owned()).chain(self.scripts.keys().map(|name| format!("{SCRIPT_PREFIX}{name}")))
+        let fixed = ["mock", EMBED].into_iter().map(str::to_owned);
+        fixed.chain(self.scripts.keys().map(|name| format!("{SCRIPT_PREFIX}{name}")))
     }
 
     /// What it plays for this model and request; why there is nothing to play otherwise.
@@ -138,6 +141,7 @@ impl Mock {
         let counted = turn.usage.map(|usage| Tokens {
             input: usage.input_tokens,
             output: usage.output_tokens,
+            ..Tokens::default()
         });
         answer.tokens = Some(counted.unwrap_or_else(|| estimate_tokens(call.request, &answer)));
         Ok(answer)
@@ -172,7 +176,13 @@ const NO_TOOLS: &str = "No tool is offered.";
 
 fn pieces(turn: &Turn, request: &CompleteRequest) -> Vec<String> {
     let filled = |text: &String| template::fill(text, &request.messages);
-    let text = turn.text.as_ref().map(filled).unwrap_or_default();
+    let mut text = turn.text.as_ref().map(filled).unwrap_or_default();
+    if let Some(schema) = &request.response_schema
+        && turn.text.is_some()
+        && serde_json::from_str::<Value>(&text).is_err()
+    {
+        text = template::of_schema(schema, &request.messages);
+    }
     let mut pieces: Vec<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
     pieces.extend(turn.tokens.iter().map(filled));
     if pieces.is_empty() && turn.offered.is_some() && tool_calls(turn, request).next().is_none() {

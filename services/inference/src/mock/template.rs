@@ -95,25 +95,32 @@ pub(super) fn offered(request: &CompleteRequest) -> impl Iterator<Item = (String
     })
 }
 
+/// What is answered where the schema asks for JSON and the script has none: the least that it takes.
+pub(super) fn of_schema(schema: &Value, messages: &[PromptMessage]) -> String {
+    least(schema, &last(messages)).to_string()
+}
+
 /// The least that an object's schema takes; texts are what the person said.
 fn required(schema: &Value, said: &str) -> Value {
     let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-    let fields = names.filter_map(Value::as_str).map(|name| {
-        let field = &schema["properties"][name];
-        let value = match (
-            field.get("enum").and_then(|values| values.get(0)),
-            field["type"].as_str(),
-        ) {
-            (Some(first), _) => first.clone(),
-            (None, Some("integer" | "number")) => json!(1),
-            (None, Some("boolean")) => json!(false),
-            (None, Some("array")) => json!([]),
-            (None, Some("object")) => required(field, said),
-            (None, _) => json!(said),
-        };
-        (name.to_owned(), value)
-    });
+    let fields = names
+        .filter_map(Value::as_str)
+        .map(|name| (name.to_owned(), least(&schema["properties"][name], said)));
     Value::Object(fields.collect())
+}
+
+fn least(schema: &Value, said: &str) -> Value {
+    match (
+        schema.get("enum").and_then(|values| values.get(0)),
+        schema["type"].as_str(),
+    ) {
+        (Some(first), _) => first.clone(),
+        (None, Some("integer" | "number")) => json!(1),
+        (None, Some("boolean")) => json!(false),
+        (None, Some("array")) => json!([]),
+        (None, Some("object")) => required(schema, said),
+        (None, _) => json!(said),
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +181,8 @@ mod tests {
         };
         let least = json!({"city": "Lviv", "days": 1, "unit": "c", "near": {"sea": false}});
         assert_eq!(calls("Lviv"), [("weather".into(), least), ("now".into(), json!({}))]);
+        let schema = json!({"type": "object", "required": ["facts"], "properties": {"facts": {"type": "array"}}});
+        assert_eq!(of_schema(&schema, &talk()), r#"{"facts":[]}"#);
         let given = calls(r#"{"city": "Kyiv", "now": {"zone": "UTC"}}"#);
         assert_eq!(given[0].1["city"], "Kyiv");
         assert_eq!(given[1].1, json!({"zone": "UTC"}));

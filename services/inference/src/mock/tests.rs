@@ -152,7 +152,14 @@ async fn a_script_of_the_configuration_is_data_and_takes_turns() {
     let (answer, heard) = play_by(&mock, model, &asked, 1).await;
     let answer = answer.unwrap();
     assert_eq!(heard, ["b ", "c", "d\n", "thanks"]);
-    assert_eq!(answer.tokens, Some(Tokens { input: 3, output: 4 }));
+    assert_eq!(
+        answer.tokens,
+        Some(Tokens {
+            input: 3,
+            output: 4,
+            ..Tokens::default()
+        })
+    );
     assert_eq!(
         FunctionCall::parse(&answer.tool_calls[0]).unwrap().arguments,
         r#"{"x":"thanks"}"#

@@ -5,7 +5,7 @@ use mesh_types::{Code, Problem};
 use serde_json::{Value, json};
 
 use crate::fake_openai::KEY;
-use crate::setup::Mesh;
+use crate::setup::{IMPATIENT_MS, Mesh, patience};
 
 fn request(models: &[&str]) -> CompleteRequest {
     serde_json::from_value(json!({
@@ -78,7 +78,7 @@ async fn an_answer_streams_and_its_end_holds_all_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_provider_does_wrong_is_told_and_the_fallback_answers() {
-    let mesh = Mesh::start().await;
+    let mesh = Mesh::start_with(|config| patience(config, IMPATIENT_MS)).await;
     for (model, tries, part) in [
         ("gpt-cut", 2, "cut"),
         ("gpt-short", 2, "cut"),

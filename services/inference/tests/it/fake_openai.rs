@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use mesh_runtime::Tasks;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 /// The key that the server takes; it quotes it in its refusals, as real ones do.
 pub(crate) const KEY: &str = "sk-test-0123456789";
@@ -23,13 +24,23 @@ pub(crate) struct Asked {
     pub(crate) body: Value,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct FakeOpenAi {
     asked: Arc<Mutex<Vec<Asked>>>,
-    /// When each token of `gpt-ticking` was written.
-    ticks: Arc<Mutex<Vec<Instant>>>,
+    /// Tokens that `gpt-ticking` may write.
+    ticks: Arc<Semaphore>,
     /// Answers in work, of `gpt-held` and `gpt-mute`.
     held: Arc<AtomicUsize>,
+}
+
+impl Default for FakeOpenAi {
+    fn default() -> Self {
+        Self {
+            asked: Arc::default(),
+            ticks: Arc::new(Semaphore::new(1)),
+            held: Arc::default(),
+        }
+    }
 }
 
 /// One answer that the caller waits for; dropped with the connection.
@@ -53,8 +64,9 @@ impl FakeOpenAi {
         format!("http://{address}/v1")
     }
 
-    pub(crate) fn ticks(&self) -> Vec<Instant> {
-        self.ticks.lock().unwrap().clone()
+    /// One more token of `gpt-ticking`, whose first one waits for nobody.
+    pub(crate) fn tick(&self) {
+        self.ticks.add_permits(1);
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -216,21 +228,24 @@ fn endless() -> Response {
     ([("content-type", "text/event-stream")], Body::from_stream(lines)).into_response()
 }
 
-/// Fifty tokens, five milliseconds apart.
+/// Fifty tokens, each written when the one before it was heard.
 fn ticking(fake: &FakeOpenAi) -> Response {
     let ticks = Arc::clone(&fake.ticks);
     let tokens = futures::stream::unfold(0, move |number| {
         let ticks = Arc::clone(&ticks);
         async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            ticks.acquire().await.unwrap().forget();
             let event = match number {
                 0..50 => text(&format!("{number} ")),
                 50 => finish("stop"),
                 51 => done(),
-                _ => return None,
+                _ => {
+                    ticks.add_permits(1);
+                    return None;
+                }
             };
-            if number < 50 {
-                ticks.lock().unwrap().push(Instant::now());
+            if number >= 50 {
+                ticks.add_permits(1);
             }
             let line = format!("data: {event}\n\n");
             Some((Ok::<_, Infallible>(Bytes::from(line)), number + 1))

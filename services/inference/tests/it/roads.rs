@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::setup::Mesh;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn request(model: &str, key: Option<String>) -> CompleteRequest {
     let messages = json!([{"role": "user", "content": "hello"}]);
@@ -28,6 +28,7 @@ where
     let on_chunk = |chunk| {
         if let Chunk::Text(piece) = chunk {
             text.push_str(&piece);
+            mesh.fake.tick();
         }
     };
     let (bus, caller) = (&mesh.context.bus, mesh.caller());
@@ -102,5 +103,5 @@ async fn a_node_that_leaves_ends_the_providers_call() {
     });
     wait_until(SOON, || async { mesh.fake.held() == 1 }).await;
     call.abort();
-    wait_until(Duration::from_secs(2), || async { mesh.fake.held() == 0 }).await;
+    wait_until(SOON, || async { mesh.fake.held() == 0 }).await;
 }

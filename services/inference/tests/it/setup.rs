@@ -37,12 +37,16 @@ impl Mesh {
             inference::Price {
                 input: 10.0,
                 output: 60.0,
+                ..inference::Price::default()
             },
         );
-        config.limits.first_byte_timeout_ms = 400;
-        config.limits.idle_timeout_ms = 400;
+        // A provider that answers must not be taken for a silent one on a busy machine.
+        patience(&mut config, 60_000);
         config.limits.retry_delay_ms = 5;
         config.limits.response_bytes_max = 64 * 1024;
+        // One fake fails in many ways in one test: its circuit opens only where a test wants it.
+        config.breaker.failures = 1_000;
+        config.breaker.tries_min = 1_000;
         change(&mut config);
         let service = context.clone();
         context.tasks.spawn(
@@ -91,6 +95,15 @@ pub(crate) async fn connect(url: String) -> Bus {
     };
     Bus::connect(options).await.unwrap()
 }
+
+/// How long a provider may be silent, in milliseconds: before its answer, and within it.
+pub(crate) fn patience(config: &mut Config, ms: u64) {
+    config.limits.first_byte_timeout_ms = ms;
+    config.limits.idle_timeout_ms = ms;
+}
+
+/// Of tests whose providers are silent.
+pub(crate) const IMPATIENT_MS: u64 = 1_000;
 
 impl Drop for Mesh {
     fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! `memory-forget`: the row is gone, its id stays taken.
+//! `memory-forget`: the memory is gone, with what it replaced and what was made of it; their ids stay taken.
 
 use mesh_api::Caller;
 use mesh_api::memory::{Forgotten, MemoryRequest};
@@ -8,16 +8,16 @@ use mesh_types::event::Fact;
 
 use super::database;
 use crate::state::{State, not_found};
-use crate::store::memories;
+use crate::store::{erase, memories};
 
 const DOING: &str = "forgetting the memory";
 
-/// Forgetting what is forgotten already answers the same: the first answer may have been lost.
 pub(super) async fn handle(state: &State, caller: Caller, request: MemoryRequest) -> Result<Forgotten, Problem> {
     let MemoryRequest { id } = request;
-    let tenant = &caller.tenant;
+    let (tenant, now) = (&caller.tenant, state.now());
     let mut tx = tenant_tx(&state.pool, tenant).await.map_err(database(DOING))?;
-    let Some(agent) = memories::delete(&mut tx, tenant, id).await.map_err(database(DOING))? else {
+    let ids = erase::whole(&mut tx, tenant, id).await.map_err(database(DOING))?;
+    if ids.is_empty() {
         let known = memories::is_forgotten(&mut tx, tenant, id)
             .await
             .map_err(database(DOING))?;
@@ -26,17 +26,20 @@ pub(super) async fn handle(state: &State, caller: Caller, request: MemoryRequest
         } else {
             Err(not_found(id))
         };
-    };
-    memories::mark_forgotten(&mut tx, tenant, id, state.now())
+    }
+    let gone = erase::remove(&mut tx, tenant, &ids, now)
         .await
         .map_err(database(DOING))?;
-    let fact = Fact::MemoryForgotten {
-        memory: id,
-        agent: agent.parse()?,
-    };
-    let event = state.event(tenant, &caller.actor, fact);
-    Outbox::MEMORY.append(&mut tx, &event).await.map_err(database(DOING))?;
+    let waiting = erase::free(&mut tx, tenant, &ids, now).await.map_err(database(DOING))?;
+    for (memory, agent) in gone {
+        let agent = agent.parse()?;
+        let event = state.event_of(&caller, Fact::MemoryForgotten { memory, agent });
+        Outbox::MEMORY.append(&mut tx, &event).await.map_err(database(DOING))?;
+    }
     tx.commit().await.map_err(database(DOING))?;
     state.outbox_bell.ring();
+    if waiting > 0 {
+        state.embed_bell.ring();
+    }
     Ok(Forgotten { id, forgotten: true })
 }

@@ -13,7 +13,7 @@ const DOING: &str = "reading the memory";
 
 pub(super) async fn handle(state: &State, caller: Caller, request: MemoryRequest) -> Result<Memory, Problem> {
     let mut tx = tenant_tx(&state.pool, &caller.tenant).await.map_err(database(DOING))?;
-    let row = memories::get(&mut tx, &caller.tenant, request.id)
+    let row = memories::get(&mut tx, &caller.tenant, request.id, state.now())
         .await
         .map_err(database(DOING))?;
     tx.commit().await.map_err(database(DOING))?;

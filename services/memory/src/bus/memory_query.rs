@@ -1,19 +1,18 @@
-//! `memory-query`: the nearest by vector, together with what has no vector yet by its words.
-
-use std::cmp::Ordering;
+//! `memory-query`: the best of what is near by vector and of what matches by words, each with its reasons.
 
 use mesh_api::Caller;
-use mesh_api::memory::{Hit, QueryReply, QueryRequest, Scores};
-use mesh_runtime::MetricName;
-use mesh_store::tenant_tx;
-use mesh_types::Problem;
-use sqlx::PgConnection;
+use mesh_api::knowledge::{KnowledgeReply, SearchKnowledge};
+use mesh_api::memory::{Hit, QueryReply, QueryRequest};
+use mesh_types::{Problem, Tenant};
 
 use super::database;
+use crate::knowledge;
+use crate::question::Question;
+use crate::rank::{self, Aim, Candidate, Embeddings, Ranked};
 use crate::request::check_query;
 use crate::state::State;
-use crate::store::memories::Vector;
-use crate::store::search::{self, Found, Method, Search, WordScope};
+use crate::store::Row;
+use crate::store::search::{Asked, Filter};
 
 const DOING: &str = "searching memories";
 
@@ -21,96 +20,83 @@ pub(super) async fn handle(state: &State, caller: Caller, request: QueryRequest)
     check_query(&request)?;
     let started = tokio::time::Instant::now();
     let result = query(state, &caller, &request).await;
-    let outcome = if result.is_ok() { "ok" } else { "failed" };
-    state
-        .context
-        .metrics
-        .counter(MetricName::MemoryQueries)
-        .add(1, &[("outcome", outcome)]);
-    state
-        .context
-        .metrics
-        .histogram(MetricName::MemoryQueryDuration)
-        .record_duration(started.elapsed(), &[]);
+    let figures = &state.figures;
+    let counted = if result.is_ok() {
+        &figures.queries_answered
+    } else {
+        &figures.queries_failed
+    };
+    counted.add(1);
+    figures.query.record_duration(started.elapsed());
     result
 }
 
 async fn query(state: &State, caller: &Caller, request: &QueryRequest) -> Result<QueryReply, Problem> {
-    let vector = state
-        .embed_one(&request.query)
-        .await
-        .inspect_err(|error| tracing::warn!(%error, "a query goes by words only"))
-        .ok();
-    let search = Search {
-        tenant: &caller.tenant,
-        request,
-        now: state.now(),
-    };
-    let mut tx = tenant_tx(&state.pool, &caller.tenant).await.map_err(database(DOING))?;
-    let mut found = match &vector {
-        Some(vector) => nearest(state, &mut tx, search, vector).await?,
-        None => Vec::new(),
-    };
-    let scope = if vector.is_some() {
-        WordScope::NotEmbedded
-    } else {
-        WordScope::All
-    };
-    let model = state.embedder.model();
-    found.extend(
-        search::by_words(&mut tx, search, model, scope)
-            .await
-            .map_err(database(DOING))?,
-    );
-    tx.commit().await.map_err(database(DOING))?;
-    let hits = found.into_iter().map(hit).collect::<Result<Vec<_>, _>>()?;
-    Ok(QueryReply {
-        items: best(hits, request),
-    })
-}
-
-/// Exact where the owner is small enough; the graph must give as many hits as were asked for, or the sort does.
-async fn nearest(
-    state: &State,
-    tx: &mut PgConnection,
-    search: Search<'_>,
-    vector: &Vector,
-) -> Result<Vec<Found>, Problem> {
-    let exact_rows_max = i64::from(state.config.exact_rows_max);
-    let rows = search::owner_size(tx, search, exact_rows_max + 1)
-        .await
-        .map_err(database(DOING))?;
-    if rows > exact_rows_max {
-        let found = search::nearest(tx, search, vector, Method::Graph)
-            .await
-            .map_err(database(DOING))?;
-        if found.len() == search.request.k as usize {
-            return Ok(found);
-        }
+    if request.knowledge.is_empty() {
+        return memories(state, caller, request).await;
     }
-    search::nearest(tx, search, vector, Method::Exact)
-        .await
-        .map_err(database(DOING))
+    let (mut reply, known) = tokio::try_join!(memories(state, caller, request), knowledge(state, caller, request))?;
+    reply.knowledge = known.items;
+    reply.degraded = reply.degraded.or(known.degraded);
+    Ok(reply)
 }
 
-fn hit(found: Found) -> Result<Hit, Problem> {
-    Ok(Hit {
-        score: found.vector.unwrap_or(found.words),
-        scores: Scores {
-            vector: found.vector,
-            text: Some(found.words),
-        },
-        memory: found.row.try_into()?,
+async fn knowledge(state: &State, caller: &Caller, request: &QueryRequest) -> Result<KnowledgeReply, Problem> {
+    let asked = SearchKnowledge {
+        bases: request.knowledge.clone(),
+        query: request.query.clone(),
+        k: request.k,
+        score_min: None,
+    };
+    knowledge::search(state, caller, &asked).await
+}
+
+async fn memories(state: &State, caller: &Caller, request: &QueryRequest) -> Result<QueryReply, Problem> {
+    let question = Question::of(state, &caller.tenant, request).await?;
+    let now = state.now();
+    let asked = Asked {
+        tenant: &caller.tenant,
+        owners: &question.owners,
+        vector: question.vector.as_ref(),
+        words: question.words,
+        wanted: question.wanted,
+        enough: request.k,
+        read: question.read,
+    };
+    let filter = Filter {
+        filters: &request.filters,
+        now,
+    };
+    let found = state.searches.memories(&asked, filter).await.map_err(database(DOING))?;
+    let embeddings = embeddings(state, &caller.tenant, request, &question, &found).await?;
+    let ranked = rank::best(found, &Aim::of(request, question.mode, now), &embeddings);
+    Ok(QueryReply {
+        items: ranked.into_iter().map(hit).collect::<Result<_, _>>()?,
+        knowledge: Vec::new(),
+        degraded: question.degraded,
     })
 }
 
-/// The best first; of equals the newer one.
-fn best(mut hits: Vec<Hit>, request: &QueryRequest) -> Vec<Hit> {
-    hits.retain(|hit| request.filters.score_min.is_none_or(|least| hit.score >= least));
-    hits.sort_by(|a, b| {
-        let by_score = b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal);
-        by_score.then_with(|| b.memory.id.cmp(&a.memory.id))
-    });
-    hits.truncate(request.k as usize);
-    hits
+/// Needed for variety only.
+async fn embeddings(
+    state: &State,
+    tenant: &Tenant,
+    request: &QueryRequest,
+    question: &Question<'_>,
+    found: &[Candidate<Row>],
+) -> Result<Embeddings, Problem> {
+    let (Some(_), Some(vector)) = (request.mmr, &question.vector) else {
+        return Ok(Embeddings::new());
+    };
+    let ids: Vec<_> = found.iter().map(|candidate| candidate.of.id).collect();
+    let read = state.searches.embeddings(tenant, vector, &ids).await;
+    read.map_err(database(DOING))
+}
+
+fn hit(ranked: Ranked<Row>) -> Result<Hit, Problem> {
+    Ok(Hit {
+        memory: ranked.item.try_into()?,
+        score: ranked.score,
+        scores: ranked.scores,
+    })
 }

@@ -1,7 +1,19 @@
 //! The endpoints of the service: one line and one file each.
 
+mod embedding_status;
+mod knowledge_add;
+mod knowledge_delete;
+mod knowledge_get;
+mod knowledge_list;
+mod knowledge_search;
+mod knowledge_text;
+mod memory_batch;
+mod memory_consolidate;
+pub(crate) mod memory_erase;
 mod memory_forget;
 mod memory_get;
+mod memory_history;
+mod memory_list;
 mod memory_query;
 mod memory_store;
 mod memory_update;
@@ -9,7 +21,11 @@ mod roads;
 
 use std::sync::Arc;
 
-use mesh_api::memory::{MemoryForget, MemoryGet, MemoryQuery, MemoryStore, MemoryUpdate};
+use mesh_api::knowledge::{KnowledgeAdd, KnowledgeDelete, KnowledgeGet, KnowledgeList, KnowledgeSearch, KnowledgeText};
+use mesh_api::memory::{
+    EmbeddingStatus, MemoryBatch, MemoryConsolidate, MemoryErase, MemoryForget, MemoryGet, MemoryHistory, MemoryList,
+    MemoryQuery, MemoryStore, MemoryUpdate,
+};
 use mesh_bus::{BusError, ServiceHandle};
 use mesh_store::to_problem;
 use mesh_types::Problem;
@@ -34,8 +50,20 @@ pub(crate) async fn serve(state: &Arc<State>) -> Result<ServiceHandle, BusError>
         .endpoint::<MemoryStore, _, _>(handler!(memory_store))
         .endpoint::<MemoryQuery, _, _>(handler!(memory_query))
         .endpoint::<MemoryGet, _, _>(handler!(memory_get))
+        .endpoint::<MemoryBatch, _, _>(handler!(memory_batch))
+        .endpoint::<MemoryConsolidate, _, _>(handler!(memory_consolidate))
         .endpoint::<MemoryUpdate, _, _>(handler!(memory_update))
-        .endpoint::<MemoryForget, _, _>(handler!(memory_forget));
+        .endpoint::<MemoryList, _, _>(handler!(memory_list))
+        .endpoint::<MemoryHistory, _, _>(handler!(memory_history))
+        .endpoint::<MemoryErase, _, _>(handler!(memory_erase))
+        .endpoint::<EmbeddingStatus, _, _>(handler!(embedding_status))
+        .endpoint::<MemoryForget, _, _>(handler!(memory_forget))
+        .endpoint::<KnowledgeAdd, _, _>(handler!(knowledge_add))
+        .endpoint::<KnowledgeGet, _, _>(handler!(knowledge_get))
+        .endpoint::<KnowledgeList, _, _>(handler!(knowledge_list))
+        .endpoint::<KnowledgeText, _, _>(handler!(knowledge_text))
+        .endpoint::<KnowledgeDelete, _, _>(handler!(knowledge_delete))
+        .endpoint::<KnowledgeSearch, _, _>(handler!(knowledge_search));
     roads::serve(service, state).start().await
 }
 

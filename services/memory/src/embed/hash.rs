@@ -13,7 +13,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use mesh_runtime::Blocking;
 
-use super::{DIMENSIONS, EmbedError, Embedder, Embedding};
+use super::{Dimensions, EmbedError, Embedder, Embedding, Model};
+
+/// Numbers in a vector.
+const DIMENSIONS: usize = Dimensions::D384.count();
 
 /// Text that is hashed where it stands; more goes to the blocking pool. About a quarter of a millisecond.
 const INLINE_BYTES_MAX: usize = 2 * 1024;
@@ -30,23 +33,28 @@ const PAIR_WEIGHT: f32 = 0.5;
 const PARTS_WEIGHT: f32 = 0.8;
 
 /// Changes whenever a vector of the same text would change.
-const MODEL: &str = "hash-384";
+pub(crate) const MODEL: &str = "hash-384";
 
 /// The embedder over [`vector`].
 #[derive(Debug, Clone)]
 pub struct HashEmbedder {
     blocking: Blocking,
+    model: Model,
 }
 
 impl HashEmbedder {
     pub fn new(blocking: Blocking) -> Self {
-        Self { blocking }
+        let model = Model {
+            name: MODEL.into(),
+            dimensions: Dimensions::D384,
+        };
+        Self { blocking, model }
     }
 }
 
 impl Embedder for HashEmbedder {
-    fn model(&self) -> &'static str {
-        MODEL
+    fn model(&self) -> &Model {
+        &self.model
     }
 
     fn embed(&self, texts: Vec<String>) -> BoxFuture<'_, Result<Vec<Embedding>, EmbedError>> {
@@ -138,9 +146,9 @@ impl Features {
             // No letter and no digit, or all cancelled: still a vector, so that the text is found by itself.
             let (place, _) = place_and_sign(hash(&[b"t:", text.as_bytes()]));
             sums[place] = 1.0;
-            return Embedding(sums.map(|sum| sum as f32));
+            return Embedding(sums.map(|sum| sum as f32).to_vec());
         }
-        Embedding(sums.map(|sum| (sum / length) as f32))
+        Embedding(sums.map(|sum| (sum / length) as f32).to_vec())
     }
 }
 

@@ -1,161 +1,107 @@
-//! Rows of `memory.memory`, one at a time.
+//! Rows of `memory.memory`: one by its id or an id that leads to it, and pages of them.
 
-use mesh_api::memory::{MemoryChange, StoreRequest};
+use mesh_api::memory::{ListMemories, MemoryType, Scope};
 use mesh_store::IdExt;
 use mesh_types::{MemoryId, Tenant, Timestamp};
-use pgvector::HalfVector;
 use sqlx::PgConnection;
 
 use super::{Row, columns};
-use crate::embed::Embedding;
 
-/// A vector and the model that made it.
-#[derive(Debug, Clone)]
-pub(crate) struct Vector {
-    pub(crate) embedding: Embedding,
-    pub(crate) model: &'static str,
-}
-
-impl Vector {
-    pub(crate) fn half(&self) -> HalfVector {
-        HalfVector::from_f32_slice(&self.embedding.0)
-    }
-}
-
-/// A checked request as it is stored.
-#[derive(Debug)]
-pub(crate) struct NewMemory<'a> {
-    pub(crate) id: MemoryId,
-    pub(crate) request: &'a StoreRequest,
-    pub(crate) metadata: String,
-    pub(crate) body_hash: [u8; 32],
-    pub(crate) vector: Option<Vector>,
-    pub(crate) at: Timestamp,
-}
-
-const INSERT: &str = "
-    INSERT INTO memory.memory (tenant, id, agent, kind, content, tags, importance, source_invocation, source_step,
-        metadata, body_hash, embedding_384, embedding_model, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
-    ON CONFLICT (tenant, id) DO NOTHING";
-
-/// Whether the row is new; a row of the same id stays as it is.
-pub(crate) async fn insert(tx: &mut PgConnection, tenant: &Tenant, new: &NewMemory<'_>) -> Result<bool, sqlx::Error> {
-    let request = new.request;
-    let done = sqlx::query(INSERT)
-        .bind(tenant.as_str())
-        .bind(new.id.to_uuid())
-        .bind(request.agent.as_str())
-        .bind(request.kind.as_str())
-        .bind(&request.content)
-        .bind(&request.tags)
-        .bind(request.importance)
-        .bind(request.source.as_ref().map(|source| source.invocation.to_uuid()))
-        .bind(request.source.as_ref().map(|source| i64::from(source.step)))
-        .bind(&new.metadata)
-        .bind(new.body_hash.as_slice())
-        .bind(new.vector.as_ref().map(Vector::half))
-        .bind(new.vector.as_ref().map(|vector| vector.model))
-        .bind(new.at.to_chrono())
-        .execute(tx)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
+/// Text of one page, in bytes; a reply of the bus holds 8 MB, and JSON escapes some.
+pub(crate) const PAGE_BYTES_MAX: i64 = 2 * 1024 * 1024;
 
 const GET: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = $2"
+    " FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = coalesce(
+        (SELECT a.memory FROM memory.alias AS a WHERE a.tenant = $1 AND a.id = $2), $2)
+    AND (m.expires_at IS NULL OR m.expires_at > $3)"
 );
 
-pub(crate) async fn get(tx: &mut PgConnection, tenant: &Tenant, id: MemoryId) -> Result<Option<Row>, sqlx::Error> {
+/// The memory that an id leads to, unless its time is over.
+pub(crate) async fn get(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    id: MemoryId,
+    now: Timestamp,
+) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(GET)
         .bind(tenant.as_str())
         .bind(id.to_uuid())
+        .bind(now.to_chrono())
         .fetch_optional(tx)
         .await
 }
 
-const HASH: &str = "SELECT m.body_hash FROM memory.memory AS m WHERE m.tenant = $1 AND m.id = $2";
-
-/// Hash of the request that stored it.
-pub(crate) async fn body_hash(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    id: MemoryId,
-) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar(HASH)
-        .bind(tenant.as_str())
-        .bind(id.to_uuid())
-        .fetch_optional(tx)
-        .await
+/// Where a page goes on: after this memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) created_at: Timestamp,
+    pub(crate) id: MemoryId,
 }
 
-const UPDATE: &str = concat!(
-    "UPDATE memory.memory AS m SET
-        content = coalesce($3, m.content),
-        tags = coalesce($4, m.tags),
-        importance = coalesce($5, m.importance),
-        embedding_384 = CASE WHEN $3 IS NULL THEN m.embedding_384 ELSE $6 END,
-        embedding_model = CASE WHEN $3 IS NULL THEN m.embedding_model ELSE $7 END,
-        updated_at = $8
-    WHERE m.tenant = $1 AND m.id = $2
-    RETURNING ",
-    columns!()
+// A page is cut by the bytes of its texts before they are read.
+const LIST: &str = concat!(
+    "WITH page AS (
+        SELECT m.id, m.created_at, octet_length(m.content) + octet_length(m.metadata) AS bytes
+        FROM memory.memory AS m
+        WHERE m.tenant = $1 AND ($2::text IS NULL OR m.agent = $2) AND ($3::text IS NULL OR m.kind = $3)
+            AND ($4::text IS NULL OR m.scope = $4) AND ($5::text IS NULL OR m.session = $5)
+            AND ($6::text IS NULL OR m.user_id = $6) AND ($7::text IS NULL OR m.tags @> ARRAY[$7])
+            AND ($8::uuid IS NULL OR m.source_invocation = $8) AND ($9 OR m.superseded_by IS NULL)
+            AND (m.expires_at IS NULL OR m.expires_at > $10)
+            AND ($11::timestamptz IS NULL OR (m.created_at, m.id) < ($11, $12::uuid))
+        ORDER BY m.created_at DESC, m.id DESC LIMIT $13
+    ), cut AS (
+        SELECT id, sum(bytes) OVER (ORDER BY created_at DESC, id DESC) - bytes AS newer, count(*) OVER () AS found
+        FROM page
+    )
+    SELECT cut.found, ",
+    columns!(),
+    " FROM cut JOIN memory.memory AS m ON m.tenant = $1 AND m.id = cut.id
+    WHERE cut.newer < $14 ORDER BY m.created_at DESC, m.id DESC"
 );
 
-/// Changes what is given; new content takes `vector`, or none. `None` if there is no such row.
-pub(crate) async fn update(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    id: MemoryId,
-    change: &MemoryChange,
-    vector: Option<&Vector>,
-    at: Timestamp,
-) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(UPDATE)
-        .bind(tenant.as_str())
-        .bind(id.to_uuid())
-        .bind(&change.content)
-        .bind(&change.tags)
-        .bind(change.importance)
-        .bind(vector.map(Vector::half))
-        .bind(vector.map(|vector| vector.model))
-        .bind(at.to_chrono())
-        .fetch_optional(tx)
-        .await
+/// A row of a page, and how many the page would have if bytes did not count.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Listed {
+    #[sqlx(flatten)]
+    pub(crate) row: Row,
+    found: i64,
 }
 
-const DELETE: &str = "DELETE FROM memory.memory WHERE tenant = $1 AND id = $2 RETURNING agent";
-
-/// The agent whose memory it was, if it was there.
-pub(crate) async fn delete(
+/// Newest first, those after `after`; whether there are more.
+pub(crate) async fn list(
     tx: &mut PgConnection,
     tenant: &Tenant,
-    id: MemoryId,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar(DELETE)
+    request: &ListMemories,
+    after: Option<Place>,
+    now: Timestamp,
+) -> Result<(Vec<Row>, bool), sqlx::Error> {
+    let limit = request.page().limit() as usize;
+    let rows: Vec<Listed> = sqlx::query_as(LIST)
         .bind(tenant.as_str())
-        .bind(id.to_uuid())
-        .fetch_optional(tx)
-        .await
-}
-
-const FORGET: &str = "INSERT INTO memory.forgotten (tenant, memory, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-
-pub(crate) async fn mark_forgotten(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    id: MemoryId,
-    at: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(FORGET)
-        .bind(tenant.as_str())
-        .bind(id.to_uuid())
-        .bind(at.to_chrono())
-        .execute(tx)
-        .await
-        .map(|_| ())
+        .bind(request.agent.as_ref().map(mesh_types::AgentName::as_str))
+        .bind(request.kind.map(MemoryType::as_str))
+        .bind(request.scope.map(Scope::as_str))
+        .bind(&request.session)
+        .bind(&request.user)
+        .bind(&request.tag)
+        .bind(request.invocation.map(IdExt::to_uuid))
+        .bind(request.superseded)
+        .bind(now.to_chrono())
+        .bind(after.map(|place| place.created_at.to_chrono()))
+        .bind(after.map(|place| place.id.to_uuid()))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1))
+        .bind(PAGE_BYTES_MAX)
+        .fetch_all(tx)
+        .await?;
+    let found = rows
+        .first()
+        .map_or(0, |first| usize::try_from(first.found).unwrap_or(0));
+    let rows: Vec<Row> = rows.into_iter().take(limit).map(|listed| listed.row).collect();
+    let more = found > rows.len();
+    Ok((rows, more))
 }
 
 const IS_FORGOTTEN: &str = "SELECT EXISTS (SELECT FROM memory.forgotten WHERE tenant = $1 AND memory = $2)";

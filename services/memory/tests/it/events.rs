@@ -17,7 +17,7 @@ async fn storing_and_forgetting_are_told_once_each() {
     let stored = mesh.store("to be told").await;
     mesh.ask::<MemoryForget>(MemoryRequest { id: stored.id }).await.unwrap();
     let mut next = async || {
-        let message = tokio::time::timeout(Duration::from_secs(10), events.next())
+        let message = tokio::time::timeout(Duration::from_secs(30), events.next())
             .await
             .unwrap()
             .unwrap();

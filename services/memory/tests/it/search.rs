@@ -33,15 +33,18 @@ async fn the_nearest_comes_first_and_its_score_is_explained() {
         assert_eq!(hits.len(), 3);
         assert_eq!(hits[0].memory.content, FACTS[found], "{query}");
         assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
-        assert_eq!(hits[0].scores.vector, Some(hits[0].score));
+        let scores = &hits[0].scores;
+        assert_eq!((scores.vector_rank, scores.text_rank), (Some(1), Some(1)), "{query}");
+        assert_eq!(scores.fusion, Some(hits[0].score), "{query}");
+        assert!(scores.vector.is_some_and(|similarity| similarity > 0.1), "{scores:?}");
         assert!(
-            hits[0].scores.text.is_some_and(|share| share > 0.0 && share <= 1.0),
-            "{:?}",
-            hits[0].scores
+            scores.text.is_some_and(|share| share > 0.0 && share <= 1.0),
+            "{scores:?}"
         );
     }
     let same = mesh.query(json!({"agent": "sofia", "query": FACTS[0]})).await;
-    assert!(same[0].score > 0.99 && same[0].score < 1.01, "{}", same[0].score);
+    assert!((same[0].score - 1.0).abs() < 1e-9, "first by both: {}", same[0].score);
+    assert!(same[0].scores.vector.is_some_and(|similarity| similarity > 0.99));
 }
 
 #[tokio::test(flavor = "multi_thread")]

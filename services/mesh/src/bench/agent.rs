@@ -41,6 +41,7 @@ pub(super) async fn declare(bus: &Bus, name: &str, spec: AgentSpec) -> anyhow::R
     let tenant: Tenant = TENANT.parse().context("the tenant's name")?;
     let agent: AgentName = name.parse().context("the agent's name")?;
     let caller = Caller {
+        role: None,
         tenant: tenant.clone(),
         actor: "bench".to_owned(),
         request_id: None,

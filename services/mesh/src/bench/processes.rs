@@ -115,6 +115,12 @@ impl Processes {
     }
 }
 
+/// Resident memory of this process now; `None` where the system does not tell.
+pub(super) fn own_memory_mb() -> Option<f64> {
+    let own = Resident::read(std::process::id())?;
+    Some((own.anonymous + own.files + own.shared) as f64 / KIB_PER_MB)
+}
+
 /// Ends with its value.
 pub(super) struct MemoryWatch {
     most: Arc<Mutex<ByProcess>>,

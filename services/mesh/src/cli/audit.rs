@@ -1,7 +1,9 @@
-//! `mesh audit`: who did, or tried, what.
+//! `mesh audit`: who did, or tried, what, and whether the record of it is whole.
 
-use clap::{Args, ValueEnum};
+use anyhow::bail;
+use clap::{Args, Subcommand, ValueEnum};
 use mesh_api::Page;
+use mesh_api::audit::AuditVerified;
 use mesh_api::identity::{AuditFact, AuditOutcome};
 use serde_json::Value;
 
@@ -12,8 +14,10 @@ use crate::output::{Mood, Table, age, now, shortened, terminal_width};
 
 /// List who did, or tried, what: credentials, nodes that joined, and everything that was refused
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    command: Option<AuditCommand>,
     /// Only what was done, or only what was refused
     #[arg(long, value_enum)]
     outcome: Option<Outcome>,
@@ -23,6 +27,19 @@ pub(crate) struct AuditArgs {
     /// At most so many
     #[arg(short, long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Compute the chain of hashes again: a fact that was changed, taken out or put in between shows
+    #[command(
+        after_help = "Examples:\n  mesh audit verify\n  mesh audit verify --noted 74:1af163a38377f2757039f5614145fc3703e585de7e822079772a40fd8fa51892"
+    )]
+    Verify {
+        /// A head that an earlier run printed and you kept elsewhere: a chain that was written anew shows, too
+        #[arg(long, value_name = "SEQ:HASH")]
+        noted: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +52,7 @@ const EXAMPLES: &str = "Examples:
   mesh audit
   mesh audit --outcome refused
   mesh audit --action nats.connect -o json
+  mesh audit verify
 
 Who is no administrator sees what he did himself. The same refusal again within a second is counted, not listed.";
 
@@ -46,6 +64,50 @@ const WHAT_MAX: usize = 40;
 const WHY_MIN: usize = 16;
 
 pub(crate) async fn run(args: AuditArgs, session: &Session) -> anyhow::Result<()> {
+    match args.command {
+        Some(AuditCommand::Verify { noted }) => verify(noted, session).await,
+        None => list(args, session).await,
+    }
+}
+
+async fn verify(noted: Option<String>, session: &Session) -> anyhow::Result<()> {
+    let output = session.output;
+    let verified: AuditVerified = session
+        .client()?
+        .get("/api/v1/audit/verify", &[("noted", noted)])
+        .await?;
+    output.show(&verified, || {
+        let verdict = match &verified.broken {
+            None => output.mood(Mood::Good, "intact"),
+            Some(_) => output.mood(Mood::Bad, "broken"),
+        };
+        println!(
+            "The audit's chain is {verdict}: {} facts were checked.",
+            verified.checked
+        );
+        if verified.pruned > 0 {
+            println!("{} older ones were pruned by age.", verified.pruned);
+        }
+        if verified.unchained > 0 {
+            println!("{} of the last seconds have no place yet.", verified.unchained);
+        }
+        if let Some(broken) = &verified.broken {
+            let fact = broken.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
+            println!("At place {}{fact}: {}.", broken.seq, broken.why);
+        }
+        println!(
+            "Head, to be kept elsewhere and given as --noted the next time:\n{}",
+            verified.head
+        );
+        Ok(())
+    })?;
+    if !verified.intact {
+        bail!("the audit was tampered with, or its database was restored from an older copy");
+    }
+    Ok(())
+}
+
+async fn list(args: AuditArgs, session: &Session) -> anyhow::Result<()> {
     let output = session.output;
     let outcome = args.outcome.map(|outcome| match outcome {
         Outcome::Done => "done".to_owned(),

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Session;
 use super::get::nothing;
+use super::users::RoleName;
 use crate::client::Client;
 use crate::output::{Mood, Output, Table, age, now};
 
@@ -37,6 +38,12 @@ enum KeysAction {
         /// How long it is good, such as 90d or 12h [default: for ever]
         #[arg(long, value_name = "TIME")]
         expires: Option<Span>,
+        /// What it may do, never more than you [default: developer, or what you are]
+        #[arg(long, value_enum)]
+        role: Option<RoleName>,
+        /// Narrows the role: memories:read, agents:write and so on; may be repeated [default: all that the role may]
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
     },
     /// Revoke keys, or the secrets of nodes: they are refused within ten seconds
     #[command(
@@ -59,7 +66,8 @@ else from MESH_HOME/api-key, which `mesh up` makes.";
 
 const CREATE_EXAMPLES: &str = "Examples:
   mesh keys create --owner ann
-  mesh keys create --owner ci --name pipeline --expires 30d
+  mesh keys create --owner ci --name pipeline --expires 30d --role service
+  mesh keys create --owner board --role viewer --scope invocations:read
   mesh keys create --owner admin --tenant daarion      the first key of another tenant
   MESH_API_KEY=$(mesh keys create --owner ann --json | jq -r .secret) mesh invoke sofia hello";
 
@@ -67,12 +75,20 @@ pub(crate) async fn run(args: KeysArgs, session: &Session) -> anyhow::Result<()>
     let output = session.output;
     match args.action {
         None => list(&session.client()?, output, args.limit as usize).await,
-        Some(KeysAction::Create { owner, name, expires }) => {
+        Some(KeysAction::Create {
+            owner,
+            name,
+            expires,
+            role,
+            scopes,
+        }) => {
             let request = KeyRequest {
                 owner: owner.to_string(),
                 name,
                 expires_in_seconds: expires.map(|expires| expires.0.as_secs()),
                 tenant: session.tenant().cloned(),
+                role: role.map(Into::into),
+                scopes,
             };
             // The tenant is the new key's; who asks is of his own.
             create(&session.client()?.for_tenant(None), output, &request).await
@@ -89,12 +105,13 @@ async fn list(client: &Client, output: Output, limit: usize) -> anyhow::Result<(
             output.note("mesh keys create --owner NAME makes one");
             return Ok(());
         }
-        let mut table = Table::new(output, &["KEY", "OWNER", "NAME", "AGE", "USED", "STATE"]);
+        let mut table = Table::new(output, &["KEY", "OWNER", "ROLE", "NAME", "AGE", "USED", "STATE"]);
         let now = now();
         for key in &page.items {
             table.row([
                 key.id.clone(),
                 key.owner.clone(),
+                may(key),
                 key.name.clone(),
                 age(key.created_at, now),
                 key.last_used_at
@@ -137,6 +154,15 @@ async fn revoke(client: &Client, output: Output, ids: Vec<Token>) -> anyhow::Res
     } else {
         output.show(&json!({ "items": done }), || Ok(()))
     }
+}
+
+/// The role, and what narrows it.
+fn may(key: &KeyView) -> String {
+    let role = key.role.map_or("node", mesh_api::Role::as_str);
+    if key.scopes.is_empty() {
+        return role.to_owned();
+    }
+    format!("{role}: {}", key.scopes.join(" "))
 }
 
 /// What has become of a credential.

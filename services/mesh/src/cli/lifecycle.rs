@@ -156,7 +156,9 @@ pub(crate) async fn migrate(_args: MigrateArgs, session: &Session) -> anyhow::Re
     })
     .await?;
     bus.check_server(lazy_sync(environment)).await?;
-    let applied = bus.apply_topology(&topology::standard()).await?;
+    let applied = bus
+        .apply_topology(&topology::replicated(environment.nats_replicas))
+        .await?;
     let change = |applied: &Applied| match applied {
         Applied::Created(what) => Some(format!("{what}: created")),
         Applied::Updated(what, fields) => Some(format!("{what}: changed {}", fields.join(", "))),

@@ -3,6 +3,7 @@
 mod apply;
 mod approvals;
 mod audit;
+mod backup;
 mod brain;
 mod branches;
 mod completions;
@@ -14,22 +15,29 @@ mod describe;
 mod diff;
 mod doctor;
 mod get;
+mod health;
 mod invocations;
 mod invoke;
 mod keys;
+mod knowledge;
 mod lifecycle;
 mod logs;
+mod memories;
 mod named;
 mod new;
 mod node;
 mod nodes;
 mod plan;
+mod seed;
 mod services;
 mod session;
+mod setup;
 mod status;
 mod steering;
 mod steps;
+mod support;
 mod tokens;
+mod users;
 mod waits;
 mod width;
 
@@ -114,18 +122,25 @@ enum Command {
     Restart(lifecycle::RestartArgs),
     Reset(lifecycle::ResetArgs),
     Migrate(lifecycle::MigrateArgs),
+    Setup(setup::SetupArgs),
+    Seed(seed::SeedArgs),
+    Health(health::HealthArgs),
     Logs(logs::LogsArgs),
     Dashboard(lifecycle::DashboardArgs),
     Serve(ServeArgs),
     Node(node::NodeArgs),
     Nodes(nodes::NodesArgs),
     Keys(keys::KeysArgs),
+    Users(users::UsersArgs),
     Tokens(tokens::TokensArgs),
     Audit(audit::AuditArgs),
     Plan(plan::PlanArgs),
     Brain(brain::BrainArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    SupportBundle(support::SupportArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Services(services::ServicesArgs),
     Apply(apply::ApplyArgs),
     Get(get::GetArgs),
@@ -147,6 +162,8 @@ enum Command {
     Replay(branches::ReplayArgs),
     Compare(branches::CompareArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Memories(memories::MemoriesArgs),
+    Knowledge(knowledge::KnowledgeArgs),
     /// Measure a running mesh
     #[command(
         after_help = "Examples:\n  mesh bench invoke\n  mesh bench invoke --concurrency 1,64,256 --json\n  mesh bench depth"
@@ -186,18 +203,25 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Restart(args) => lifecycle::restart(args, session).await,
         Command::Reset(args) => lifecycle::reset(args, session).await,
         Command::Migrate(args) => lifecycle::migrate(args, session).await,
+        Command::Setup(args) => setup::run(args, session).await,
+        Command::Seed(args) => seed::run(args, session).await,
+        Command::Health(args) => health::run(args, session),
         Command::Logs(args) => logs::run(args, session).await,
         Command::Dashboard(args) => lifecycle::dashboard(args, session).await,
         Command::Serve(args) => serve::run(args, session).await,
         Command::Node(args) => node::run(args, session).await,
         Command::Nodes(args) => nodes::run(args, session).await,
         Command::Keys(args) => keys::run(args, session).await,
+        Command::Users(args) => users::run(args, session).await,
         Command::Tokens(args) => tokens::run(args, session).await,
         Command::Audit(args) => audit::run(args, session).await,
         Command::Plan(args) => plan::run(args, session).await,
         Command::Brain(args) => brain::run(args, session).await,
         Command::Config(args) => config::run(args, session),
         Command::Doctor(args) => doctor::run(args, session).await,
+        Command::SupportBundle(args) => support::run(args, session).await,
+        Command::Backup(args) => backup::run(args, session).await,
+        Command::Restore(args) => backup::restore(args, session).await,
         Command::Services(args) => services::run(args, session).await,
         Command::Apply(args) => apply::run(args, session).await,
         Command::Get(args) => get::run(args, session).await,
@@ -219,6 +243,8 @@ async fn dispatch(command: Command, session: &mut Session) -> anyhow::Result<()>
         Command::Replay(args) => branches::replay(args, session).await,
         Command::Compare(args) => branches::compare(args, session).await,
         Command::DeadLetters(args) => dead_letters::run(args, session).await,
+        Command::Memories(args) => memories::run(args, session).await,
+        Command::Knowledge(args) => knowledge::run(args, session).await,
         Command::Bench(args) => bench::run(args, session.output).await,
         Command::Completions(args) => completions::run(args, session.output),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mesh_runtime::config::Environment;
 use mesh_runtime::lifecycle::{Outcome, run_until_stopped, signals};
 use mesh_runtime::{Context, Secret, Validate};
 use mesh_types::fleet::NodeMode;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::nodes::{self, NodeAction};
 use super::{Session, misconfigured};
 use crate::failure::{Usage, advised};
-use crate::serve::{arm_for_tests, start_telemetry};
+use crate::serve::{arm_for_tests, serve_ops, start_telemetry};
 use crate::up::{api_key, without_user};
 
 /// Run agents that declare a `placement` on this machine
@@ -75,7 +76,7 @@ pub(crate) async fn run(mut args: NodeArgs, session: &Session) -> anyhow::Result
     let telemetry = start_telemetry("node", session)?;
     arm_for_tests(session)?;
     let stop = CancellationToken::new();
-    let body = live(config, door, telemetry.metrics(), stop.clone());
+    let body = live(config, door, telemetry.metrics(), stop.clone(), &session.environment);
     let outcome = run_until_stopped(stop, STOP_DEADLINE, signals, body).await;
     drop(telemetry);
     match outcome {
@@ -92,6 +93,7 @@ async fn live(
     door: Door,
     metrics: mesh_runtime::Metrics,
     stop: CancellationToken,
+    environment: &Environment,
 ) -> anyhow::Result<()> {
     let clock = SystemClock::default();
     let Some(joined) = stop.run_until_cancelled(node::join(&config, &door, &clock)).await else {
@@ -99,6 +101,7 @@ async fn live(
     };
     let joined = joined.map_err(told)?;
     let context = Context::new("node", joined.bus.clone(), metrics);
+    serve_ops(&context, environment).await?;
     let shutdown = context.shutdown.clone();
     let stopping = async {
         stop.cancelled().await;

@@ -41,6 +41,37 @@ pub(super) fn listed(name: &str, items: &[(String, usize)], width: Option<usize>
     lines
 }
 
+/// A text in lines of at most `width` characters, broken between words, of which `lines_max` are kept.
+pub(super) fn wrapped(text: &str, width: usize, lines_max: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        let letters = word.chars().count();
+        if letters == 0 {
+            continue;
+        }
+        if used > 0 && used + 1 + letters > width {
+            if lines.len() == lines_max {
+                if let Some(last) = lines.last_mut() {
+                    last.push('…');
+                }
+                return lines;
+            }
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += letters;
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +92,12 @@ mod tests {
         assert_eq!(listed("Services   ", &items, None), [whole]);
         // One that fits nowhere has a line of its own.
         assert_eq!(listed("Services   ", &items, Some(20)).len(), 3);
+    }
+
+    #[test]
+    fn a_text_breaks_between_words_and_ends_with_a_mark_where_it_is_cut() {
+        assert_eq!(wrapped("one two\nthree  four", 9, 5), ["one two", "three", "four"]);
+        assert_eq!(wrapped("one two three four", 9, 2), ["one two", "three…"]);
+        assert_eq!(wrapped("\u{1b}[31m", 9, 2), ["[31m"]);
     }
 }

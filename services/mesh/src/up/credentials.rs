@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh_api::identity::{CredentialVerify, KeyCreate, KeyRequest, VerifyRequest};
+use mesh_bus::permissions;
 use mesh_runtime::{Context, Secret};
-use mesh_servers::{NatsUsers, write_private};
+use mesh_servers::{NatsPermissions, NatsSubjects, NatsUser, NatsUsers, write_private};
 use mesh_types::{Code, Tenant};
 use serde::{Deserialize, Serialize};
 
@@ -63,8 +64,8 @@ impl Credentials {
         let seed = Secret::new(self.nats_issuer_seed.clone());
         let issuer = identity::nats_issuer_key(&seed).map_err(anyhow::Error::msg)?;
         Ok(NatsUsers {
-            services: (SERVICES_USER.into(), self.nats_password.clone()),
-            system: (SYSTEM_USER.into(), self.nats_system_password.clone()),
+            services: vec![nats_user(permissions::whole(), self.nats_password.clone())],
+            system: nats_user(permissions::system(), self.nats_system_password.clone()),
             issuer,
             answer_seconds: ANSWER_SECONDS,
         })
@@ -85,6 +86,22 @@ impl Credentials {
     }
 }
 
+/// A user of the table, as nats-server's configuration takes it.
+pub(crate) fn nats_user(user: permissions::User, password: String) -> NatsUser {
+    let subjects = |rules: permissions::Rules| NatsSubjects {
+        allow: rules.allow,
+        deny: rules.deny,
+    };
+    NatsUser {
+        name: user.user,
+        password,
+        permissions: NatsPermissions {
+            publish: subjects(user.permissions.publish),
+            subscribe: subjects(user.permissions.subscribe),
+        },
+    }
+}
+
 /// The key that the command line of this home uses.
 pub(crate) fn api_key(home: &Path) -> Option<Secret<String>> {
     let text = std::fs::read_to_string(home.join(KEY_FILE)).ok()?;
@@ -97,7 +114,7 @@ pub(super) fn api_key_path(home: &Path) -> PathBuf {
 }
 
 /// Sees to it that the home has a key that is good: its own of before, else a new one of the administrator.
-pub(super) async fn ensure_api_key(context: &Context, home: &Path) -> anyhow::Result<()> {
+pub(crate) async fn ensure_api_key(context: &Context, home: &Path) -> anyhow::Result<()> {
     let caller = context.caller(Tenant::default());
     if let Some(key) = api_key(home) {
         let request = VerifyRequest {
@@ -112,9 +129,11 @@ pub(super) async fn ensure_api_key(context: &Context, home: &Path) -> anyhow::Re
     }
     let request = KeyRequest {
         owner: ADMIN.into(),
-        name: "made by mesh up".into(),
+        name: "of the command line".into(),
         expires_in_seconds: None,
         tenant: None,
+        role: Some(mesh_api::Role::Owner),
+        scopes: Vec::new(),
     };
     let made = context
         .bus

@@ -11,9 +11,10 @@ use mesh_servers::{HomeLock, HomeState, NatsTool, PostgresTool, ServersError};
 use crate::cli::Session;
 use crate::client::Client;
 use crate::failure::advised;
+use crate::services::Configs;
 
 use super::progress::Report;
-use super::{log, table};
+use super::{log, table, weights};
 
 /// A first start initialises a database; fetching was done before.
 const UP_DEADLINE: Duration = Duration::from_secs(120);
@@ -28,7 +29,10 @@ pub(crate) async fn start(no_demo: bool, session: &Session) -> anyhow::Result<()
     let report = Report::new();
     // Who holds the home is told here, and the folder is there for the log.
     let home = crate::cli::blocking(move || HomeLock::acquire(&home).map(|lock| lock.home().to_owned())).await?;
-    fetch(session, report.clone()).await?;
+    let memory = Configs::load(&session.loader()?)
+        .map_err(crate::cli::misconfigured)?
+        .memory;
+    fetch(session, memory, report.clone()).await?;
     report.say("starting");
     let file = log::open(&home)?;
     let log_from = file.metadata()?.len();
@@ -62,7 +66,7 @@ pub(crate) async fn start(no_demo: bool, session: &Session) -> anyhow::Result<()
 }
 
 /// Before it goes to the background: a download shows how far it is.
-async fn fetch(session: &Session, mut report: Report) -> anyhow::Result<()> {
+async fn fetch(session: &Session, memory: memory::Config, mut report: Report) -> anyhow::Result<()> {
     let (needs_nats, needs_postgres) = (
         session.environment.nats_url.is_none(),
         session.environment.database_url.is_none(),
@@ -74,6 +78,7 @@ async fn fetch(session: &Session, mut report: Report) -> anyhow::Result<()> {
         if needs_postgres {
             PostgresTool::resolve(&mut report)?;
         }
+        weights::fetch(&memory, &mut report);
         Ok(())
     })
     .await

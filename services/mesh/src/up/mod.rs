@@ -1,8 +1,10 @@
 //! `mesh up`: everything on this machine in one process. Servers first, then the services, then the demo; a table of
 //! addresses when all of it answers. What it started it stops.
 
+mod borrowed;
 mod credentials;
 mod detach;
+mod disk;
 mod keeper;
 mod log;
 mod progress;
@@ -10,6 +12,7 @@ mod seed;
 mod servers;
 mod stack;
 mod table;
+mod weights;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -30,13 +33,15 @@ use crate::output::took;
 use crate::services::{Configs, Edge};
 
 use credentials::Credentials;
-use progress::Report;
 use servers::Servers;
 use stack::Stack;
 
-pub(crate) use credentials::api_key;
+pub(crate) use borrowed::Borrowed;
+pub(crate) use credentials::{api_key, ensure_api_key, nats_user};
 pub(crate) use detach::start as start_detached;
 pub(crate) use log::path as log_path;
+pub(crate) use progress::Report;
+pub(crate) use seed::demo as seed_demo;
 pub(crate) use servers::{nats_dir, postgres_dir};
 pub(crate) use stack::{keep_streams, lazy_sync};
 pub(crate) use table::{without_password, without_user};
@@ -83,6 +88,7 @@ pub(crate) async fn run(args: UpArgs, session: &Session) -> anyhow::Result<()> {
         // Its own session: the terminal's end is not its end.
         nix::unistd::setsid().ok();
     }
+    crate::open_files::raise();
     let began = Instant::now();
     let signals = stop_signals().context("cannot listen for signals")?;
     let shutdown = CancellationToken::new();
@@ -135,6 +141,7 @@ fn start_telemetry(args: &UpArgs, session: &Session, home: &Path) -> anyhow::Res
         log_format: environment.log_format,
         log_filter: environment.log_filter.clone(),
         otlp_endpoint: environment.otlp_endpoint.clone(),
+        sampling: environment.sampling,
         log_file,
     };
     Ok(telemetry::init(&options)?)
@@ -159,10 +166,13 @@ impl Up<'_> {
         let credentials = self.credentials(&mut configs)?;
         let environment = &self.session.environment;
         let starting = Servers::start(self.home(), environment, credentials.as_ref(), report);
-        let Some(started) = self.until_shutdown(starting).await else {
+        let weights = weights::provide(&configs.memory, report.clone());
+        let both = async { tokio::join!(starting, weights) };
+        let Some((started, weights)) = self.until_shutdown(both).await else {
             return Ok(());
         };
         let servers = started?;
+        configs.memory.embedding_weights = configs.memory.embedding_weights.or(weights);
         let edge = Edge::bind(configs.gateway.clone()).await?;
         let http = format!("http://{}", edge.address());
         let state = HomeState {
@@ -173,6 +183,7 @@ impl Up<'_> {
             monitor: servers.monitor_url.clone(),
         };
         self.lock.write_state(&state)?;
+        disk::watch(&metrics, self.home());
         let stack = Stack::new(configs, edge, &servers, metrics, self.shutdown.clone()).await?;
         let ended = match self.until_shutdown(self.bring_up(&stack, report)).await {
             None => Ok(()),
@@ -205,7 +216,7 @@ impl Up<'_> {
         report.say("bringing the database's schema and the streams up to date");
         stack.prepare(&self.session.environment).await?;
         report.say("starting the services");
-        stack.start_services();
+        stack.start_services(&self.session.environment);
         stack.wait_until_answering().await?;
         if !self.args.no_demo {
             report.say("seeding the demo");

@@ -17,7 +17,7 @@ const INSTRUCTIONS: &str = "You are Sofia, the demo agent of this mesh. Answer i
                             talks is given to you as memories.";
 
 /// A demo that fails is no reason not to serve: the log says why, `mesh apply` can do the same.
-pub(super) async fn demo(context: &Context) {
+pub(crate) async fn demo(context: &Context) {
     for name in TENANTS {
         let tenant = name.parse().expect("names of the demo are tokens");
         if let Err(problem) = sofia(context, &tenant).await {

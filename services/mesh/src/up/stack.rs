@@ -79,12 +79,12 @@ impl Stack {
                 .map(drop)
                 .context("the database's schema could not be brought up to date")
         };
-        let topology = prepare_bus(&self.context.bus, lazy_sync(environment));
+        let topology = prepare_bus(&self.context.bus, environment);
         tokio::try_join!(migrate, topology).map(drop)
     }
 
-    pub(super) fn start_services(&self) {
-        keep_streams(&self.inner);
+    pub(super) fn start_services(&self, environment: &Environment) {
+        keep_streams(&self.inner, environment.nats_replicas);
         let behind = Service::ALL.into_iter().filter(|service| service.answers_on_bus());
         behind.for_each(|service| {
             let tier = match service {
@@ -173,18 +173,20 @@ pub(crate) fn lazy_sync(environment: &Environment) -> LazySync {
 }
 
 /// The server forgets its streams in memory at each restart: they are made again.
-pub(crate) fn keep_streams(context: &Context) {
+pub(crate) fn keep_streams(context: &Context, replicas: u32) {
     let (bus, shutdown) = (context.bus.clone(), context.shutdown.clone());
     context.tasks.spawn("keep-streams", async move {
-        bus.keep_topology(&topology::standard(), shutdown).await;
+        bus.keep_topology(&topology::replicated(replicas), shutdown).await;
     });
 }
 
 /// Refuses a server that may lose what it acknowledged; then creates or changes what the topology says.
-pub(crate) async fn prepare_bus(bus: &Bus, lazy_sync: LazySync) -> anyhow::Result<()> {
-    let facts = bus.check_server(lazy_sync).await?;
+pub(crate) async fn prepare_bus(bus: &Bus, environment: &Environment) -> anyhow::Result<()> {
+    let facts = bus.check_server(lazy_sync(environment)).await?;
     tracing::info!(version = facts.version, sync_always = ?facts.sync_always, "nats-server is fit");
-    let applied = bus.apply_topology(&topology::standard()).await?;
+    let applied = bus
+        .apply_topology(&topology::replicated(environment.nats_replicas))
+        .await?;
     tracing::info!(items = applied.len(), "the topology is applied");
     Ok(())
 }

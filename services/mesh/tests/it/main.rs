@@ -8,8 +8,10 @@
 mod config;
 mod help;
 mod life;
+mod memories;
 mod nodes;
 mod objects;
+mod remembering;
 mod serve;
 mod steering;
 mod support;

@@ -1,16 +1,30 @@
-//! `channel-history`, and the channel that a post needs.
+//! `channel-list`, `channel-history`, and the channel that a post needs.
 
 use std::sync::Arc;
 
-use mesh_api::Caller;
-use mesh_api::messaging::{History, HistoryRequest};
+use mesh_api::messaging::{ChannelView, History, HistoryRequest};
 use mesh_api::page::LIMIT_MAX;
+use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::event::Fact;
 use mesh_types::{ChannelId, Code, Problem, Tenant};
 use sqlx::PgConnection;
 
 use crate::state::{State, failed};
 use crate::store::{channels as store, messages};
+
+pub(super) async fn list(state: Arc<State>, caller: Caller, query: PageQuery) -> Result<Page<ChannelView>, Problem> {
+    let after = query.after.as_deref().map(store::Place::parse).transpose()?;
+    let limit = query.limit();
+    let mut tx = state.begin(&caller.tenant).await?;
+    let rows = store::list(&mut tx, &caller.tenant, after.as_ref(), limit)
+        .await
+        .map_err(failed("listing channels"))?;
+    let page = Page::cut(rows, limit, |(place, _)| place.to_string());
+    Ok(Page {
+        items: page.items.into_iter().map(|(_, channel)| channel).collect(),
+        next: page.next,
+    })
+}
 
 pub(super) async fn history(state: Arc<State>, caller: Caller, request: HistoryRequest) -> Result<History, Problem> {
     let HistoryRequest { channel, limit, before } = request;

@@ -7,13 +7,14 @@ mod roads;
 use std::sync::Arc;
 
 use mesh_api::Caller;
-use mesh_api::messaging::{ChannelHistory, MessagePost};
+use mesh_api::messaging::{ChannelHistory, ChannelList, MessagePost};
 use mesh_bus::ServiceBuilder;
 
 use crate::state::State;
 
 pub(crate) fn serve(service: ServiceBuilder, state: &Arc<State>) -> ServiceBuilder {
     let service = service
+        .endpoint::<ChannelList, _, _>(with(state, channels::list))
         .endpoint::<ChannelHistory, _, _>(with(state, channels::history))
         .endpoint::<MessagePost, _, _>(with(state, messages::post));
     roads::serve(service, state)

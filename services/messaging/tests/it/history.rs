@@ -1,6 +1,7 @@
 //! Reading: the newest, oldest first, page by page, each tenant its own.
 
-use mesh_api::messaging::MessagePost;
+use mesh_api::PageQuery;
+use mesh_api::messaging::{ChannelList, MessagePost};
 use mesh_types::Code;
 use serde_json::json;
 
@@ -88,4 +89,25 @@ async fn an_unknown_channel_is_empty_or_refused_as_the_configuration_says() {
         assert!(problem.is(Code::ChannelNotFound), "{problem:?}");
         assert!(problem.next.unwrap().contains("MESH_MESSAGING__AUTO_CREATE_CHANNELS"));
     }
+}
+
+#[tokio::test]
+async fn channels_are_listed_by_their_newest_message_page_by_page() {
+    let mesh = Mesh::start().await;
+    for (text, channel) in [("1", "a"), ("2", "b"), ("3", "c"), ("4", "a")] {
+        mesh.post(text, json!({"channel": channel})).await.unwrap();
+    }
+    let list = async |tenant: &str, after: Option<String>| {
+        let limit = Some(2);
+        mesh.call_as::<ChannelList>(tenant, PageQuery { limit, after }).await
+    };
+    let first = list("default", None).await.unwrap();
+    let ids: Vec<_> = first.items.iter().map(|channel| channel.id.as_str()).collect();
+    assert_eq!(ids, ["a", "c"]);
+    assert!(first.items[0].last_message_at >= first.items[1].last_message_at);
+    let second = list("default", first.next).await.unwrap();
+    assert_eq!((second.items[0].id.as_str(), second.next), ("b", None));
+    assert!(list("other", None).await.unwrap().items.is_empty());
+    let problem = list("default", Some("b".to_owned())).await.unwrap_err();
+    assert_eq!((problem.status, problem.field.as_deref()), (400, Some("after")));
 }

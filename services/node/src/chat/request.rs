@@ -83,6 +83,9 @@ impl ChatRequest {
             max_tokens: self.max_tokens,
             idempotency_key: None,
             tools: Vec::new(),
+            response_schema: None,
+            cache: false,
+            agent: None,
             metadata: Map::new(),
         })
     }

@@ -77,9 +77,9 @@ pub(crate) struct Parts {
     pub(crate) folder: PathBuf,
 }
 
-/// Serves on loopback until `context.shutdown`. `None`: it cannot listen there, which is said in the log.
-pub(crate) async fn start(port: u16, parts: Parts, context: &Context) -> Option<SocketAddr> {
-    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+/// Serves until `context.shutdown`. `None`: it cannot listen there, which is said in the log. Answers its address as this
+/// machine has it, which is loopback also where a container's port is published there.
+pub(crate) async fn start(wanted: SocketAddr, parts: Parts, context: &Context) -> Option<SocketAddr> {
     let bound = TcpListener::bind(wanted).await;
     let bound = bound.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     let (listener, address) = match bound {
@@ -97,6 +97,7 @@ pub(crate) async fn start(port: u16, parts: Parts, context: &Context) -> Option<
             return None;
         }
     };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
     let keys = Keys::new(&parts.folder, parts.settings.as_ref(), parts.centre, context).await;
     match keys.link(address) {
         // Not into the log: who reads that need not be who owns the node.

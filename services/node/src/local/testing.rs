@@ -197,6 +197,8 @@ impl Centre for FakeCentre {
             (false, _) => Err(Problem::new(Code::Unavailable, "nobody answers")),
             (true, None) => Err(Problem::new(Code::Unauthorized, "unknown")),
             (true, Some(owner)) => Ok(Principal {
+                role: None,
+                scopes: Vec::new(),
                 id: "key_1".to_owned(),
                 kind,
                 owner: owner.to_owned(),

@@ -42,7 +42,9 @@ impl World {
             centre: centre.clone(),
             folder: folder.path().to_owned(),
         };
-        let address = start(0, parts, &context).await.unwrap();
+        let address = start((std::net::Ipv4Addr::LOCALHOST, 0).into(), parts, &context)
+            .await
+            .unwrap();
         Self {
             node,
             centre,

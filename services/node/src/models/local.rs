@@ -21,6 +21,8 @@ const WAITS: Waits = Waits {
 /// Tries at one model, where an error may pass by itself.
 const TRIES_MAX: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
+/// However long the endpoint wishes: somebody waits for the answer.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Local {
@@ -69,7 +71,8 @@ impl Local {
                 };
                 refused = error.is_refusal();
                 if tries < TRIES_MAX && error.is_transient() {
-                    tokio::time::sleep(error.retry_after().unwrap_or(RETRY_PAUSE)).await;
+                    let pause = error.retry_after().unwrap_or(RETRY_PAUSE);
+                    tokio::time::sleep(pause.min(RETRY_PAUSE_MAX)).await;
                     continue;
                 }
                 failed.push(failure(model, &error));
@@ -133,6 +136,8 @@ fn completion(
         tool_calls: answer.tool_calls,
         finish_reason: answer.finish_reason,
         attempt,
+        cached_tokens: tokens.cached,
+        from_cache: false,
     }
 }
 

@@ -1,13 +1,12 @@
 //! The node's own face on a whole node: its page's API over HTTP, and a tunnel, with the NATS rights of a node only.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use mesh_api::identity::{CredentialVerify, Principal, PrincipalKind};
 use mesh_api::inference::{Chat, Chunk, Completion, ModelList, ModelView, Models};
 use mesh_api::tunnel::{Frame, Sealed};
 use mesh_bus::ServiceHandle;
-use mesh_testkit::wait_until;
+use mesh_testkit::{free_port, wait_until};
 use mesh_types::fleet::NodeMode;
 use mesh_types::subject::Filter;
 use mesh_types::{Code, Problem, Subject, Tenant};
@@ -39,9 +38,7 @@ impl Page {
 
 /// The node `kitchen` with a page on a free port.
 async fn kitchen(mesh: &Mesh, folder: &Path, token: Option<&str>) -> (Running, Page) {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port().unwrap();
     let config = Config {
         local: true,
         local_port: port,
@@ -86,6 +83,8 @@ async fn serve_roads(mesh: &Mesh) -> (ServiceHandle, ServiceHandle) {
             _ => return Err(Problem::new(Code::Unauthorized, "unknown")),
         };
         Ok(Principal {
+            role: None,
+            scopes: Vec::new(),
             id: "key_01ARZ3NDEKTSV4RRFFQ69G5FAV".into(),
             kind,
             owner: "ann".into(),

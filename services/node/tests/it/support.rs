@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const TOKEN: &str = "mjt_01ARZ3NDEKTSV4RRFFQ69G5FAV_secret";
 pub(crate) const TOKEN_ID: &str = "jtk_01ARZ3NDEKTSV4RRFFQ69G5FAV";
 pub(crate) const SECRET: &str = "mns_of-the-kitchen";
@@ -297,7 +297,7 @@ impl Running {
     /// Stopped in order.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.ended).await;
+        let ended = tokio::time::timeout(SOON, self.ended).await;
         ended.expect("it stops in time").unwrap().unwrap();
     }
 }

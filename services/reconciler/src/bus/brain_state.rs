@@ -22,7 +22,7 @@ pub(super) async fn get(state: Arc<State>, caller: Caller, _request: BrainReques
     let services = services::all(&state.pool).await.map_err(failed(doing))?;
     let passes = passes::list(&state.pool, None, PASSES, PASSES_BYTES_MAX).await;
     let mut passes = passes.map_err(failed(doing))?;
-    let view = brain::look(&state).await;
+    let view = brain::look(&state, None).await;
     let sight = match &view {
         Ok(view) => view.sight(&caller),
         Err(_) => brain::sight(&state, &caller, &passes).await,

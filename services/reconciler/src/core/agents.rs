@@ -19,6 +19,8 @@ pub(super) struct Decision<'s> {
     pub(super) wanted: u32,
     pub(super) target: Version,
     pub(super) kept: KeptAgent,
+    /// As it was before this pass.
+    pub(super) before: Option<&'s KeptAgent>,
     /// Of the version that is meant, where they may stay.
     pub(super) good: Vec<&'s Standing<'s>>,
     /// Of other versions.
@@ -30,8 +32,8 @@ pub(super) struct Decision<'s> {
     pub(super) reasons: VecDeque<(Option<usize>, String)>,
     /// It has what it needs, and two of it share a node: one more is placed if another node is free of it.
     pub(super) only_apart: bool,
-    /// Its replicas by place, also such that stop.
-    pub(super) on_places: HashMap<usize, u32>,
+    /// Its replicas by place, also such that stop: a few, so that looking through them beats hashing.
+    pub(super) on_places: Vec<(usize, u32)>,
     /// Where the new ones go.
     pub(super) placed: Vec<usize>,
     /// How many of them are in the plan.
@@ -41,6 +43,18 @@ pub(super) struct Decision<'s> {
 }
 
 impl Decision<'_> {
+    /// One more of it at that place.
+    pub(super) fn count_on(&mut self, place: usize) {
+        match self.on_places.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, count)) => *count += 1,
+            None => self.on_places.push((place, 1)),
+        }
+    }
+
+    pub(super) fn is_on(&self, place: usize) -> bool {
+        self.on_places.iter().any(|(known, _)| *known == place)
+    }
+
     /// Whether nothing of it runs or is on its way.
     pub(super) fn is_bare(&self) -> bool {
         self.good.is_empty() && self.others.is_empty() && self.leaving.is_empty()
@@ -69,11 +83,16 @@ pub(super) fn decide<'s>(
         .collect();
     let rates = token_rates(world, places);
     let agents = world.seen.agents.iter().zip(of_agent);
+    // Both are sorted: one walk beside them finds what is kept of each.
+    let mut known = world.kept.agents.iter().peekable();
     agents
         .map(|(agent, own)| {
-            let key = (agent.tenant.clone(), agent.agent.clone());
-            let mut kept = world.kept.agents.get(&key).cloned().unwrap_or_default();
             let name = (&agent.tenant, &agent.agent);
+            while known.next_if(|((tenant, agent), _)| (tenant, agent) < name).is_some() {}
+            let before = known
+                .next_if(|((tenant, agent), _)| (tenant, agent) == name)
+                .map(|(_, kept)| kept);
+            let mut kept = before.cloned().unwrap_or_default();
             let rate = rates.get(&name).copied().unwrap_or_default();
             let wanted = scale::wanted(world, agent, demands.get(&name).copied(), rate, &mut kept, plan);
             let mut decision = Decision {
@@ -81,6 +100,7 @@ pub(super) fn decide<'s>(
                 wanted,
                 target: Version::published(agent),
                 kept,
+                before,
                 good: Vec::new(),
                 others: Vec::new(),
                 leaving: Vec::new(),
@@ -88,7 +108,7 @@ pub(super) fn decide<'s>(
                 needs: 0,
                 reasons: VecDeque::new(),
                 only_apart: false,
-                on_places: HashMap::new(),
+                on_places: Vec::new(),
                 placed: Vec::new(),
                 arriving: 0,
                 refused: String::new(),
@@ -137,7 +157,7 @@ fn decide_one<'s>(
     let mut staying = Vec::new();
     for standing in own {
         if let Some(place) = standing.place.filter(|_| !standing.is_gone()) {
-            *decision.on_places.entry(place).or_default() += 1;
+            decision.count_on(place);
         }
         match standing.fate {
             Fate::Stays => staying.push(standing),

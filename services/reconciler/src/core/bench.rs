@@ -134,7 +134,7 @@ impl Fleet {
             incarnation: 1,
             seq: 1,
             sent_at: self.now,
-            interval_seconds: 20.0,
+            interval_seconds: 1.0,
             mode: entry.configuration.mode,
             slots: entry.slots,
             running: 0,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mesh_api::fleet::{NodeEntry, PlacedAgent};
-use mesh_api::heartbeat::ObservedNode;
+use mesh_api::heartbeat::{ObservedNode, SILENT_INTERVALS_MAX};
 use mesh_types::fleet::{Heartbeat, NodeMode};
 use mesh_types::{NodeId, Timestamp, fleet_policy};
 
@@ -203,15 +203,23 @@ fn recent_losses(world: &World<'_>, kept: &KeptNode) -> u32 {
     }
 }
 
+/// How long a node may be silent, by the interval that its last heartbeat said.
+fn silence_max(beat: &Heartbeat) -> Duration {
+    let seconds = beat.interval_seconds * f64::from(SILENT_INTERVALS_MAX);
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
 /// What follows for its replicas, and for new ones.
 fn judge(world: &World<'_>, place: &mut Place<'_>, plan: &mut Plan) {
     let (label, now) = (place.label, world.now);
     let Some(observed) = place.observed.filter(|observed| observed.alive) else {
         let why = match place.observed {
-            Some(observed) => format!(
-                "{label} has been silent for {}",
-                words::time(observed.last_seen_at, now)
-            ),
+            Some(observed) => {
+                let limit = observed.heartbeat.as_ref().map(silence_max);
+                let limit = limit.map(|limit| format!(" (limit {})", words::span(limit)));
+                let silent = words::time(observed.last_seen_at, now);
+                format!("{label} has been silent for {silent}{}", limit.unwrap_or_default())
+            }
             None => format!("{label} was never seen"),
         };
         (place.condition, place.closed) = (Condition::Lost(why), Some("not there"));

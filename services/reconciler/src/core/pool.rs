@@ -117,7 +117,7 @@ impl Pool {
                 return;
             };
             places[index].take();
-            *decision.on_places.entry(index).or_default() += 1;
+            decision.count_on(index);
             decision.placed.push(index);
         }
     }
@@ -147,7 +147,7 @@ impl Pool {
     /// Where nothing else has room: a node that has fewest of the agent.
     fn beside(&self, places: &[Place<'_>], decision: &Decision<'_>) -> Option<usize> {
         let own = decision.on_places.iter();
-        own.filter(|(index, _)| self.region_of.contains_key(index) && places[**index].has_room(decision.agent))
+        own.filter(|(index, _)| self.region_of.contains_key(index) && places[*index].has_room(decision.agent))
             .map(|(index, count)| (*count, load(&places[*index]), *index))
             .min()
             .map(|(_, _, index)| index)
@@ -186,7 +186,7 @@ impl Region {
                 continue;
             }
             skipped.push(Reverse((known, index)));
-            if !decision.on_places.contains_key(&index) {
+            if !decision.is_on(index) {
                 found = Some((known, index));
                 break;
             }

@@ -50,14 +50,14 @@ impl Standing<'_> {
 
 /// Every kept replica, by id. Those that have ended are removed here.
 pub(super) fn standings<'a>(world: &World<'a>, places: &[Place<'_>], plan: &mut Plan) -> Vec<Standing<'a>> {
-    let by_node: HashMap<&NodeId, usize> = index(places.iter().map(|place| &place.entry.node_id));
+    let by_node: Index<&NodeId> = index(places.iter().map(|place| &place.entry.node_id));
     let agents = world.seen.agents.iter();
-    let by_agent: HashMap<_, usize> = index(agents.map(|agent| (&agent.tenant, &agent.agent)));
+    let by_agent: Index<_> = index(agents.map(|agent| (&agent.tenant, &agent.agent)));
     let reports = reports(places);
     let mut standings: Vec<Standing<'a>> = Vec::with_capacity(world.kept.replicas.len());
     for replica in world.kept.replicas.values() {
         let place = by_node.get(&replica.node).copied();
-        let report = place.and_then(|place| reports.get(&(place, replica.id)).copied());
+        let report = place.and_then(|place| reported(&reports[place], replica.id));
         let mut standing = Standing {
             replica,
             place,
@@ -83,25 +83,28 @@ pub(super) fn standings<'a>(world: &World<'a>, places: &[Place<'_>], plan: &mut 
     standings
 }
 
-fn index<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {
+/// With a quick hash: tens of thousands of names are looked up in each pass.
+type Index<K> = HashMap<K, usize, foldhash::fast::RandomState>;
+
+fn index<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> Index<K> {
     keys.enumerate().map(|(index, key)| (key, index)).collect()
 }
 
-fn reports<'p>(places: &'p [Place<'_>]) -> HashMap<(usize, ReplicaId), &'p ReplicaReport> {
-    let mut all = HashMap::new();
-    for (index, place) in places.iter().enumerate() {
-        let replicas = place
-            .heartbeat()
-            .filter(|_| place.is_alive())
-            .map(|beat| beat.replicas.iter());
-        all.extend(
-            replicas
-                .into_iter()
-                .flatten()
-                .map(|report| ((index, report.replica), report)),
-        );
-    }
-    all
+/// What each place says, by replica.
+fn reports<'p>(places: &'p [Place<'_>]) -> Vec<Vec<&'p ReplicaReport>> {
+    let of_place = |place: &'p Place<'_>| {
+        let beat = place.heartbeat().filter(|_| place.is_alive());
+        let mut reports: Vec<&ReplicaReport> = beat.map_or_else(Vec::new, |beat| beat.replicas.iter().collect());
+        // Mostly sorted already, since a node lists its replicas in order. Stable: of two reports, the later one counts.
+        reports.sort_by_key(|report| report.replica);
+        reports
+    };
+    places.iter().map(of_place).collect()
+}
+
+fn reported<'p>(reports: &[&'p ReplicaReport], id: ReplicaId) -> Option<&'p ReplicaReport> {
+    let end = reports.partition_point(|report| report.replica <= id);
+    reports[..end].last().copied().filter(|report| report.replica == id)
 }
 
 /// Takes over what the node says, where it says something else than before.
@@ -202,6 +205,10 @@ pub(super) fn orphans(
                 plan.changes.stop(standing.replica);
             }
         }
+    }
+    let known = decisions.iter().filter(|decision| decision.before.is_some()).count();
+    if known == world.kept.agents.len() {
+        return;
     }
     // Both are sorted: one walk finds who is missing.
     let mut wanted = decisions

@@ -29,10 +29,12 @@ pub(super) fn settle(
         plan.actions
             .push(words::hold(decision.agent, decision.needs, None, because));
     }
-    let key = (decision.agent.tenant.clone(), decision.agent.agent.clone());
-    let before = world.kept.agents.get(&key);
-    let is_new = before.is_none() && decision.kept != KeptAgent::default();
-    if is_new || before.is_some_and(|before| *before != decision.kept) {
+    let is_same = match decision.before {
+        Some(before) => *before == decision.kept,
+        None => decision.kept == KeptAgent::default(),
+    };
+    if !is_same {
+        let key = (decision.agent.tenant.clone(), decision.agent.agent.clone());
         plan.changes.agents.push((key, std::mem::take(&mut decision.kept)));
     }
 }

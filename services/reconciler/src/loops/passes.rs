@@ -14,6 +14,7 @@ use mesh_types::fleet::ReplicaState;
 use mesh_types::{NodeId, Subject, Timestamp};
 
 use crate::core::{Kept, Observation, Plan, World};
+use crate::figures::{Differences, Passed};
 use crate::observe;
 use crate::state::{Lead, Mind, Said, State};
 use crate::store::{self, Commit, Committed};
@@ -63,6 +64,7 @@ async fn pass(state: &State) -> Result<usize, String> {
     let mut mind = state.mind.lock().await;
     let Some(lead) = state.leads() else {
         *mind = None;
+        state.figures.forget();
         return Ok(0);
     };
     let mut because = if state.has_rung.swap(false, Ordering::AcqRel) {
@@ -78,12 +80,17 @@ async fn pass(state: &State) -> Result<usize, String> {
     let Some(remembered) = mind.as_mut() else {
         return Ok(0);
     };
+    let began = state.context.clock.monotonic();
     let done = one(state, lead, remembered, because).await;
+    let took = state.context.clock.monotonic().saturating_sub(began);
+    state
+        .figures
+        .passed(done.as_ref().map_or_else(|failed| failed.0, |done| done.0), took);
     if done.is_err() {
         // Whether it was committed may be unknown: the tables know.
         *mind = None;
     }
-    done
+    done.map(|done| done.1).map_err(|failed| failed.1)
 }
 
 /// What the tables say, for a new leader.
@@ -100,7 +107,8 @@ async fn recall(state: &State, lead: Lead) -> Result<Mind, sqlx::Error> {
     })
 }
 
-async fn one(state: &State, lead: Lead, mind: &mut Mind, because: &str) -> Result<usize, String> {
+/// How it ended, with what acted.
+async fn one(state: &State, lead: Lead, mind: &mut Mind, because: &str) -> Result<(Passed, usize), Failed> {
     let started = state.context.clock.monotonic();
     let observed = observe::observe(state).await;
     let observed = observed.and_then(|seen| observe::is_plausible(&seen, &mind.kept).map(|()| seen));
@@ -123,11 +131,12 @@ async fn one(state: &State, lead: Lead, mind: &mut Mind, because: &str) -> Resul
             pass.next_try_at = Some(now.plus(state.config.interval()));
             (pass.error, pass.took_ms) = (Some(error.clone()), took(state));
             record(state, lead, mind, &pass, None, &[]).await?;
-            return Err(error);
+            return Err(Failed(Passed::Blind, error));
         }
     };
     let (plan, seen) = plan(state, lead, mind, now, seen).await?;
     note_waiting(state, &seen);
+    let differences = Differences::of(&plan);
     let acting = plan.acting();
     let events = events(state, &pass, &plan);
     let next_due = next_due(state, mind, &plan, now);
@@ -143,23 +152,34 @@ async fn one(state: &State, lead: Lead, mind: &mut Mind, because: &str) -> Resul
         let _ = state
             .lead
             .send_if_modified(|now| now.take_if(|now| *now == lead).is_some());
-        return Ok(0);
+        return Ok((Passed::Unchanged, 0));
     }
     let is_changed = changes.is_some();
     if is_changed {
         Arc::make_mut(&mut mind.kept).apply(&plan.changes);
     }
     mind.quiet = if is_changed { 0 } else { mind.quiet.saturating_add(1) };
+    state.figures.saw(now, &seen, &mind.kept, &differences);
     state.alarm.send_replace(next_due);
     let mut ring: BTreeSet<&NodeId> = plan.unheard.iter().collect();
     ring.extend(plan.changes.nodes.iter().map(|(node, _)| node));
     let shown = state.shown.repair(state, lead.epoch, &mind.kept, is_changed).await;
     ring_nodes(state, ring).await;
     // Committed it is: only the showing is tried again, and the nodes ask for themselves.
-    shown.map(|_| acting).map_err(|error| {
+    let passed = if is_changed { Passed::Changed } else { Passed::Unchanged };
+    shown.map(|_| (passed, acting)).map_err(|error| {
         tracing::warn!(%error, "assignments are not shown yet");
-        error.to_string()
+        Failed::from(error.to_string())
     })
+}
+
+/// Why a pass did not come to its end.
+struct Failed(Passed, String);
+
+impl From<String> for Failed {
+    fn from(error: String) -> Self {
+        Self(Passed::Failed, error)
+    }
 }
 
 /// On the pool for work that takes its time.

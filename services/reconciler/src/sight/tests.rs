@@ -32,6 +32,7 @@ fn node(id: &str, name: &str, owner: &str, mode: NodeMode) -> NodeEntry {
 /// Ann's two private nodes, one that she shares, and one of bob's.
 fn sight(actor: &str) -> Sight {
     let caller = Caller {
+        role: None,
         tenant: Tenant::default(),
         actor: actor.into(),
         request_id: None,
@@ -94,9 +95,9 @@ fn moves() -> [Case; 7] {
             Place,
             (Some("n-cellar"), Some("n-hall")),
             "place sofia v3 on hall in place of cellar: deep",
-            "cellar: deep has been silent for 14 s",
+            "cellar: deep has been silent for 14 s (limit 10 s)",
             "place sofia v3 on hall in place of a node of somebody else because a node of somebody else has been silent \
-             for 14 s",
+             for 14 s (limit 10 s)",
         ),
         case(
             Place,
@@ -193,6 +194,7 @@ fn others_read_what_happens_and_not_where() {
 #[test]
 fn a_name_that_a_hidden_node_has_too_is_hidden() {
     let caller = Caller {
+        role: None,
         tenant: Tenant::default(),
         actor: "user:bob".into(),
         request_id: None,

@@ -5,6 +5,7 @@ pub(crate) mod kept;
 pub(crate) mod leader;
 pub(crate) mod passes;
 pub(crate) mod services;
+pub(crate) mod statistics;
 
 use serde::de::DeserializeOwned;
 

@@ -19,7 +19,7 @@ use mesh_types::subject::Filter;
 use mesh_types::{Code, NodeId, Problem, Subject, Tenant, Timestamp};
 use reconciler::Config;
 
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// What the simulated services answer.
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Mesh {
     pub(crate) fn config(&self) -> Config {
         let mut config = Config {
             interval_ms: 60_000,
-            leader_silence_ms: 900,
+            leader_silence_ms: 4_000,
             ..Config::default()
         };
         config.database.url = self.database.url().into();
@@ -109,13 +109,14 @@ impl Mesh {
         world.nodes.insert(entry.node_id.clone(), entry);
     }
 
-    /// Its presence runs out.
+    /// Its presence runs out, seconds after it was heard last.
     pub(crate) fn lose(&self, name: &str) {
         let node: NodeId = name.parse().unwrap();
         let now = self.context.clock.now();
         let mut world = self.world();
         let observed = world.observed.get_mut(&node).unwrap();
         (observed.alive, observed.since) = (false, now);
+        observed.last_seen_at = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap() - 4_000);
     }
 
     pub(crate) fn publish_agent(&self, name: &str, version: u32, replicas: u32) {
@@ -133,6 +134,8 @@ impl Mesh {
             incarnation: 1,
         };
         let event = Event {
+            request_id: None,
+            change: None,
             id: self.context.ids.next(),
             tenant: Tenant::default(),
             at: self.context.clock.now(),
@@ -158,6 +161,7 @@ impl Mesh {
         request: E::Request,
     ) -> Result<E::Reply, Problem> {
         let caller = Caller {
+            role: None,
             tenant: tenant.parse().unwrap(),
             actor: actor.into(),
             request_id: None,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use mesh_api::registry::{AgentDeleted, AgentGuarded, AgentRequest, AgentUpdateRequest, AgentView, Missing};
 use mesh_api::{Caller, Page, PageQuery};
 use mesh_types::agent::Agent;
-use mesh_types::event::Fact;
+use mesh_types::event::{Change, Fact};
 use mesh_types::{AgentName, Code, Problem, Tenant};
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{REPLY_BYTES_MAX, chunk, tenants};
@@ -94,7 +95,11 @@ pub(super) async fn update(
                 agent: name.clone(),
                 generation: stored.generation + 1,
             };
-            state.record(&mut tx, &caller, fact).await?;
+            let change = Change {
+                before: shown(&stored.declared),
+                after: shown(&declared),
+            };
+            state.record_change(&mut tx, &caller, fact, change).await?;
         }
     }
     let stored = read(&mut tx, &caller.tenant, &name).await?;
@@ -106,19 +111,27 @@ pub(super) async fn delete(state: Arc<State>, caller: Caller, request: AgentGuar
     let name = request.agent;
     let mut tx = state.begin(&caller.tenant).await?;
     tenants::check(&state, &mut tx, &caller.tenant).await?;
-    lock_guarded(&mut tx, &caller.tenant, &name, request.if_match.as_deref()).await?;
+    let stored = lock_guarded(&mut tx, &caller.tenant, &name, request.if_match.as_deref()).await?;
     store::delete(&mut tx, &caller.tenant, &name)
         .await
         .map_err(failed("deleting an agent"))?;
-    state
-        .record(&mut tx, &caller, Fact::AgentDeleted { agent: name.clone() })
-        .await?;
+    let fact = Fact::AgentDeleted { agent: name.clone() };
+    let change = Change {
+        before: shown(&stored.declared),
+        ..Change::default()
+    };
+    state.record_change(&mut tx, &caller, fact, change).await?;
     state.commit(tx).await?;
     state.pointers.show(&state, &caller.tenant, &name).await;
     Ok(AgentDeleted {
         agent: name,
         deleted: true,
     })
+}
+
+/// The declared object for the audit.
+fn shown(declared: &Declared) -> Value {
+    serde_json::from_str(&declared.json).unwrap_or_default()
 }
 
 /// Declares it if the name is free; whether it was.
@@ -129,7 +142,13 @@ async fn insert(state: &State, tx: &mut PgConnection, caller: &Caller, declared:
         .map_err(failed("creating an agent"))?;
     if inserted {
         let agent = declared.agent.metadata.name.clone();
-        state.record(tx, caller, Fact::AgentCreated { agent }).await?;
+        let change = Change {
+            after: shown(declared),
+            ..Change::default()
+        };
+        state
+            .record_change(tx, caller, Fact::AgentCreated { agent }, change)
+            .await?;
     }
     Ok(inserted)
 }

@@ -9,8 +9,9 @@ use mesh_api::fleet::{
 };
 use mesh_api::node::Bell;
 use mesh_api::{Caller, Page, PageQuery};
-use mesh_types::event::Fact;
+use mesh_types::event::{Change, Fact};
 use mesh_types::{Code, EventId, Id as _, NodeId, Problem, Subject, Tenant, fleet_policy};
+use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{agents, tenants};
@@ -177,9 +178,18 @@ pub(super) async fn forget(state: Arc<State>, caller: Caller, request: NodeGetRe
         owner: entry.owner.clone(),
         mode: entry.configuration.mode,
     };
-    state.record(&mut tx, &caller, fact).await?;
+    let change = Change {
+        before: shown(&entry),
+        ..Change::default()
+    };
+    state.record_change(&mut tx, &caller, fact, change).await?;
     state.commit(tx).await?;
     Ok(entry)
+}
+
+/// What a person sets of a node, for the audit.
+fn shown(entry: &NodeEntry) -> Value {
+    json!({"owner": entry.owner, "drained": entry.drained, "configuration": entry.configuration, "labels": entry.labels})
 }
 
 /// For the node itself, by the name in its subject: in whatever tenant it is.
@@ -196,6 +206,7 @@ async fn itself(state: &State, node_id: &NodeId) -> Result<Caller, Problem> {
         .await
         .map_err(failed("reading a node"))?;
     Ok(Caller {
+        role: None,
         tenant: tenant.ok_or_else(|| missing(node_id))?,
         actor: actor_of(node_id),
         request_id: None,
@@ -259,7 +270,11 @@ async fn change(
             owner: wanted.entry.owner.clone(),
             mode: wanted.entry.configuration.mode,
         };
-        state.record(&mut tx, caller, fact).await?;
+        let change = Change {
+            before: shown(&known.entry),
+            after: shown(&wanted.entry),
+        };
+        state.record_change(&mut tx, caller, fact, change).await?;
     }
     state.commit(tx).await?;
     Ok(wanted.entry)

@@ -75,6 +75,7 @@ async fn configure(
     }
     let entry = nodes::own_entry(&state, &node).await?;
     let caller = Caller {
+        role: None,
         tenant: entry.tenant,
         actor: format!("node:{node}"),
         request_id: None,

@@ -14,6 +14,7 @@ use crate::store::tenants as store;
 pub(super) async fn ensure(state: Arc<State>, caller: Caller, request: TenantRequest) -> Result<TenantView, Problem> {
     // The event belongs to the tenant that it tells of.
     let caller = Caller {
+        role: None,
         tenant: request.name,
         ..caller
     };

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use mesh_api::registry::{AgentGuarded, Published, RollbackRequest, VersionView, VersionsRequest};
 use mesh_api::{Caller, Page};
 use mesh_runtime::MetricName;
-use mesh_types::event::Fact;
+use mesh_types::event::{Change, Fact};
 use mesh_types::{AgentName, Code, Problem, Timestamp};
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::{REPLY_BYTES_MAX, agents, chunk, tenants};
@@ -127,7 +128,13 @@ async fn point_to(
         version,
         hash: hash.to_string(),
     };
-    state.record(tx, caller, fact).await?;
+    let change = Change {
+        before: stored
+            .published
+            .map_or(Value::Null, |before| json!({"version": before.version})),
+        after: json!({"version": version}),
+    };
+    state.record_change(tx, caller, fact, change).await?;
     Ok(Moved {
         current: Current {
             version,

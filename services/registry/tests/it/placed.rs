@@ -53,6 +53,7 @@ async fn published_agents_with_a_placement_are_listed_of_every_tenant() {
     }
     let elsewhere = declared(json!({"metadata": {"name": "far"}, "spec": {"placement": {}}}));
     let nobody = Caller {
+        role: None,
         tenant: tenant("zebra"),
         actor: "dev".into(),
         request_id: None,

@@ -105,7 +105,7 @@ async fn a_node_configures_its_own_entry_and_no_other() {
         let seen = entry_of(&mesh, name).await;
         assert_eq!(seen.configuration.mode, NodeMode::Private);
     }
-    wait_until(Duration::from_secs(10), || async { !roads.notes().is_empty() }).await;
+    wait_until(Duration::from_secs(30), || async { !roads.notes().is_empty() }).await;
 }
 
 async fn entry_of(mesh: &Mesh, name: &str) -> NodeEntry {

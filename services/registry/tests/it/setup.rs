@@ -14,7 +14,7 @@ use mesh_types::{Problem, Tenant};
 use registry::Config;
 use serde_json::{Value, json};
 
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct Mesh {
     pub(crate) nats: TestNats,
@@ -80,6 +80,7 @@ impl Mesh {
 
     pub(crate) async fn call_as<E: Endpoint>(&self, tenant: &str, request: E::Request) -> Result<E::Reply, Problem> {
         let caller = Caller {
+            role: None,
             tenant: tenant.parse().unwrap(),
             actor: "user:ann".into(),
             request_id: None,

@@ -10,7 +10,32 @@ use super::Handler;
 use crate::Headers;
 use crate::call::encode;
 
-pub(super) fn wrap<E, H, F>(handler: H) -> Handler
+/// Whose requests an endpoint takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// A caller's whose role covers the endpoint's access, or a service's in its own name.
+    Guarded,
+    /// A peer's that passes on what it has let in.
+    Peers,
+}
+
+/// # Errors
+/// `Forbidden` for a caller whose role does not suffice. The edge has refused him already: this is the second wall.
+pub(super) fn check_access<E: Endpoint>(caller: &Caller) -> Result<(), Problem> {
+    if E::ACCESS.is_open_to(caller) {
+        return Ok(());
+    }
+    let role = caller.role.map_or("nobody", mesh_api::Role::as_str);
+    let detail = format!("{role} may not ask {} of {}", E::NAME, E::SERVICE);
+    tracing::warn!(
+        actor = caller.actor,
+        detail,
+        "a caller without the right came past the edge"
+    );
+    Err(Problem::new(Code::Forbidden, detail).next("ask an owner of the tenant for the role"))
+}
+
+pub(super) fn wrap<E, H, F>(door: Door, handler: H) -> Handler
 where
     E: Endpoint,
     H: Fn(Caller, E::Request) -> F + Send + Sync + 'static,
@@ -21,6 +46,9 @@ where
         let handler = Arc::clone(&handler);
         Box::pin(async move {
             let caller = incoming.headers.caller()?;
+            if door == Door::Guarded {
+                check_access::<E>(&caller)?;
+            }
             let request = decode(&incoming.payload)?;
             let reply = handler(caller, request).await?;
             Ok((Headers::new(), encode(&reply)?))

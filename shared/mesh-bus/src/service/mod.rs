@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use mesh_api::{Caller, Endpoint, StreamEndpoint};
+use mesh_api::{Access, Caller, Endpoint, StreamEndpoint};
 use mesh_types::subject::Filter;
 use mesh_types::{NodeId, Problem, Subject};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ pub use stream::ChunkSink;
 pub(crate) use cancel::Leaving;
 
 use cancel::Calls;
+use endpoint::Door;
 use serve::Served;
 use stats::EndpointStats;
 
@@ -116,11 +117,26 @@ impl ServiceBuilder {
         H: Fn(Caller, E::Request) -> F + Send + Sync + Clone + 'static,
         F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
     {
-        self.endpoint_at::<E, H, F>(&E::subject(), handler)
+        self.endpoint_behind::<E, H, F>(Door::Guarded, &E::subject(), handler)
     }
 
-    /// As [`ServiceBuilder::endpoint`], at another subject, such as this instance's.
-    pub fn endpoint_at<E, H, F>(mut self, subject: &Subject, handler: H) -> Self
+    /// As [`ServiceBuilder::endpoint`], at another subject, such as this instance's. What only services may ask, a
+    /// peer passes on there in the name of whoever asked it.
+    pub fn endpoint_at<E, H, F>(self, subject: &Subject, handler: H) -> Self
+    where
+        E: Endpoint,
+        H: Fn(Caller, E::Request) -> F + Send + Sync + Clone + 'static,
+        F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+    {
+        let door = if E::ACCESS == Access::Service {
+            Door::Peers
+        } else {
+            Door::Guarded
+        };
+        self.endpoint_behind::<E, H, F>(door, subject, handler)
+    }
+
+    fn endpoint_behind<E, H, F>(mut self, door: Door, subject: &Subject, handler: H) -> Self
     where
         E: Endpoint,
         H: Fn(Caller, E::Request) -> F + Send + Sync + Clone + 'static,
@@ -131,7 +147,7 @@ impl ServiceBuilder {
             subject: subject.to_string(),
             queue_group: Some(QUEUE_GROUP.to_owned()),
             work: Work::Typed {
-                handler: endpoint::wrap::<E, H, F>(handler),
+                handler: endpoint::wrap::<E, H, F>(door, handler),
                 deadline: E::DEADLINE,
                 caller: CallerLeaves::Unheard,
             },
@@ -257,6 +273,7 @@ impl ServiceBuilder {
                 route.name.clone(),
                 route.subject,
                 route.queue_group.unwrap_or_default(),
+                self.bus.observe_endpoint(self.name, &route.name),
             ));
             stats.push(Arc::clone(&counted));
             let served = Served {

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use mesh_types::Problem;
 
+use super::stats::Counted;
 use crate::{Bus, BusError, Headers};
 
-/// A request as it came. Cheap to move to where it is answered.
-#[derive(Debug, Clone)]
+/// A request as it came. Cheap to move to where it is answered; it counts as answered when it is dropped.
+#[derive(Debug)]
 pub struct RawRequest {
     pub subject: String,
     pub headers: Headers,
@@ -14,17 +15,24 @@ pub struct RawRequest {
     /// Where the answer is awaited; without one there is nobody to answer.
     pub reply: Option<String>,
     bus: Bus,
+    counted: Counted,
 }
 
 impl RawRequest {
-    pub(super) fn new(bus: Bus, message: async_nats::Message) -> Self {
+    pub(super) fn new(bus: Bus, message: async_nats::Message, counted: Counted) -> Self {
         Self {
             subject: message.subject.into_string(),
             headers: message.headers.into(),
             payload: message.payload,
             reply: message.reply.map(async_nats::Subject::into_string),
             bus,
+            counted,
         }
+    }
+
+    /// Counts it as answered with this problem, where the answer itself is sent by [`RawRequest::respond_with`].
+    pub fn note(&self, problem: &Problem) {
+        self.counted.note(problem);
     }
 
     /// Sends one answer.
@@ -51,6 +59,7 @@ impl RawRequest {
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn respond_problem(&self, problem: &Problem) -> Result<(), BusError> {
+        self.note(problem);
         let (headers, payload) = problem_message(problem);
         self.respond_with(headers, payload).await
     }

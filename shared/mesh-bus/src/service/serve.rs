@@ -17,11 +17,10 @@ use tracing::Instrument;
 
 use super::cancel::{Calls, call_key};
 use super::raw::{self, RawRequest};
-use super::stats::EndpointStats;
+use super::stats::{Counted, EndpointStats};
 use super::{Answer, CallerLeaves, Handler, Incoming, RawHandler, Work};
 use crate::consume::panic_text;
-use crate::headers::extract_trace;
-use crate::{Bus, Headers};
+use crate::{Bus, Headers, traced};
 
 /// One subscribed endpoint.
 pub(super) struct Served {
@@ -106,19 +105,17 @@ impl Served {
                         self.tell_busy(message.reply).await;
                         continue;
                     }
-                    let came = Instant::now();
                     let reply = message.reply.clone();
-                    let request = RawRequest::new(self.bus.clone(), message);
+                    let request = RawRequest::new(self.bus.clone(), message, Counted::new(&self.stats));
                     let (handler, stats, bus) = (&handler, &self.stats, &self.bus);
                     let name = self.name.as_str();
                     in_work.push(async move {
                         // The call itself may panic, too, not only what it returns.
                         let handled = AssertUnwindSafe(async { handler(request).await });
                         let panicked = handled.catch_unwind().await.err();
-                        stats.handled(came.elapsed());
                         if let Some(panic) = panicked {
                             let problem = told_panic(name, panic.as_ref());
-                            stats.failed(&problem);
+                            stats.note(&problem);
                             raw::send_problem(bus, reply, &problem).await;
                         }
                     });
@@ -135,7 +132,7 @@ impl Served {
     }
 }
 
-/// The server checks what a node publishes, but not where it wants its answer: that would be published with our rights.
+/// The server checks what somebody publishes, but not where the answer is wanted: that would be published with our rights.
 fn may_be_answered(message: &async_nats::Message) -> bool {
     let reply = message.reply.as_ref();
     reply.is_none_or(|reply| may_answer(&message.subject, reply))
@@ -148,7 +145,7 @@ async fn next(subscriber: &mut Subscriber, stop: &CancellationToken) -> Option<a
         if may_be_answered(&message) {
             return Some(message);
         }
-        tracing::warn!(subject = %message.subject, "a node wants its answer where no node may speak");
+        tracing::warn!(subject = %message.subject, "an answer is wanted where who asks may not speak");
     }
 }
 
@@ -180,27 +177,37 @@ impl One {
             return;
         };
         if self.came.elapsed() >= self.deadline {
-            // Nobody waits for it any more.
+            self.stats.late();
             return;
         }
         let span = tracing::info_span!("request", mesh.service = self.service, mesh.endpoint = &*self.endpoint);
-        extract_trace(&self.incoming.headers, &span);
+        let mut trace = traced::answering(
+            self.service,
+            &self.endpoint,
+            &self.incoming.subject,
+            &self.incoming.headers,
+        );
         let (bus, reply) = (self.incoming.bus.clone(), self.incoming.reply.clone());
         let incoming = self.incoming;
         let handled = AssertUnwindSafe(async { handler(incoming).await });
-        let answer: Answer = match handled.catch_unwind().instrument(span).await {
+        let answer: Answer = match trace.run(handled.catch_unwind().instrument(span)).await {
             Ok(answer) => answer,
             Err(panic) => Err(told_panic(&self.endpoint, panic.as_ref())),
         };
-        self.stats.handled(self.came.elapsed());
+        let answer = traced::answered(&mut trace, answer);
+        let took = self.came.elapsed();
+        trace.enter(|| self.stats.handled(took, answer.as_ref().err()));
+        drop(trace);
         let problem = match answer {
             Ok((headers, payload)) => match send(&bus, reply.as_ref(), headers, payload).await {
                 Ok(()) => return,
-                Err(problem) => problem,
+                Err(problem) => {
+                    self.stats.failed(&problem);
+                    problem
+                }
             },
             Err(problem) => problem,
         };
-        self.stats.failed(&problem);
         raw::send_problem(&bus, reply.map(Into::into), &problem).await;
     }
 }

@@ -10,7 +10,7 @@ use mesh_types::{NodeId, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::endpoint::{decode, node_of};
+use super::endpoint::{check_access, decode, node_of};
 use super::{Handler, Incoming};
 use crate::api::NoAnswer;
 use crate::call::encode;
@@ -95,7 +95,12 @@ where
     H: Fn(Caller, E::Request, ChunkSink<E::Chunk>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
 {
-    wrap_as(|incoming| incoming.headers.caller(), handler)
+    let caller_of = |incoming: &Incoming| {
+        let caller = incoming.headers.caller()?;
+        check_access::<E>(&caller)?;
+        Ok(caller)
+    };
+    wrap_as(caller_of, handler)
 }
 
 /// As [`wrap`], of an endpoint that nodes ask: who asks stands in the subject.

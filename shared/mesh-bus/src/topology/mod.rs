@@ -12,7 +12,7 @@ use mesh_types::Subject;
 use serde::{Serialize, Serializer};
 
 pub use apply::Applied;
-pub use standard::{intake, on_cluster, standard};
+pub use standard::{audit, intake, on_cluster, replicated, standard};
 
 /// The streams of the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,10 +73,12 @@ pub enum Bucket {
     Presence,
     /// What nodes are to run (`node.<node>`), and what new invocations go to (`agent.<tenant>.<agent>`).
     Assignments,
+    /// Who is told of A2A tasks, and how far: `<tenant>.<invocation>.<configuration>`.
+    Pushes,
 }
 
 impl Bucket {
-    pub const ALL: [Self; 3] = [Self::Agents, Self::Presence, Self::Assignments];
+    pub const ALL: [Self; 4] = [Self::Agents, Self::Presence, Self::Assignments, Self::Pushes];
 
     /// Its name on the server.
     #[must_use]
@@ -85,6 +87,7 @@ impl Bucket {
             Self::Agents => "AGENTS",
             Self::Presence => "PRESENCE",
             Self::Assignments => "ASSIGNMENTS",
+            Self::Pushes => "A2A_PUSH",
         }
     }
 
@@ -95,6 +98,7 @@ impl Bucket {
             Self::Agents => "KV_AGENTS",
             Self::Presence => "KV_PRESENCE",
             Self::Assignments => "KV_ASSIGNMENTS",
+            Self::Pushes => "KV_A2A_PUSH",
         }
     }
 }

@@ -32,8 +32,17 @@ const WATCHES_MAX: i64 = 1_000;
 pub fn standard() -> Topology {
     Topology {
         streams: vec![invocations(), journal(), tokens(), events(), dead_letters()],
-        buckets: vec![agents(), presence(), assignments()],
-        consumers: vec![intake()],
+        buckets: vec![agents(), presence(), assignments(), pushes()],
+        consumers: vec![intake(), audit()],
+    }
+}
+
+/// The topology of as many servers as streams have copies: one server, or a cluster.
+#[must_use]
+pub fn replicated(replicas: u32) -> Topology {
+    match replicas {
+        0 | 1 => standard(),
+        _ => on_cluster(replicas),
     }
 }
 
@@ -59,6 +68,18 @@ pub fn intake() -> ConsumerSpec {
     ConsumerSpec {
         stream: StreamName::Invocations,
         durable: "intake",
+        ack_wait: Duration::from_secs(30),
+        max_in_flight: 1_000,
+        batch: 500,
+    }
+}
+
+/// EVENTS for the audit: `identity` keeps what somebody asked for.
+#[must_use]
+pub fn audit() -> ConsumerSpec {
+    ConsumerSpec {
+        stream: StreamName::Events,
+        durable: "audit",
         ack_wait: Duration::from_secs(30),
         max_in_flight: 1_000,
         batch: 500,
@@ -202,6 +223,17 @@ fn assignments() -> StreamSpec {
             Bucket::Assignments,
             "What nodes are to run, and what new invocations go to",
         )
+    }
+}
+
+/// A task that takes longer is told of no more.
+const PUSHES_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn pushes() -> StreamSpec {
+    StreamSpec {
+        max_bytes: 64 * MIB,
+        max_age: PUSHES_MAX_AGE,
+        ..bucket(Bucket::Pushes, "Who is told of A2A tasks")
     }
 }
 

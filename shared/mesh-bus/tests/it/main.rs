@@ -6,16 +6,20 @@
     reason = "a test that cannot go on may panic, and its tasks end with it"
 )]
 
+mod access;
 mod calls;
 mod confined;
 mod consuming;
 mod kv;
 mod leaving;
 mod limits;
+mod observing;
+mod permissions;
 mod publishing;
 mod reading_back;
 mod reconnecting;
 mod servers;
 mod services;
+mod snapshots;
 mod support;
 mod topology;

@@ -78,7 +78,7 @@ async fn services_consumers_and_watches_outlive_a_restart() {
             .await
             .unwrap();
         let seen = async { while watch.next().await.unwrap().value.unwrap() != id.as_bytes() {} };
-        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+        tokio::time::timeout(2 * SOON, seen).await.unwrap();
         bell.changed().await.unwrap();
     }
     shutdown.cancel();
@@ -109,10 +109,7 @@ async fn a_call_whose_answer_went_with_the_connection_is_asked_again() {
     });
     wait_until(SOON, || async { asked.load(Ordering::Relaxed) == 1 }).await;
     nats.restart().await;
-    let reply = tokio::time::timeout(Duration::from_secs(20), call)
-        .await
-        .unwrap()
-        .unwrap();
+    let reply = tokio::time::timeout(2 * SOON, call).await.unwrap().unwrap();
     assert_eq!(reply.unwrap(), text("x"));
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }

@@ -8,7 +8,7 @@ use mesh_testkit::TestNats;
 use mesh_types::{Subject, Tenant};
 use serde::{Deserialize, Serialize};
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) async fn connect(nats: &TestNats) -> Bus {
     connect_with(nats, |_| {}).await
@@ -38,6 +38,12 @@ pub(crate) async fn mesh() -> (TestNats, Bus) {
 /// A client as users have it.
 pub(crate) async fn stranger(nats: &TestNats) -> async_nats::Client {
     async_nats::connect(nats.url()).await.unwrap()
+}
+
+/// Until the server has taken all that the client sent: its own flush does not wait for that.
+pub(crate) async fn round_trip(client: &async_nats::Client) {
+    let nobody = client.request("nobody.listens", "".into()).await;
+    assert_eq!(nobody.unwrap_err().kind(), async_nats::RequestErrorKind::NoResponders);
 }
 
 pub(crate) fn caller() -> Caller {

@@ -35,7 +35,7 @@ async fn applied_twice_it_changes_nothing_and_is_verified() {
     let error = bus.verify_topology(&topology).await.unwrap_err();
     assert!(error.to_string().contains("stream INVOCATIONS is missing"), "{error}");
     let applied = bus.apply_topology(&topology).await.unwrap();
-    assert_eq!(applied.len(), 9);
+    assert_eq!(applied.len(), 11);
     assert!(
         applied.iter().all(|one| matches!(one, Applied::Created(_))),
         "{applied:?}"

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use mesh_types::Tenant;
 
 use super::{ConfigError, Entry, HIDDEN, Secret, nearest_of, parse_bool};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, Sampling};
 
 /// One name of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +41,26 @@ variables! {
     "MESH_HTTP_PORT" [], "8000", Whole, "port of UI, API and docs";
     "MESH_NATS_PORT" [], "4222", Whole, "port of the nats-server that `mesh up` starts";
     "MESH_POSTGRES_PORT" [], "5433", Whole, "port of the PostgreSQL that `mesh up` starts";
-    "MESH_OPS_PORT" [], "", Whole, "port of /health and /metrics of a `mesh serve` without the gateway; empty: none";
+    "MESH_OPS_PORT" [], "", Whole, "port of /health and /metrics of `mesh serve` and `mesh node`; empty: none";
     "MESH_HOME" [], ".mesh", Whole, "where `mesh up` keeps its data";
     "MESH_CACHE" [], "", Whole, "where fetched servers are kept; empty: the user's cache";
     "MESH_NATS_URL" ["NATS_URL"], "", Url, "nats-server to use instead of starting one";
-    "MESH_NATS_MONITOR_URL" [], "", Url, "where an external nats-server shows /jsz";
+    "MESH_NATS_MONITOR_URL" [], "", Url, "where an external nats-server shows /jsz; of a cluster several, separated by commas";
     "MESH_DATABASE_URL" ["DATABASE_URL"], "", Url, "PostgreSQL to use instead of starting one";
+    "MESH_NATS_URL_FILE" [], "", Whole, "file with MESH_NATS_URL, where that is not set";
+    "MESH_DATABASE_URL_FILE" [], "", Whole, "file with MESH_DATABASE_URL, where that is not set";
+    "MESH_NATS_REPLICAS" [], "1", Whole, "copies of each stream: 3 or 5 on a cluster of nats-servers";
     "MESH_ALLOW_LAZY_SYNC" [], "0", Whole, "1: run on a nats-server that may lose what it acknowledged";
     "MESH_LOG_FORMAT" [], "text", Whole, "text or json";
+    "MESH_TRACE_SAMPLE" [], "1", Whole, "part of the traces that are recorded where there is a collector, 0 to 1";
+    "MESH_TRACES_PER_SECOND" [], "25", Whole, "most traces that begin per second, of reads, writes and messages each; 0: no bound";
     "MESH_URL" ["DATALAYER_RUNTIMES_URL"], "", Url, "the mesh that the command line and nodes talk to";
     "MESH_REQUIRE_CREDENTIALS" [], "0", Whole, "1: nobody gets in without a credential, at the gateway and at NATS";
     "MESH_API_KEY" [], "", Hidden, "credential of the command line; empty: the one that `mesh up` left in MESH_HOME";
+    "MESH_API_KEY_FILE" [], "", Whole, "file with MESH_API_KEY, where that is not set";
     "MESH_TENANT" [], "default", Whole, "tenant of the command line";
     "MESH_NODE_TOKEN" ["DATALAYER_API_KEY"], "", Hidden, "what a node joins with";
+    "MESH_NODE_TOKEN_FILE" [], "", Whole, "file with MESH_NODE_TOKEN, where that is not set";
     "MESH_FAILPOINTS" [], "", Whole, "tests only: where `mesh serve` dies, freezes or fails";
     "MESH_FAILPOINT_HITS" [], "", Whole, "tests only: file that gets the hits of failpoints";
     "MESH_PLANTED_BUG" [], "", Whole, "tests only: a bug to show, in a build that has them";
@@ -76,8 +83,12 @@ pub struct Environment {
     pub nats_url: Option<String>,
     pub nats_monitor_url: Option<String>,
     pub database_url: Option<Secret<String>>,
+    /// Copies of each stream on the nats-servers; 1 without a cluster.
+    pub nats_replicas: u32,
     pub allows_lazy_sync: bool,
     pub log_format: LogFormat,
+    /// `MESH_TRACE_SAMPLE` and `MESH_TRACES_PER_SECOND`.
+    pub sampling: Sampling,
     pub url: Option<String>,
     pub requires_credentials: bool,
     pub api_key: Option<Secret<String>>,
@@ -108,6 +119,7 @@ impl Environment {
                 });
             }
         }
+        let env = &with_files(env)?;
         let values = Values { env };
         Ok(Self {
             config_file: values.optional("MESH_CONFIG").map(PathBuf::from),
@@ -120,8 +132,16 @@ impl Environment {
             nats_url: values.optional("MESH_NATS_URL"),
             nats_monitor_url: values.optional("MESH_NATS_MONITOR_URL"),
             database_url: values.optional("MESH_DATABASE_URL").map(Secret::new),
+            nats_replicas: values.parsed("MESH_NATS_REPLICAS", parse_replicas)?,
             allows_lazy_sync: values.parsed("MESH_ALLOW_LAZY_SYNC", parse_bool)?,
             log_format: values.parsed("MESH_LOG_FORMAT", str::parse)?,
+            sampling: Sampling {
+                ratio: values.parsed("MESH_TRACE_SAMPLE", parse_ratio)?,
+                per_second: values.parsed("MESH_TRACES_PER_SECOND", |text| {
+                    text.parse()
+                        .map_err(|_| "must be a number of traces, 0 or more".to_owned())
+                })?,
+            },
             url: values.optional("MESH_URL"),
             requires_credentials: values.parsed("MESH_REQUIRE_CREDENTIALS", parse_bool)?,
             api_key: values.optional("MESH_API_KEY").map(Secret::new),
@@ -141,6 +161,38 @@ impl Environment {
     /// Every name with its effective value, for `mesh config`.
     pub fn describe(&self) -> &[Entry] {
         &self.entries
+    }
+}
+
+/// Puts what a `MESH_…_FILE` holds where its name without `_FILE` is not set: containers get their secrets so.
+fn with_files(env: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let is_set = |name: &&str| env.get(*name).is_some_and(|text| !text.is_empty());
+    let mut all = env.clone();
+    for variable in VARIABLES {
+        let Some(path) = env.get(variable.name).filter(|path| !path.is_empty()) else {
+            continue;
+        };
+        let held = variable.name.strip_suffix("_FILE");
+        let Some(held) = VARIABLES.iter().find(|other| Some(other.name) == held) else {
+            continue;
+        };
+        if std::iter::once(&held.name).chain(held.aliases).any(is_set) {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Value {
+            key: variable.name.to_owned(),
+            origin: "the environment".to_owned(),
+            reason: format!("names `{path}`, which cannot be read: {error}"),
+        })?;
+        all.insert(held.name.to_owned(), text.trim().to_owned());
+    }
+    Ok(all)
+}
+
+fn parse_replicas(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(replicas @ (1 | 3 | 5)) => Ok(replicas),
+        _ => Err("must be 1, 3 or 5".to_owned()),
     }
 }
 
@@ -215,6 +267,11 @@ impl Values<'_> {
         });
         VARIABLES.iter().map(entry).chain(plain).collect()
     }
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 /// `postgres://mesh:***@localhost/mesh`; also hides a password given as a parameter. Several URLs may be separated by commas.

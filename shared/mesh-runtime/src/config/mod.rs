@@ -35,12 +35,13 @@ pub const SECTIONS: [&str; 10] = [
 ];
 
 /// Names without `MESH_` that set a service's key (in dots) where `MESH_<SERVICE>__<KEY>` is not set.
-pub const ALIASES: [(&str, &str, &str); 13] = [
+pub const ALIASES: [(&str, &str, &str); 14] = [
     ("OPENAI_API_KEY", "inference", "openai_api_key"),
     ("OPENAI_BASE_URL", "inference", "openai_base_url"),
     ("ANTHROPIC_API_KEY", "inference", "anthropic_api_key"),
     ("OLLAMA_URL", "inference", "ollama_url"),
     ("EMBEDDING_API_URL", "memory", "embedding_api_url"),
+    ("EMBEDDING_API_URL", "inference", "embedding_api_url"),
     ("CORS_ORIGINS", "gateway", "cors_origins"),
     ("AGENT_NODE_ID", "node", "id"),
     ("AGENT_NODE_NAME", "node", "name"),

@@ -336,3 +336,32 @@ fn a_file_that_is_none_says_which() {
     assert!(error.to_string().contains("mesh.toml"), "{error}");
     assert!(Loader::new(Some(&path.with_file_name("absent.toml")), &env(&[])).is_err());
 }
+
+#[test]
+fn a_file_stands_in_for_a_name_that_is_not_set() {
+    let (_folder, path) = file("nats-url", "nats://mesh:hunter2@nats:4222\n");
+    let path = path.to_str().unwrap();
+    let read = |pairs: &[(&str, &str)]| Environment::read(&env(pairs)).unwrap();
+    let of_file = read(&[("MESH_NATS_URL_FILE", path)]);
+    assert_eq!(of_file.nats_url.as_deref(), Some("nats://mesh:hunter2@nats:4222"));
+    assert!(
+        of_file
+            .describe()
+            .iter()
+            .all(|entry| !entry.to_string().contains("hunter2"))
+    );
+    let both = read(&[("MESH_NATS_URL_FILE", path), ("MESH_NATS_URL", "nats://other:1")]);
+    assert_eq!(both.nats_url.as_deref(), Some("nats://other:1"));
+    let alias = read(&[("MESH_NATS_URL_FILE", path), ("NATS_URL", "nats://other:1")]);
+    assert_eq!(alias.nats_url.as_deref(), Some("nats://other:1"));
+    let missing = Environment::read(&env(&[("MESH_API_KEY_FILE", "/nowhere/key")])).unwrap_err();
+    assert!(missing.to_string().contains("MESH_API_KEY_FILE"), "{missing}");
+}
+
+#[test]
+fn streams_have_one_copy_or_an_odd_number_of_them() {
+    let replicas = |text: &str| Environment::read(&env(&[("MESH_NATS_REPLICAS", text)]));
+    assert_eq!(replicas("").unwrap().nats_replicas, 1);
+    assert_eq!(replicas("3").unwrap().nats_replicas, 3);
+    assert!(replicas("2").is_err() && replicas("x").is_err());
+}

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use mesh_types::{Clock, SystemClock};
-use opentelemetry::trace::TraceContextExt;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -48,6 +47,10 @@ where
             {
                 write!(writer, "{{{fields}}}")?;
             }
+        }
+        if let Some(trace) = mesh_trace::current() {
+            let ids = format!("trace_id={:032x} span_id={:016x}", trace.trace_id(), trace.span_id());
+            write!(writer, " {}", paint.faint(&ids))?;
         }
         writeln!(writer)
     }
@@ -100,22 +103,20 @@ where
             }
         });
         line.insert("target".into(), metadata.target().into());
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields::default();
         event.record(&mut fields);
         for (name, value) in fields.0 {
             // A field of an event may be called like one of ours; neither is lost.
-            let free = if line.contains_key(&name) {
+            let free = if line.contains_key(name) {
                 format!("field.{name}")
             } else {
-                name
+                name.to_owned()
             };
             line.insert(free, value);
         }
-        let current = opentelemetry::Context::current();
-        let trace = current.span().span_context().clone();
-        if trace.is_valid() {
-            line.insert("trace_id".into(), trace.trace_id().to_string().into());
-            line.insert("span_id".into(), trace.span_id().to_string().into());
+        if let Some(trace) = mesh_trace::current() {
+            line.insert("trace_id".into(), format!("{:032x}", trace.trace_id()).into());
+            line.insert("span_id".into(), format!("{:016x}", trace.span_id()).into());
         }
         let spans = context
             .event_scope()
@@ -139,14 +140,15 @@ where
     }
 }
 
-struct Fields(Map<String, Value>);
+/// Fields of an event or span, in their order.
+#[derive(Default)]
+pub(super) struct Fields(pub(super) Vec<(&'static str, Value)>);
 
 impl Fields {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
         // `r#type` is how code spells the field `type`.
         let name = field.name();
-        self.0
-            .insert(name.strip_prefix("r#").unwrap_or(name).to_owned(), value.into());
+        self.0.push((name.strip_prefix("r#").unwrap_or(name), value.into()));
     }
 }
 
@@ -238,10 +240,15 @@ mod tests {
             .with_writer(move || out.clone())
             .with_filter(log_filter(&TelemetryOptions::default()));
         let services = ServiceLayer.with_filter(service::filter());
+        // Also of a trace that is not recorded: the ids are there to find what belongs together.
+        let trace = mesh_trace::TraceContext::new(0xabc, 0xde, false);
+        let speak = || mesh_trace::enter(Some(trace.into()), speak);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(services).with(logs), speak);
         let text = lines.take();
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["trace_id"], "00000000000000000000000000000abc");
+        assert_eq!(line["span_id"], "00000000000000de");
         assert_eq!(line["mesh.service"], "registry");
         assert_eq!(line["level"], "WARN");
         assert_eq!(line["message"], "said \"no\"");
@@ -269,6 +276,18 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with(" in request{id=\"req_1\"}\n"), "{text}");
+        let trace = mesh_trace::TraceContext::new(0xabc, 0xde, true);
+        let out = lines.clone();
+        let logs = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(Text)
+            .with_writer(move || out.clone());
+        let subscriber = tracing_subscriber::registry().with(logs);
+        let speak = || mesh_trace::enter(Some(trace.into()), || tracing::info!("hello"));
+        tracing::subscriber::with_default(subscriber, speak);
+        let ids = " trace_id=00000000000000000000000000000abc span_id=00000000000000de\n";
+        let traced = lines.take();
+        assert!(traced.ends_with(&format!("hello{ids}")), "{traced}");
         assert!(!text.contains('\x1b') && !text.contains("not shown"), "{text}");
     }
 }

@@ -1,8 +1,8 @@
-//! Logs to stdout (text or JSON), spans and metrics to a collector where one is named. Everything says its service.
+//! Logs to stdout (text or JSON); they, spans and metrics to a collector where one is named. Everything says its service.
 
 mod format;
+mod lines;
 mod otlp;
-mod propagation;
 mod service;
 
 use std::fs::File;
@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use mesh_trace::Sampling;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -18,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use lines::{LineLayer, Lines};
 pub(crate) use otlp::MetricReader;
 pub use service::{current_service, service_span};
 
@@ -59,6 +61,8 @@ pub struct TelemetryOptions {
     pub log_file: Option<Arc<File>>,
     /// Base URL of a collector that takes OTLP over HTTP, such as `http://localhost:4318`. Without it nothing is sent.
     pub otlp_endpoint: Option<String>,
+    /// Which traces are recorded, where there is a collector.
+    pub sampling: Sampling,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +79,24 @@ pub enum TelemetryError {
     Thread,
 }
 
-/// What is on by default: ourselves, and of others only what needs somebody's attention. Failures of
-/// the exporters are told by [`otlp`], once, instead of at every attempt.
-const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn,h2=warn,tower=warn,rustls=warn,async_nats=warn,opentelemetry=off,opentelemetry_sdk=off,opentelemetry-otlp=off,opentelemetry-http=off,opentelemetry-prometheus=off";
+/// What is on by default: ourselves, and of others only what needs somebody's attention. Failures of the exporters are
+/// told by [`otlp`], once, instead of at every attempt; of connecting to NATS, by whoever connects.
+const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn,h2=warn,tower=warn,rustls=warn,async_nats=warn,async_nats::connector=off,opentelemetry=off,opentelemetry_sdk=off,opentelemetry-otlp=off,opentelemetry-http=off,opentelemetry-prometheus=off";
 
 /// Keeps telemetry alive; dropping it sends what is left (at most about 2 s).
 pub struct Guard {
     metrics: Metrics,
-    tracer: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+    queues: Option<Queues>,
 }
+
+/// What waits to be sent.
+struct Queues {
+    spans: Arc<otlp::Spans>,
+    lines: Arc<Lines>,
+}
+
+/// How long the last of it may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Guard {
     /// For the first [`crate::Context`] of the process.
@@ -94,16 +107,21 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(tracer) = self.tracer.take() else {
+        let Some(Queues { spans, lines }) = self.queues.take() else {
             return;
         };
-        let metrics = self.metrics.clone();
-        // A thread of its own: shutting down waits, which a runtime's thread must not.
-        let flush = std::thread::spawn(move || {
-            let _unsent = tracer.shutdown_with_timeout(Duration::from_secs(2));
-            metrics.shutdown();
+        let metrics = &self.metrics;
+        // Threads of their own: shutting down waits, which a runtime's thread must not; and all at the same time.
+        std::thread::scope(|scope| {
+            let all = [
+                scope.spawn(|| spans.shutdown(FLUSH_TIMEOUT)),
+                scope.spawn(|| lines.shutdown(FLUSH_TIMEOUT)),
+                scope.spawn(|| metrics.shutdown()),
+            ];
+            for flush in all {
+                let _panicked = flush.join();
+            }
         });
-        let _panicked = flush.join();
     }
 }
 
@@ -111,11 +129,29 @@ impl Drop for Guard {
 pub fn init(options: &TelemetryOptions) -> Result<Guard, TelemetryError> {
     let resource = otlp::resource(options);
     let exporters = options.otlp_endpoint.as_deref().map(otlp::exporters).transpose()?;
-    let (tracer, push) = match exporters {
-        Some((spans, reader)) => (Some(otlp::tracer_provider(resource.clone(), spans)), Some(reader)),
+    let (queues, push) = match exporters {
+        Some(exporters) => {
+            let queues = Queues {
+                spans: Arc::new(otlp::Spans::new(&resource, exporters.spans)),
+                lines: Arc::new(Lines::new(&resource, exporters.lines)),
+            };
+            (Some(queues), Some(exporters.metrics))
+        }
         None => (None, None),
     };
-    let spans_layer = tracer.as_ref().map(otlp::layer);
+    show(options, queues.as_ref().map(|queues| &queues.lines))?;
+    if let Some(queues) = &queues {
+        // The first in this process, or the logs would have been refused.
+        mesh_trace::install(Box::new(Arc::clone(&queues.spans)), options.sampling);
+    }
+    Ok(Guard {
+        metrics: Metrics::new(resource, push),
+        queues,
+    })
+}
+
+/// Log lines from here on, to stdout or the file, and to the collector if there is one.
+fn show(options: &TelemetryOptions, lines: Option<&Arc<Lines>>) -> Result<(), TelemetryError> {
     let is_colored =
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = options
@@ -127,15 +163,18 @@ pub fn init(options: &TelemetryOptions) -> Result<Guard, TelemetryError> {
             .with_ansi(is_colored && options.log_file.is_none())
             .with_writer(writer)
             .event_format(format::Text)
-            .with_filter(log_filter(options))
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(writer)
             .fmt_fields(JsonFields::new())
             .event_format(format::Json)
-            .with_filter(log_filter(options))
             .boxed(),
+    };
+    // One filter for both: each of them costs every line, and every span, a look.
+    let logs = match lines {
+        Some(lines) => logs.and_then(LineLayer(Arc::clone(lines))).boxed(),
+        None => logs,
     };
     // After the file's layer, which formats the fields of spans for both, without colours.
     let attention = options.log_file.as_ref().map(|_| {
@@ -146,15 +185,10 @@ pub fn init(options: &TelemetryOptions) -> Result<Guard, TelemetryError> {
     });
     tracing_subscriber::registry()
         .with(service::ServiceLayer.with_filter(service::filter()))
-        .with(logs)
+        .with(logs.with_filter(log_filter(options)))
         .with(attention)
-        .with(spans_layer)
         .try_init()?;
-    propagation::install();
-    Ok(Guard {
-        metrics: Metrics::new(resource, push),
-        tracer,
-    })
+    Ok(())
 }
 
 /// Spans that only carry the service's name are for the layers, not for readers.

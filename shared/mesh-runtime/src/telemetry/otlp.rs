@@ -1,32 +1,35 @@
-//! Spans and metrics to a collector, OTLP over HTTP. Failing to reach it is told once and harms nothing.
+//! Spans, metrics and log lines to a collector, OTLP over HTTP. Failing to reach it is told once and harms nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{MetricExporter, Protocol, SpanExporter, WithExportConfig};
+use mesh_trace::{Kind, Record, TraceContext};
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, Value};
+use opentelemetry_otlp::{LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as LogExport};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor};
-use tracing::{Metadata, Subscriber};
-use tracing_opentelemetry::OpenTelemetryLayer;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
-use tracing_subscriber::registry::LookupSpan;
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SpanData, SpanEvents, SpanExporter as SpanExport, SpanLinks, SpanProcessor,
+};
 
-use super::service::{self, with_current_service};
+use super::service::current_service;
 use super::{TelemetryError, TelemetryOptions};
-use crate::metrics::SERVICE_LABEL;
 
 /// How often metrics are sent.
 const METRICS_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(crate) type MetricReader = PeriodicReader<Telling<MetricExporter>>;
-pub(super) type Exporters = (Telling<SpanExporter>, MetricReader);
+
+pub(super) struct Exporters {
+    pub(super) spans: Telling<SpanExporter>,
+    pub(super) metrics: MetricReader,
+    pub(super) lines: Telling<LogExporter>,
+}
 
 pub(super) fn resource(options: &TelemetryOptions) -> Resource {
     let name = if options.service_name.is_empty() {
@@ -44,89 +47,130 @@ pub(super) fn resource(options: &TelemetryOptions) -> Resource {
 pub(super) fn exporters(endpoint: &str) -> Result<Exporters, TelemetryError> {
     let base = endpoint.trim_end_matches('/').to_owned();
     let build = move || {
+        let failed = |signal| move |source| TelemetryError::Exporter { signal, source };
         // The protocol is given, so that OTEL_EXPORTER_OTLP_PROTOCOL=grpc is no error.
         let spans = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(format!("{base}/v1/traces"))
             .build()
-            .map_err(|source| TelemetryError::Exporter {
-                signal: "traces",
-                source,
-            })?;
+            .map_err(failed("traces"))?;
         let metrics = MetricExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(format!("{base}/v1/metrics"))
             .build()
-            .map_err(|source| TelemetryError::Exporter {
-                signal: "metrics",
-                source,
-            })?;
+            .map_err(failed("metrics"))?;
+        let lines = LogExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{base}/v1/logs"))
+            .build()
+            .map_err(failed("logs"))?;
         let reader = PeriodicReader::builder(Telling::new("metrics", metrics))
             .with_interval(METRICS_INTERVAL)
             .build();
-        Ok((Telling::new("traces", spans), reader))
+        Ok(Exporters {
+            spans: Telling::new("traces", spans),
+            metrics: reader,
+            lines: Telling::new("logs", lines),
+        })
     };
     std::thread::spawn(build).join().map_err(|_| TelemetryError::Thread)?
 }
 
-pub(super) fn tracer_provider(resource: Resource, exporter: Telling<SpanExporter>) -> SdkTracerProvider {
-    SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_span_processor(SaysService)
-        .with_batch_exporter(exporter)
-        .build()
-}
-
-/// Our spans from level info on; never those of the exporters' own HTTP client.
-pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let ours = |metadata: &Metadata<'_>| {
-        let target = metadata.target();
-        let is_plumbing = ["opentelemetry", "hyper", "reqwest", "h2", "rustls", "tower::"]
-            .iter()
-            .any(|prefix| target.starts_with(prefix));
-        target != service::TARGET && !is_plumbing && *metadata.level() <= tracing::Level::INFO
-    };
-    OpenTelemetryLayer::<S, SdkTracer>::new(provider.tracer("mesh"))
-        .with_threads(false)
-        .with_tracked_inactivity(false)
-        .with_filter(filter_fn(ours).with_max_level_hint(LevelFilter::INFO))
-}
-
-/// Writes the service's name on every span as it starts.
+/// Where recorded spans go: a bounded queue that a thread of its own empties; what finds it full is dropped.
 #[derive(Debug)]
-struct SaysService;
+pub(super) struct Spans {
+    queue: BatchSpanProcessor,
+    scope: InstrumentationScope,
+}
 
-impl SpanProcessor for SaysService {
-    fn on_start(&self, span: &mut Span, _context: &Context) {
-        use opentelemetry::trace::Span as _;
-        with_current_service(|service| {
-            if let Some(service) = service {
-                span.set_attribute(KeyValue::new(SERVICE_LABEL, service.to_owned()));
-            }
-        });
+impl Spans {
+    pub(super) fn new(resource: &Resource, exporter: impl SpanExport + 'static) -> Self {
+        let mut queue = BatchSpanProcessor::builder(exporter).build();
+        queue.set_resource(resource);
+        Self {
+            queue,
+            scope: InstrumentationScope::builder("mesh").build(),
+        }
     }
 
-    fn on_end(&self, _span: SpanData) {}
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
+    /// Sends what is left; waits for it, so not on a thread of the runtime.
+    pub(super) fn shutdown(&self, patience: Duration) {
+        if let Err(error) = self.queue.shutdown_with_timeout(patience) {
+            tracing::debug!(%error, "the last spans were not sent");
+        }
     }
 }
 
-/// A span may have the name as a field of its own and from [`SaysService`]; a key may be there once.
-fn say_service_once(span: &mut SpanData) {
-    let mut is_said = false;
-    span.attributes
-        .retain(|attribute| attribute.key.as_str() != SERVICE_LABEL || !std::mem::replace(&mut is_said, true));
+impl mesh_trace::Sink for Spans {
+    fn service(&self) -> Option<String> {
+        current_service()
+    }
+
+    fn ended(&self, record: Record) {
+        self.queue.on_end(span_data(record, self.scope.clone()));
+    }
+}
+
+fn span_data(record: Record, instrumentation_scope: InstrumentationScope) -> SpanData {
+    let (parent, is_remote) = record.parent.unwrap_or_default();
+    let mut links = SpanLinks::default();
+    links.links = record
+        .links
+        .into_iter()
+        .map(|context| Link::with_context(span_context(context)))
+        .collect();
+    let attributes = record.attributes.into_iter();
+    SpanData {
+        span_context: span_context(record.context),
+        parent_span_id: SpanId::from(parent),
+        parent_span_is_remote: is_remote,
+        span_kind: match record.kind {
+            Kind::Internal => SpanKind::Internal,
+            Kind::Server => SpanKind::Server,
+            Kind::Client => SpanKind::Client,
+            Kind::Producer => SpanKind::Producer,
+            Kind::Consumer => SpanKind::Consumer,
+        },
+        name: record.name,
+        start_time: record.started_at,
+        end_time: record.ended_at,
+        attributes: attributes
+            .map(|(name, value)| KeyValue::new(name, value_of(value)))
+            .collect(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links,
+        // Without a text: what failed is told by `error.type`, a code.
+        status: if record.is_error {
+            Status::error("")
+        } else {
+            Status::Unset
+        },
+        instrumentation_scope,
+    }
+}
+
+fn span_context(context: TraceContext) -> SpanContext {
+    let flags = if context.is_sampled() {
+        TraceFlags::SAMPLED
+    } else {
+        TraceFlags::NOT_SAMPLED
+    };
+    let (trace_id, span_id) = (TraceId::from(context.trace_id()), SpanId::from(context.span_id()));
+    SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
+}
+
+fn value_of(value: mesh_trace::Value) -> Value {
+    match value {
+        mesh_trace::Value::Text(text) => text.into(),
+        mesh_trace::Value::Texts(texts) => Value::Array(Array::String(texts.into_iter().map(Into::into).collect())),
+        mesh_trace::Value::Int(number) => number.into(),
+        mesh_trace::Value::Float(number) => number.into(),
+        mesh_trace::Value::Bool(is_so) => is_so.into(),
+    }
 }
 
 /// An exporter that logs when it begins to fail and when it is well again, not at every attempt.
@@ -162,9 +206,8 @@ impl<E> Telling<E> {
     }
 }
 
-impl<E: opentelemetry_sdk::trace::SpanExporter> opentelemetry_sdk::trace::SpanExporter for Telling<E> {
-    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
-        batch.iter_mut().for_each(say_service_once);
+impl<E: SpanExport> SpanExport for Telling<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         self.tell(self.inner.export(batch).await)
     }
 
@@ -174,6 +217,20 @@ impl<E: opentelemetry_sdk::trace::SpanExporter> opentelemetry_sdk::trace::SpanEx
 
     fn force_flush(&self) -> OTelSdkResult {
         self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+impl<E: LogExport> LogExport for Telling<E> {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        self.tell(self.inner.export(batch).await)
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -205,11 +262,14 @@ mod tests {
     use std::time::Instant;
 
     use opentelemetry_sdk::error::OTelSdkError;
+    use tracing::Subscriber;
+    use tracing_subscriber::Layer;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
     use crate::metrics::{MetricName, Metrics};
-    use crate::telemetry::Guard;
+    use crate::telemetry::lines::{LineLayer, Lines};
+    use crate::telemetry::{Guard, Queues};
 
     #[tokio::test]
     async fn a_collector_that_is_not_there_harms_nothing() {
@@ -220,14 +280,28 @@ mod tests {
             .unwrap();
         let resource = resource(&TelemetryOptions::default());
         let started = Instant::now();
-        let (spans, reader) = exporters(&format!("http://{free}/")).unwrap();
-        let provider = tracer_provider(resource.clone(), spans);
-        let subscriber = tracing_subscriber::registry().with(layer(&provider));
-        let guard = Guard {
-            metrics: Metrics::new(resource, Some(reader)),
-            tracer: Some(provider),
+        let Exporters { spans, metrics, lines } = exporters(&format!("http://{free}/")).unwrap();
+        let spans = Arc::new(Spans::new(&resource, spans));
+        let lines = Arc::new(Lines::new(&resource, lines));
+        let at = std::time::UNIX_EPOCH;
+        let work = Record {
+            name: "work".into(),
+            kind: Kind::Internal,
+            context: TraceContext::new(1, 2, true),
+            parent: None,
+            started_at: at,
+            ended_at: at,
+            attributes: Vec::new(),
+            links: Vec::new(),
+            is_error: false,
         };
-        tracing::subscriber::with_default(subscriber, || tracing::info_span!("work").in_scope(|| {}));
+        mesh_trace::Sink::ended(&*spans, work);
+        let layer = LineLayer(Arc::clone(&lines));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || tracing::info!("said"));
+        let guard = Guard {
+            metrics: Metrics::new(resource, Some(metrics)),
+            queues: Some(Queues { spans, lines }),
+        };
         guard.metrics().counter(MetricName::Commits).add(1, &[]);
         assert!(guard.metrics().render().unwrap().contains("mesh_commits_total 1"));
         tokio::task::spawn_blocking(move || drop(guard)).await.unwrap();

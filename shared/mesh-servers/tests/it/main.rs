@@ -45,6 +45,15 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 }
 
 #[test]
+fn the_weights_are_fetched_once_and_found_again() {
+    let weights = mesh_servers::EmbedderWeights::resolve(&mut Quiet).unwrap();
+    for name in ["model.safetensors", "tokenizer.json", "config.json"] {
+        assert!(weights.folder.join(name).is_file(), "{name}");
+    }
+    assert_eq!(mesh_servers::EmbedderWeights::resolve(&mut Quiet).unwrap(), weights);
+}
+
+#[test]
 fn both_servers_are_found_and_new_enough() {
     let tools = tools();
     assert!(

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mesh_servers::{NatsOptions, NatsServer, ScratchDir, ServersError};
 
@@ -43,9 +43,7 @@ fn request(server: &NatsServer, subject: &str, body: &str) -> String {
 #[test]
 fn a_server_is_durable_and_starts_again_on_its_ports_with_its_data() {
     let scratch = ScratchDir::new().unwrap();
-    let began = Instant::now();
     let mut server = NatsServer::start(tools(), NatsOptions::new(scratch.path().join("nats"))).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(monitor(&server, "/jsz").contains("\"sync_always\": true"));
     assert!(monitor(&server, "/varz").contains("\"max_payload\": 8388608"));
     let stream = r#"{"name":"KEPT","subjects":["kept"],"storage":"file"}"#;

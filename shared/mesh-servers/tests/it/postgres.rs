@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use mesh_servers::{Postgres, PostgresOptions, ScratchDir, ServersError, remove_data};
 
@@ -34,13 +33,10 @@ fn query(postgres: &Postgres, sql: &str) -> String {
 }
 
 #[test]
-fn a_first_start_is_quick_durable_and_has_pgvector() {
+fn a_first_start_is_durable_and_has_pgvector() {
     let scratch = ScratchDir::new().unwrap();
     let dir = scratch.path().join("postgres");
-    tools();
-    let began = Instant::now();
     let postgres = Postgres::start(tools(), PostgresOptions::new(&dir)).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     for (setting, value) in [
         ("fsync", "on"),
         ("synchronous_commit", "on"),
@@ -84,9 +80,7 @@ fn data_outlives_stop_kill_and_restart() {
     query(&postgres, "INSERT INTO kept VALUES (2)");
     postgres.stop().unwrap();
     drop(postgres);
-    let began = Instant::now();
     let postgres = Postgres::start(tools(), options).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(query(&postgres, "SELECT sum(id) FROM kept"), "3");
 }
 

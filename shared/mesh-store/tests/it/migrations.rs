@@ -3,6 +3,9 @@
 use mesh_store::{Role, migrate, schema_version};
 use mesh_testkit::TestDatabase;
 use sqlx::Connection as _;
+use sqlx::migrate::Migrator;
+
+use crate::pool_as;
 
 #[tokio::test]
 async fn migrating_twice_is_a_no_op() {
@@ -88,4 +91,65 @@ async fn a_database_of_a_newer_build_is_refused_with_a_reason() {
     let error = migrate(database.url()).await.unwrap_err();
     let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert!(text.contains("9999"), "{text}");
+}
+
+/// Memories of before 0014: two with vectors, one of them expired, and one of a tenant that has no vector at all.
+const MEMORIES_OF_0013: &str = "
+    INSERT INTO memory.memory (tenant, id, agent, kind, content, tags, importance, source_invocation, source_step,
+        metadata, body_hash, embedding_384, embedding_model, expires_at, created_at, updated_at)
+    SELECT tenant, id::uuid, 'sofia', kind, content, '{tea}', 0.5, NULL, NULL, '{}', 'hash',
+        CASE WHEN has_vector THEN array_fill(0.5, ARRAY[384])::public.halfvec(384) END,
+        CASE WHEN has_vector THEN 'hash' END, expires_at, now(), now()
+    FROM (VALUES
+        ('a', '00000000-0000-0000-0000-000000000001', 'semantic', 'Anna likes teas', true, NULL::timestamptz),
+        ('a', '00000000-0000-0000-0000-000000000002', 'working', 'Anna waits', true, now() + '1 hour'),
+        ('b', '00000000-0000-0000-0000-000000000003', 'episodic', 'Bohdan waits', false, NULL)
+    ) AS m (tenant, id, kind, content, has_vector, expires_at);
+    INSERT INTO memory.embed_queue (tenant, memory, next_at)
+        VALUES ('b', '00000000-0000-0000-0000-000000000003', now());
+    INSERT INTO memory.forgotten (tenant, memory, at) VALUES ('a', '00000000-0000-0000-0000-000000000004', now());
+    INSERT INTO memory.event (tenant, id, body, at)
+        VALUES ('a', '00000000-0000-0000-0000-000000000005', '{}', now())";
+
+#[tokio::test]
+async fn memories_of_the_schema_before_are_all_there_after_it() {
+    let database = TestDatabase::create_empty().await;
+    let admin = database.pool().await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let all = Migrator::new(folder).await.unwrap();
+    all.run_to(13, &admin).await.unwrap();
+    sqlx::raw_sql(MEMORIES_OF_0013).execute(&admin).await.unwrap();
+    let report = migrate(database.url()).await.unwrap();
+    assert!(report.applied[0].starts_with("0014"), "{report:?}");
+    // As the service sees them: under row level security, which each step may have lifted for itself only.
+    let pool = pool_as(&database, Role::Memory).await;
+    let mut seen = Vec::new();
+    for tenant in ["a", "b", "c"] {
+        let mut tx = mesh_store::tenant_tx(&pool, &tenant.parse().unwrap()).await.unwrap();
+        let counts: Vec<i64> = sqlx::query_scalar(
+            "SELECT ARRAY[
+                (SELECT count(*) FROM memory.memory WHERE owner = 'a:sofia' AND scope = 'agent' AND version = 1),
+                (SELECT count(*) FROM memory.memory_vector_384 WHERE owner = 'a:sofia' AND model = 'hash'),
+                (SELECT count(*) FROM memory.memory WHERE words @@ to_tsquery('pg_catalog.english', 'tea')),
+                (SELECT count(*) FROM memory.expiry AS e JOIN memory.memory AS m ON m.id = e.memory
+                    WHERE m.expires_at = e.at),
+                (SELECT count(*) FROM memory.embed_queue WHERE chunk IS NULL),
+                (SELECT count(*) FROM memory.tenant),
+                (SELECT count(*) FROM memory.forgotten),
+                (SELECT count(*) FROM memory.event)
+            ]",
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        seen.push(counts);
+    }
+    assert_eq!(
+        seen,
+        [
+            vec![2, 2, 1, 1, 0, 1, 1, 1],
+            vec![1, 0, 0, 0, 1, 1, 0, 0],
+            vec![0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+    );
 }

@@ -14,6 +14,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 fn event(tenant: &Tenant, number: u128) -> Event {
     Event {
+        request_id: None,
+        change: None,
         id: EventId::from_u128(number),
         tenant: tenant.clone(),
         at: Timestamp::from_millis(1_000),

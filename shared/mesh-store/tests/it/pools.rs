@@ -48,7 +48,7 @@ async fn a_pool_outlives_its_connections() {
         .await
         .unwrap();
     assert!(killed.rows_affected() > 0);
-    wait_until(Duration::from_secs(5), || async { probe(&pool)().await.is_ok() }).await;
+    wait_until(Duration::from_secs(30), || async { probe(&pool)().await.is_ok() }).await;
     let user: String = sqlx::query_scalar("SELECT current_user::text")
         .fetch_one(&pool)
         .await
@@ -99,7 +99,7 @@ async fn a_schema_that_is_older_than_the_build_is_waited_for() {
             .is_err()
     );
     mesh_store::migrate(database.url()).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), wait_ready(&pool))
+    tokio::time::timeout(Duration::from_secs(30), wait_ready(&pool))
         .await
         .unwrap();
 }

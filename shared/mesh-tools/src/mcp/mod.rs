@@ -3,6 +3,7 @@
 mod process;
 mod servers;
 
+use mesh_trace::Place;
 use mesh_types::Problem;
 use mesh_types::tool::{ToolCall, ToolReply, ToolSpec};
 use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, RequestMetaObject, ServerResult};
@@ -39,6 +40,10 @@ pub(crate) async fn call(
     let params = CallToolRequestParams::new(name).with_arguments(arguments);
     let mut meta = RequestMetaObject::new();
     meta.insert(META_IDEMPOTENCY_KEY.to_owned(), call.idempotency_key.as_str().into());
+    // As the protocol's conventions have it, whatever it travels over.
+    for (name, value) in mesh_trace::current_place().iter().flat_map(Place::headers) {
+        meta.insert(name.to_owned(), value.into());
+    }
     let handle = server
         .peer()
         .send_cancellable_request(

@@ -7,13 +7,13 @@ use std::time::Duration;
 use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::{Chunk, CompleteRequest, Completion, FunctionCall, Role};
 use mesh_api::journal::*;
-use mesh_api::memory::{Memory, QueryReply, QueryRequest, StoreRequest};
+use mesh_api::memory::{Batch, BatchRequest, Memory, QueryReply, QueryRequest, StoreRequest};
 use mesh_api::messaging::{Message, PostRequest};
 use mesh_types::tool::{Target, ToolCall, ToolReply};
 use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem};
 use serde_json::{Value, json};
 
-use super::time::{START, message, remembered};
+use super::time::{START, message, passage, remembered};
 use super::world::{Order, Orders, ToolOrder, When, World};
 use crate::*;
 
@@ -214,8 +214,25 @@ impl Memories for Hands<'_> {
         self.obey(StepKind::ContextMemories, None, |orders| orders.query.pop_front())
             .await?;
         let hit = |number: u32| remembered(&format!("fact {number} about {}", request.query), number);
+        let knowledge = request
+            .knowledge
+            .iter()
+            .map(|base| passage(base.as_str(), "Late trains are refunded."));
+        self.world.state().queries.push(request.clone());
         Ok(QueryReply {
             items: (1..=request.k.min(2)).map(hit).collect(),
+            knowledge: knowledge.collect(),
+            degraded: None,
+        })
+    }
+
+    async fn batch(&self, request: BatchRequest) -> Result<Batch, Problem> {
+        self.obey(StepKind::ContextMemories, None, |orders| orders.query.pop_front())
+            .await?;
+        let state = self.world.state();
+        let find = |id| state.sources.iter().find(|memory| memory.id == id).cloned();
+        Ok(Batch {
+            items: request.ids.into_iter().filter_map(find).collect(),
         })
     }
 
@@ -226,6 +243,7 @@ impl Memories for Hands<'_> {
         let mut memory = remembered(&request.content, 0).memory;
         memory.id = request.id.unwrap();
         let mut state = self.world.state();
+        state.stored.push(request);
         if !state.memories.iter().any(|known| known.id == memory.id) {
             state.memories.push(memory.clone());
         }
@@ -268,7 +286,12 @@ impl Model for Hands<'_> {
         });
         let tool_calls: Vec<Value> = calls.collect();
         let last = request.messages.last().map(|message| message.content.plain_text());
+        let facts = request
+            .response_schema
+            .is_some()
+            .then(|| self.world.state().orders.facts.clone());
         let text = match tool_calls.len() {
+            _ if facts.is_some() => facts.unwrap_or_default(),
             0 => format!("echo of {}", last.unwrap_or_default()),
             _ => String::new(),
         };
@@ -288,6 +311,8 @@ impl Model for Hands<'_> {
             finish_reason: if tool_calls.is_empty() { "stop" } else { "tool_calls" }.into(),
             tool_calls,
             attempt: 1,
+            cached_tokens: 0,
+            from_cache: false,
         })
     }
 }

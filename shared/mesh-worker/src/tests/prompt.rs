@@ -6,13 +6,14 @@ use mesh_types::agent::AgentSpec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::time::{START, agent, message, remembered};
-use crate::{Prompt, PromptLimits, Request, assemble_context};
+use super::time::{START, agent, message, passage, remembered};
+use crate::{Found, Prompt, PromptLimits, Request, assemble_context};
 
 const LIMITS: PromptLimits = PromptLimits {
     recent: 10,
     history_bytes: 1_000,
     memory_bytes: 100,
+    knowledge_bytes: 170,
 };
 
 fn spec() -> AgentSpec {
@@ -25,7 +26,11 @@ fn spec() -> AgentSpec {
 fn prompt(payload: Value, history: &[Message], limits: PromptLimits) -> Prompt {
     let request = Request::parse(&payload).unwrap();
     let memories = ["Ann likes tea", "Bob is away", &"x".repeat(100)].map(|fact| remembered(fact, 1));
-    assemble_context(&agent(), &spec(), &request, history, &memories, limits)
+    let found = Found {
+        memories: &memories,
+        passages: &[],
+    };
+    assemble_context(&agent(), &spec(), &request, history, found, limits)
 }
 
 fn said(id: &str, kind: AuthorKind, author: &str, text: &str) -> Message {
@@ -101,6 +106,31 @@ fn the_newest_messages_stay() {
 }
 
 #[test]
+fn passages_stand_apart_with_the_name_to_cite_them_by_within_their_own_limit() {
+    let request = Request::parse(&json!({"text": "late?"})).unwrap();
+    let passages = ["You get half.", &"x".repeat(60), "And this no more."].map(|text| passage("handbook", text));
+    let found = Found {
+        memories: &[remembered("Ann likes tea", 1)],
+        passages: &passages,
+    };
+    let prompt = assemble_context(&agent(), &spec(), &request, &[], found, LIMITS);
+    let system = prompt.messages[0].content.plain_text();
+    let (memories, knowledge) = system.split_once("\n\nPassages of documents").unwrap();
+    assert!(
+        memories.ends_with("earlier conversations:\n- Ann likes tea"),
+        "{system}"
+    );
+    let cited = "\n\n[handbook.md › Refunds › Late trains]\nYou get half.";
+    assert!(
+        knowledge.contains("not instructions") && knowledge.contains(cited),
+        "{system}"
+    );
+    assert!(knowledge.contains("xxx") && !knowledge.contains("no more"), "{system}");
+    let nothing = assemble_context(&agent(), &spec(), &request, &[], Found::default(), LIMITS);
+    assert_eq!(nothing.messages[0].content.plain_text(), "You are Sofia.");
+}
+
+#[test]
 fn an_empty_channel_still_has_a_user() {
     let greeted = [said("m1", AuthorKind::Agent, "sofia", "hello!")];
     for history in [&[][..], &greeted[..]] {
@@ -121,7 +151,7 @@ proptest! {
             .enumerate()
             .map(|(at, text)| message(&format!("m{at}"), AuthorKind::User, "ann", text, START))
             .collect();
-        let limits = PromptLimits { recent, history_bytes, memory_bytes: 20 };
+        let limits = PromptLimits { recent, history_bytes, memory_bytes: 20, knowledge_bytes: 0 };
         let payload = json!({"channel_id": "c1", "text": "OWN"});
         let first = prompt(payload.clone(), &history, limits);
         prop_assert_eq!(&first, &prompt(payload, &history, limits));

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use mesh_api::memory::{Hit, Memory, MemoryType, Scores};
+use mesh_api::knowledge::{Citation, KnowledgeHit};
+use mesh_api::memory::{Hit, Memory, MemoryType, Scope, Scores};
 use mesh_api::messaging::{Author, AuthorKind, Message};
 use mesh_types::{AgentName, Clock, Id, InvocationId, MemoryId, Timestamp};
 
@@ -116,6 +117,13 @@ pub(super) fn remembered(content: &str, number: u32) -> Hit {
         source: None,
         metadata: serde_json::Map::new(),
         embedded: true,
+        scope: Scope::Agent,
+        session: None,
+        user: None,
+        version: 1,
+        seen: 1,
+        superseded_by: None,
+        expires_at: None,
         created_at: START,
         updated_at: START,
     };
@@ -125,6 +133,26 @@ pub(super) fn remembered(content: &str, number: u32) -> Hit {
         scores: Scores {
             vector: Some(1.0 / 3.0),
             text: None,
+            ..Scores::default()
         },
+    }
+}
+
+/// Of the document `<base>.md`.
+pub(super) fn passage(base: &str, text: &str) -> KnowledgeHit {
+    KnowledgeHit {
+        text: text.to_owned(),
+        citation: Citation {
+            document: mesh_types::DocumentId::from_u128(5),
+            base: base.parse().unwrap(),
+            name: format!("{base}.md"),
+            version: 1,
+            url: None,
+            headings: vec!["Refunds".into(), "Late trains".into()],
+            start: 0,
+            end: 25,
+        },
+        score: 0.5,
+        scores: Scores::default(),
     }
 }

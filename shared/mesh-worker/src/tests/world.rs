@@ -8,7 +8,7 @@ use std::time::Duration;
 use mesh_api::execution::InvokeRequest;
 use mesh_api::inference::CompleteRequest;
 use mesh_api::journal::*;
-use mesh_api::memory::Memory;
+use mesh_api::memory::{Memory, QueryRequest, StoreRequest};
 use mesh_api::messaging::{AuthorKind, Message};
 use mesh_types::agent::AgentSpec;
 use mesh_types::{AgentName, Clock, Code, Tenant, Timestamp};
@@ -57,6 +57,8 @@ pub(super) type Script = Vec<Vec<(&'static str, Value)>>;
 pub(super) struct Orders {
     pub script: Script,
     pub has_no_ids: bool,
+    /// What the model answers where an answer of a schema is wanted.
+    pub facts: String,
     /// By tool.
     pub tools: BTreeMap<&'static str, VecDeque<ToolOrder>>,
     /// Answers to waits of that name, in their order: of a tool for approvals, of a step for the ambiguous.
@@ -100,6 +102,10 @@ pub(super) struct State {
     pub ends: Vec<Ended>,
     pub channel: Vec<Message>,
     pub memories: Vec<Memory>,
+    /// What a consolidation may read.
+    pub sources: Vec<Memory>,
+    pub queries: Vec<QueryRequest>,
+    pub stored: Vec<StoreRequest>,
     pub tokens: Vec<TokenChunk>,
     pub asked: Vec<CompleteRequest>,
     /// Effects in the order in which they ran.
@@ -219,6 +225,8 @@ impl World {
             deadline: self.deadline,
             attempt: epoch,
             depth: self.depth,
+            trace: None,
+            trace_link: None,
         };
         work(&Hands::new(self, epoch), grant)
     }

@@ -20,7 +20,7 @@ async fn publish(client: &Client, subject: &str, payload: impl Into<Bytes>) {
 /// The dead letter of that subject or message, once it is there.
 async fn dead_letter(mesh: &Mesh, of: &str) -> Value {
     let http = mesh.http();
-    until(20, &format!("a dead letter of {of}"), || async {
+    until(30, &format!("a dead letter of {of}"), || async {
         let page = http.get("/api/v1/dead-letters?limit=500").await;
         let is_it = |letter: &Value| {
             let has = |field: &str| letter[field].as_str().is_some_and(|text| text.contains(of));

@@ -31,7 +31,7 @@ async fn a_kill_after_any_record_leads_to_one_end_and_repeats_no_recorded_step()
             .await
             .unwrap();
     assert_eq!(ends, (i64::from(records) + 1, i64::from(records) + 1));
-    until(10, "nothing is open any more", || async {
+    until(30, "nothing is open any more", || async {
         let open: i64 = sqlx::query_scalar("SELECT count(*) FROM execution.open")
             .fetch_one(&pool)
             .await

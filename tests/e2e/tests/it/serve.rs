@@ -2,10 +2,10 @@
 
 use std::process::Child;
 
-use mesh_servers::{NatsOptions, NatsServer, NatsTool, Postgres, PostgresOptions, PostgresTool, Quiet, ScratchDir};
+use mesh_servers::ScratchDir;
 use serde_json::json;
 
-use crate::harness::{FakeModel, Http, Launch, free_port, unique, until};
+use crate::harness::{FakeModel, Http, Launch, free_port, start_nats, start_postgres, unique, until};
 
 /// In this order, and the servers only after the first two.
 const ORDER: [&[&str]; 4] = [
@@ -101,35 +101,4 @@ async fn services_in_processes_of_their_own_start_in_any_order_before_their_serv
     assert_eq!(model.calls(&marker).len(), 1);
     drop(processes);
     drop(nats);
-}
-
-async fn start_postgres(folder: &ScratchDir, port: u16) -> Postgres {
-    let options = PostgresOptions {
-        port,
-        ..PostgresOptions::new(folder.path().join("postgres"))
-    };
-    let start = move || {
-        let tool = PostgresTool::resolve(&mut Quiet)?;
-        Postgres::start(&tool, options)
-    };
-    tokio::task::spawn_blocking(start)
-        .await
-        .unwrap()
-        .expect("Postgres starts")
-}
-
-async fn start_nats(folder: &ScratchDir, port: u16, monitor_port: u16) -> NatsServer {
-    let options = NatsOptions {
-        port,
-        monitor_port,
-        ..NatsOptions::new(folder.path().join("nats"))
-    };
-    let start = move || {
-        let tool = NatsTool::resolve(&mut Quiet)?;
-        NatsServer::start(&tool, options)
-    };
-    tokio::task::spawn_blocking(start)
-        .await
-        .unwrap()
-        .expect("nats-server starts")
 }

@@ -30,7 +30,7 @@ impl Gate {
 /// Somebody wants to write there and may not.
 async fn until_waiting(pool: &PgPool, table: &str) {
     let waiting = "SELECT count(*) FROM pg_locks WHERE relation = $1::text::regclass AND NOT granted";
-    until(10, &format!("a writer waits for {table}"), || async {
+    until(30, &format!("a writer waits for {table}"), || async {
         let count: i64 = sqlx::query_scalar(waiting).bind(table).fetch_one(pool).await.ok()?;
         (count > 0).then_some(())
     })
@@ -72,7 +72,7 @@ async fn an_effect_whose_record_was_lost_is_repeated_with_its_key_and_seen_once(
         fails: None,
     });
     trial.ask(&mesh).await;
-    until(10, "the model is asked", || async {
+    until(30, "the model is asked", || async {
         (!mesh.model.calls(&trial.marker).is_empty()).then_some(())
     })
     .await;

@@ -104,6 +104,7 @@ async fn wire(state: &State, node: &NodeId, holder: &Holder, granted: Granted) -
     let read = async {
         let ticket = ticket.map_err(Unreadable::Now)?;
         let work = work::of(state, meta).await?;
+        state.figures.resumed(granted.epoch, &work.journal);
         Ok((ticket, work))
     };
     match read.await {

@@ -16,9 +16,8 @@ use std::time::Duration;
 use mesh_api::endpoint::Access;
 use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept};
 use mesh_api::node::{
-    AliveReply, AliveRequest, AppendReply, AppendRequest, ClaimReply, ClaimRequest, NodeAlive, NodeAppend, NodeClaim,
-    NodePut, NodeWork, TOKEN, Ticket, TicketHeld, TicketHeldReply, TicketHeldRequest, TicketKey, TicketKeyGet,
-    TicketKeyRequest,
+    AliveReply, AppendReply, AppendRequest, ClaimReply, ClaimRequest, NodeAlive, NodeAppend, NodeClaim, NodePut,
+    NodeWork, TOKEN, Ticket, TicketHeld, TicketHeldReply, TicketHeldRequest, TicketKey, TicketKeyGet, TicketKeyRequest,
 };
 use mesh_api::road::{ByNode, Ticketed};
 use mesh_api::{Caller, Endpoint};
@@ -57,7 +56,7 @@ macro_rules! passed_on {
 passed_on! {
     ClaimHere = "node-claim", ClaimRequest => ClaimReply;
     AppendHere = "node-append", AppendRequest => AppendReply;
-    AliveHere = "node-alive", AliveRequest => AliveReply;
+    AliveHere = "node-alive", alive::AlivePart => AliveReply;
 }
 
 pub(super) fn serve(service: ServiceBuilder, state: &Arc<State>) -> Result<ServiceBuilder, Problem> {
@@ -115,8 +114,8 @@ async fn key(state: &Arc<State>, _: Caller, _: TicketKeyRequest) -> Result<Ticke
 
 /// For whoever was asked under a ticket. Committed facts only: any process knows them.
 async fn held(state: &Arc<State>, _: Caller, request: TicketHeldRequest) -> Result<TicketHeldReply, Problem> {
-    let held = is_held(state, &request.node, request.invocation, request.epoch).await?;
-    Ok(TicketHeldReply { held })
+    let held = nodes::told_of_held(&state.pool, request.invocation, request.epoch, request.node.as_str()).await;
+    held.map_err(|error| mesh_store::to_problem(error, "read who holds an invocation"))
 }
 
 /// `Forbidden` for a ticket whose claim is over.

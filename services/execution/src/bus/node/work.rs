@@ -93,6 +93,8 @@ pub(super) async fn of(state: &State, meta: &Meta) -> Result<WireWork, Unreadabl
         journal,
         deadline: meta.deadline_at,
         depth: meta.depth().into(),
+        trace: meta.input.trace.clone(),
+        trace_link: meta.input.trace_link.clone(),
     })
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::append::AppendThen;
 use crate::core::{Holder, Meta, StoredInput};
+use crate::figures::Figures;
 use crate::hosted::Slots;
 use crate::lane::command::{
     Accept, Accepted, Action, Append, AppendAnswer, Appended, Command, LaneHandle, NODE_LEASE, Start, Steer, Waiter,
@@ -62,6 +63,7 @@ impl Harness {
             posted: Box::new(|_| {}),
             node_lease: NODE_LEASE,
             pauses: Arc::default(),
+            figures: Figures::unseen(),
             relayed: Arc::new(Marks::default()),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),

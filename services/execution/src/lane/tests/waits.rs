@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mesh_api::execution::State;
 use mesh_api::journal::{About, Begun, Done, Effect, Fact, Outcome, StepKind, Usage, WaitItem, WaitOn};
 use mesh_api::steering::Decision as Word;
-use mesh_types::{Code, InvocationId, Tenant, Timestamp};
+use mesh_types::{Code, Id, InvocationId, Tenant, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -299,11 +299,12 @@ async fn claim(owner: &mut Harness, holder: Holder, request_id: &str) -> Vec<(In
     grants.into_iter().map(|grant| (grant.meta.id, grant.epoch)).collect()
 }
 
-async fn alive(owner: &mut Harness, held: &[(InvocationId, u32)]) -> Vec<InvocationId> {
+async fn alive(owner: &mut Harness, held: &[(InvocationId, u32)], asked: &[InvocationId]) -> Vec<InvocationId> {
     let (answer, answered) = oneshot::channel();
     let alive = Alive {
         holder: node(1),
         held: held.iter().copied().collect(),
+        asked: asked.iter().copied().collect(),
         answer,
     };
     owner.lane.take(Command::Alive(alive)).await;
@@ -333,8 +334,13 @@ async fn a_node_claims_what_is_placed_and_a_lost_grant_comes_back() {
     assert_eq!(stranger, Err(AppendAnswer::Stale));
     let fine = owner.append_as(Some(node(1)), asks, vec![], AppendThen::GoOn).await;
     assert_eq!(fine.unwrap().next, Next::GoOn);
-    assert_eq!(alive(&mut owner, &[(id, 1)]).await, []);
-    assert_eq!(alive(&mut owner, &[]).await, [], "it lost the grant");
+    assert_eq!(alive(&mut owner, &[(id, 1)], &[id]).await, []);
+    for _ in 0..3 {
+        let elsewhere = alive(&mut owner, &[(id, 1), (InvocationId::from_u128(9), 1)], &[]).await;
+        assert_eq!(elsewhere, [], "the asker takes somebody else for its owner");
+    }
+    assert!(!owner.lane.memory.open[&id].is_runnable(Timestamp::EPOCH), "it is held");
+    assert_eq!(alive(&mut owner, &[], &[]).await, [], "it lost the grant");
     assert!(owner.lane.memory.next_timer().is_some(), "it comes back after a pause");
     assert_eq!(
         claim(&mut owner, node(0), "r3").await,

@@ -53,6 +53,7 @@ struct KeptUsage {
 
 /// One model call.
 #[utoipa::path(post, path = "/internal/llm/proxy", operation_id = "kept_llm_proxy", tag = "kept", request_body = KeptPrompt,
+    security(("credential" = ["service"])),
     responses((status = 200, body = KeptCompletion)))]
 async fn llm_proxy(
     State(app): State<App>,
@@ -83,6 +84,9 @@ async fn llm_proxy(
         max_tokens: body.max_tokens,
         idempotency_key: None,
         tools: Vec::new(),
+        response_schema: None,
+        cache: false,
+        agent: None,
         metadata,
     };
     if request.messages.is_empty() {

@@ -1,7 +1,7 @@
 //! `/internal/agent-memory`: the replaced memory service's two questions.
 
 use axum::extract::State;
-use mesh_api::memory::{Hit, MemoryQuery, MemoryStore, MemoryType, QueryFilters, QueryRequest, StoreRequest};
+use mesh_api::memory::{Hit, MemoryQuery, MemoryStore, MemoryType, QueryRequest, StoreRequest};
 use mesh_types::{AgentName, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -53,6 +53,7 @@ struct KeptHit {
 
 /// What an agent remembers of a question.
 #[utoipa::path(post, path = "/internal/agent-memory/query", operation_id = "kept_query_memory", tag = "kept", request_body = KeptQuery,
+    security(("credential" = ["service"])),
     responses((status = 200, body = KeptHits)))]
 async fn query_memory(
     State(app): State<App>,
@@ -62,12 +63,7 @@ async fn query_memory(
     let caller = who.of_tenant(&app, body.microdao_id).await?;
     let k = body.k.or(body.limit).unwrap_or(5);
     check_k(k)?;
-    let request = QueryRequest {
-        agent: body.agent_id,
-        query: body.query.clone(),
-        k,
-        filters: QueryFilters::default(),
-    };
+    let request = QueryRequest::new(body.agent_id, body.query.clone(), k);
     let reply = app.call::<MemoryQuery>(&caller, &request).await?;
     let items: Vec<KeptHit> = reply.items.into_iter().map(kept_hit).collect();
     Ok(Json(KeptHits {
@@ -109,6 +105,7 @@ struct KeptStored {
 
 /// Stores an exchange as a memory of the agent.
 #[utoipa::path(post, path = "/internal/agent-memory/store", operation_id = "kept_store_memory", tag = "kept", request_body = KeptStore,
+    security(("credential" = ["service"])),
     responses((status = 200, body = KeptStored)))]
 async fn store_memory(
     State(app): State<App>,

@@ -43,6 +43,7 @@ struct Processed {
 
 /// Invokes an agent as `router.invoke.agent` does, and answers after its reply is posted.
 #[utoipa::path(post, path = "/internal/agent-runtime/test-channel", operation_id = "kept_test_channel", tag = "kept", request_body = RouterRequest,
+    security(("credential" = ["service"])),
     responses((status = 200, body = Processed)))]
 async fn test_channel(State(app): State<App>, who: Who, Json(body): Json<Value>) -> Result<Json<Processed>, Failure> {
     let request: RouterRequest = lenient(body, &ROUTER_FIELDS)?;
@@ -100,6 +101,7 @@ struct KeptMessage {
 #[utoipa::path(get, path = "/api/messaging/channels/{channel_id}/messages", operation_id = "kept_channel_messages", tag = "kept",
     params(("channel_id" = ChannelId, Path), ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("microdao_id" = Option<Tenant>, Query, description = "Names the tenant where the header Mesh-Tenant does not")),
+    security(("credential" = ["viewer"])),
     responses((status = 200, body = Vec<KeptMessage>)))]
 async fn channel_messages(
     State(app): State<App>,
@@ -151,7 +153,9 @@ struct PostToChannel {
 
 /// Posts to a channel as the agent.
 #[utoipa::path(post, path = "/internal/agents/{agent_id}/post-to-channel", operation_id = "kept_post_to_channel", tag = "kept",
-    params(("agent_id" = AgentName, Path)), request_body = PostToChannel, responses((status = 201, body = KeptMessage)))]
+    params(("agent_id" = AgentName, Path)), request_body = PostToChannel,
+    security(("credential" = ["service"])),
+    responses((status = 201, body = KeptMessage)))]
 async fn post_to_channel(
     State(app): State<App>,
     who: Who,

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
-use mesh_types::{Code, NodeId, TunnelId};
+use mesh_types::{NodeId, TunnelId};
 use serde_json::json;
 
 use super::{opener_of, own_tunnel};
@@ -71,6 +71,7 @@ impl FromParams for Where {
 #[utoipa::path(get, path = "/api/runtimes/v1/agent-nodes/{node_id}/tunnel/events", operation_id = "tunnel_events", tag = "tunnel",
     params(("node_id" = NodeId, Path), ("tunnel" = Option<TunnelId>, Query), ("Last-Event-ID" = Option<String>, Header),
         ("after" = Option<String>, Query, description = "As Last-Event-ID, for clients that cannot set headers")),
+    security(("credential" = ["service"])),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 204, description = "all of it is told")))]
 pub(super) async fn events(
     State(app): State<App>,
@@ -92,9 +93,8 @@ pub(super) async fn events(
     {
         return Err(Failure::invalid("tunnel", format!("the event id is of tunnel {named}")));
     }
-    let busy = |_| Failure::new(Code::Busy, "too many event streams are open");
-    let permit = app.streams.clone().try_acquire_owned().map_err(busy)?;
     let opener = opener_of(who);
+    let share = app.streams.take(&opener.caller.tenant)?;
     let (tunnel, told) = match (resumed, tunnel) {
         (Some(Place { tunnel, number }), _) => (own_tunnel(&app, &opener, &node, tunnel).await?, number),
         (None, Some(tunnel)) => (own_tunnel(&app, &opener, &node, tunnel).await?, 0),
@@ -104,7 +104,7 @@ pub(super) async fn events(
     if !tunnel.is_open() && told == tunnel.log.last() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let stream = stream(tunnel.attach(told)?, permit);
+    let stream = stream(tunnel.attach(told)?, share);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
     let mut response = Sse::new(stream).keep_alive(keep_alive).into_response();
     let headers = response.headers_mut();

@@ -87,6 +87,7 @@ impl FromParams for Wait {
 #[utoipa::path(post, path = "/api/runtimes/v1/agent-nodes/{node_id}/tunnel/messages", operation_id = "post_tunnel_message",
     tag = "tunnel", request_body = TunnelMessage,
     params(("node_id" = NodeId, Path), ("wait" = Option<u32>, Query, maximum = 300, description = "Seconds to wait for the end, at most 300")),
+    security(("credential" = ["service"])),
     responses((status = 200, body = TunnelAnswer, description = "ended"), (status = 202, body = TunnelAnswer, description = "sent")))]
 async fn post_message(
     State(app): State<App>,
@@ -159,7 +160,7 @@ async fn wait_for_end(
     }
 }
 
-fn frame_of(entry: &Entry) -> Frame {
+pub(super) fn frame_of(entry: &Entry) -> Frame {
     let sealed: Result<Sealed, _> = serde_json::from_str(&entry.json);
     sealed.map_or(Frame::Ping, |sealed| sealed.frame)
 }
@@ -189,7 +190,9 @@ struct TunnelView {
 
 /// The node as it is seen, and the asking person's own open tunnels to it in this process of the gateway.
 #[utoipa::path(get, path = "/api/runtimes/v1/agent-nodes/{node_id}/tunnel/status", operation_id = "tunnel_status",
-    tag = "tunnel", params(("node_id" = NodeId, Path)), responses((status = 200, body = TunnelStatus)))]
+    tag = "tunnel", params(("node_id" = NodeId, Path)),
+    security(("credential" = ["viewer"])),
+    responses((status = 200, body = TunnelStatus)))]
 async fn status(
     State(app): State<App>,
     who: WhoNode,
@@ -225,14 +228,14 @@ fn view(tunnel: &Tunnel) -> TunnelView {
     }
 }
 
-fn opener_of(who: WhoNode) -> Opener {
+pub(super) fn opener_of(who: WhoNode) -> Opener {
     Opener {
         caller: who.caller,
         credential: who.credential,
     }
 }
 
-fn exchange_id(app: &App, given: Option<Token>) -> Token {
+pub(super) fn exchange_id(app: &App, given: Option<Token>) -> Token {
     given.unwrap_or_else(|| {
         let id: ExchangeId = app.ids.next();
         id.to_string().parse().expect("an id is a token")
@@ -257,7 +260,11 @@ async fn own_tunnel(
 }
 
 /// Rights are checked here too: a tunnel that was opened before would tell that the node exists.
-async fn posted_before(app: &App, opener: &Opener, node: &NodeId) -> Result<Option<std::sync::Arc<Tunnel>>, Failure> {
+pub(super) async fn posted_before(
+    app: &App,
+    opener: &Opener,
+    node: &NodeId,
+) -> Result<Option<std::sync::Arc<Tunnel>>, Failure> {
     let own = app.tunnels.of(opener, node);
     let Some(tunnel) = own.into_iter().rfind(|tunnel| tunnel.road == Road::Messages) else {
         return Ok(None);

@@ -56,6 +56,7 @@ impl FromParams for Resume {
 /// WebSocket closes the tunnel; one that is lost may come back within two minutes.
 #[utoipa::path(get, path = "/api/runtimes/v1/agent-nodes/{node_id}/tunnel/ws", operation_id = "tunnel_websocket", tag = "tunnel",
     params(("node_id" = NodeId, Path), ("tunnel" = Option<TunnelId>, Query), ("after" = Option<u64>, Query)),
+    security(("credential" = ["service"])),
     responses((status = 101, description = "a WebSocket")))]
 pub(super) async fn socket(
     State(app): State<App>,

@@ -105,7 +105,7 @@ impl Stage {
             let nodes = ObservedRequest { nodes: Vec::new() };
             stage.edge.bus.call::<Observed>(&caller, &nodes).await.is_ok()
         };
-        wait_until(Duration::from_secs(10), heard).await;
+        wait_until(Duration::from_secs(30), heard).await;
         stage
     }
 
@@ -302,6 +302,8 @@ impl Fleet {
             _ => return Err(unknown()),
         };
         Ok(Principal {
+            role: (kind == PrincipalKind::Key).then_some(mesh_api::Role::Developer),
+            scopes: Vec::new(),
             id: id.to_owned(),
             kind,
             owner,

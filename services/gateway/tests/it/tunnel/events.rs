@@ -18,7 +18,7 @@ fn data(event: &Event) -> Value {
 }
 
 async fn next(events: &mut (impl futures::Stream<Item = Event> + Unpin)) -> Event {
-    tokio::time::timeout(Duration::from_secs(20), events.next())
+    tokio::time::timeout(Duration::from_secs(30), events.next())
         .await
         .expect("an event in time")
         .expect("an event")
@@ -125,7 +125,7 @@ async fn what_is_not_kept_any_more_is_told_as_lost() {
     let tunnel = json_of(sent).await["tunnel"].as_str().unwrap().to_owned();
     let path = tunnel_path(&node, "status");
     let is_done = || async { json_of(stage.get(&path).send().await.unwrap()).await["tunnels"][0]["seq"] == 52 };
-    mesh_testkit::wait_until(Duration::from_secs(10), is_done).await;
+    mesh_testkit::wait_until(Duration::from_secs(30), is_done).await;
     let mut events = stage.events(&node, "", Some(&format!("{tunnel}:3"))).await;
     let reset = next(&mut events).await;
     assert_eq!(

@@ -80,12 +80,33 @@ impl FakeNode {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of what is asked and what is said")]
     async fn exchange(&self, tunnel: &Token, id: String, kind: &str, body: Value) {
         match kind {
             "echo" => {
                 for word in ["Hello", " from", " the", " node"] {
                     self.token(tunnel, &id, word).await;
                 }
+                self.say(tunnel, Frame::Done { id, body }).await;
+            }
+            // A model call that starts over.
+            "chat" => {
+                self.token(tunnel, &id, "Hel").await;
+                let (kind, body) = ("reset".to_owned(), json!({}));
+                let id_of_reset = id.clone();
+                self.say(
+                    tunnel,
+                    Frame::Message {
+                        id: id_of_reset,
+                        kind,
+                        body,
+                    },
+                )
+                .await;
+                for word in ["Hello", " again"] {
+                    self.token(tunnel, &id, word).await;
+                }
+                let body = json!({"text": "Hello again"});
                 self.say(tunnel, Frame::Done { id, body }).await;
             }
             "count" => {

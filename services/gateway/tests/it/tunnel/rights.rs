@@ -187,7 +187,7 @@ async fn a_right_that_is_gone_closes_the_tunnel_at_once() {
     let (_, code, reason) = bob.closed().await;
     assert_eq!((code, reason.as_str()), (1008, "the node is not open to you any more"));
     let told = || async { fake.heard("close").len() == 1 };
-    mesh_testkit::wait_until(Duration::from_secs(10), told).await;
+    mesh_testkit::wait_until(Duration::from_secs(30), told).await;
     assert!(
         stage
             .refusals()

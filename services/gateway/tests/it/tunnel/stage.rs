@@ -88,7 +88,7 @@ impl Stage {
         });
         let client = reqwest::Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(20))
+            .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
         Self {
@@ -137,6 +137,8 @@ impl Stage {
             entry.owner.clone()
         };
         let event = Event {
+            request_id: None,
+            change: None,
             id: EventId::from_u128(1),
             tenant: Tenant::default(),
             at: at(),
@@ -242,6 +244,8 @@ async fn serve(known: &Arc<Known>, bus: &Bus) -> Vec<ServiceHandle> {
             let is_revoked = keys.revoked.lock().unwrap().contains(&request.credential);
             let owner = request.credential.strip_prefix("mak_").filter(|_| !is_revoked);
             let principal = owner.map(|owner| Principal {
+                role: Some(mesh_api::Role::Developer),
+                scopes: Vec::new(),
                 id: format!("key_{owner}"),
                 kind: PrincipalKind::Key,
                 owner: owner.to_owned(),

@@ -102,6 +102,7 @@ fn growing(steps: u32) -> AgentSpec {
         memory: MemoryUse {
             query_top_k: 0,
             writeback: false,
+            ..MemoryUse::default()
         },
         tools: vec![Tool(Box::new(ToolSpec::builtin("now")))],
         limits: Limits {

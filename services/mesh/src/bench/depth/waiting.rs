@@ -103,6 +103,7 @@ fn calling(tool: ToolSpec) -> AgentSpec {
         memory: MemoryUse {
             query_top_k: 0,
             writeback: false,
+            ..MemoryUse::default()
         },
         tools: vec![Tool(Box::new(tool))],
         limits: Limits {

@@ -1,6 +1,11 @@
 //! `mesh doctor`: looks at everything a mesh on this machine needs, says what is wrong and what to do.
 
+mod certificates;
+mod machine;
+mod roads;
+mod rows;
 mod servers;
+mod tls;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -22,8 +27,10 @@ use crate::services::Configs;
 
 /// Look for what is wrong with the mesh on this machine, and say what to do
 ///
-/// Checks configuration, tools, ports and home; and of a mesh that runs: NATS with its version and sync, PostgreSQL
-/// with its schema, the gateway, the clocks.
+/// Checks configuration, tools, ports, home, disk, the embedder's weights and the collector of telemetry; and of a mesh
+/// that runs: NATS with its version, sync and streams, the services with their versions, PostgreSQL with its schema,
+/// connections and pgvector, shards, lags, dead letters, silent nodes, keys and join tokens that expire, the gateway, the
+/// clocks; and the certificates of every server that is named with TLS: the mesh, sign-in providers, NATS, PostgreSQL.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  mesh doctor\n  mesh doctor --json\n\nExit codes: 0 nothing is wrong, 1 something is, 2 wrong use of the command line."
@@ -46,7 +53,7 @@ enum Verdict {
 }
 
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     check: &'static str,
     verdict: Verdict,
     found: String,
@@ -85,14 +92,7 @@ impl Finding {
 }
 
 pub(crate) async fn run(_args: DoctorArgs, session: &Session) -> anyhow::Result<()> {
-    let state = session.running()?.and_then(|running| running.state);
-    let mut findings = vec![configuration(session), clock()];
-    findings.extend(tools(session).await?);
-    findings.push(home(session, state.as_ref()).await?);
-    findings.extend(ports(session, state.as_ref()).await?);
-    findings.extend(servers::nats(session, state.as_ref()).await);
-    findings.extend(servers::database(session, state.as_ref()).await);
-    findings.push(servers::gateway(session, state.as_ref()).await?);
+    let findings = examine(session).await?;
     let output = session.output;
     output.show(&findings, || {
         findings.iter().try_for_each(|finding| print(finding, output))
@@ -109,6 +109,33 @@ pub(crate) async fn run(_args: DoctorArgs, session: &Session) -> anyhow::Result<
     }
     output.note(&format!("{wrong} of {} checks found something wrong", findings.len()));
     Err(Told.into())
+}
+
+/// Every check, in the order of the table.
+pub(super) async fn examine(session: &Session) -> anyhow::Result<Vec<Finding>> {
+    let state = session.running()?.and_then(|running| running.state);
+    let mut findings = vec![configuration(session), clock()];
+    findings.extend(tools(session).await?);
+    findings.push(home(session, state.as_ref()).await?);
+    findings.extend(ports(session, state.as_ref()).await?);
+    findings.extend(machine::collector(&session.environment).await);
+    let configs = session
+        .loader()
+        .and_then(|loader| Configs::load(&loader).map_err(Into::into))
+        .ok();
+    if let Some(configs) = &configs {
+        findings.extend(machine::weights(&configs.memory).await);
+    }
+    if state.is_some() {
+        findings.extend(machine::disk(session.home()));
+    }
+    findings.extend(tls::look(session, configs.as_ref(), state.as_ref()).await);
+    let (heard, served) = servers::nats(session, state.as_ref()).await;
+    findings.extend(heard);
+    let pools = configs.map_or(0, |configs| configs.connections());
+    findings.extend(servers::database(session, state.as_ref(), served, pools).await);
+    findings.push(servers::gateway(session, state.as_ref()).await?);
+    Ok(findings)
 }
 
 fn print(finding: &Finding, output: Output) -> anyhow::Result<()> {

@@ -1,42 +1,54 @@
 //! What `mesh doctor` looks at of a mesh that runs: NATS, PostgreSQL, the gateway.
 
+use std::time::Duration;
+
 use mesh_bus::{Bus, BusOptions, LazySync};
 use mesh_runtime::ops::HealthBody;
 use mesh_servers::HomeState;
 use mesh_types::Timestamp;
 use sqlx::Connection;
 
-use super::{Finding, PROBE_TIMEOUT, SKEW_MAX, causes};
+use super::rows::{self, Served};
+use super::{Finding, PROBE_TIMEOUT, SKEW_MAX, causes, roads};
 use crate::cli::Session;
 use crate::cli::status::health_of;
 use crate::output::now;
 use crate::up::{lazy_sync, without_password};
 
-pub(super) async fn nats(session: &Session, state: Option<&HomeState>) -> Option<Finding> {
+/// Its owners are looked at twice.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Findings, and whether `execution` answers.
+pub(super) async fn nats(session: &Session, state: Option<&HomeState>) -> (Vec<Finding>, Served) {
     let environment = &session.environment;
-    let (url, monitor_url) = match &environment.nats_url {
-        Some(url) => (url.clone(), environment.nats_monitor_url.clone()),
-        None => state.map(|state| (state.nats.clone(), state.monitor.clone()))?,
+    let named = environment
+        .nats_url
+        .as_ref()
+        .map(|url| (url.clone(), environment.nats_monitor_url.clone()));
+    let Some((url, monitor_url)) = named.or_else(|| state.map(|state| (state.nats.clone(), state.monitor.clone())))
+    else {
+        return (Vec::new(), Served::No);
     };
     let shown = without_password(&url);
-    let bus = match Bus::connect(BusOptions {
+    let options = BusOptions {
         url,
         name: "mesh-doctor".into(),
         monitor_url,
         user: None,
-    })
-    .await
-    {
+    };
+    let bus = match Bus::connect(options).await {
         Ok(bus) => bus,
         Err(error) => {
-            return Some(Finding::wrong("NATS", causes(&error), "correct MESH_NATS_URL"));
+            let finding = Finding::wrong("NATS", causes(&error), "correct MESH_NATS_URL");
+            return (vec![finding], Served::No);
         }
     };
     if !bus.wait_connected(PROBE_TIMEOUT).await {
         let next = "start it, or correct MESH_NATS_URL; mesh logs says more about our own";
-        return Some(Finding::wrong("NATS", format!("no server answers at {shown}"), next));
+        let finding = Finding::wrong("NATS", format!("no server answers at {shown}"), next);
+        return (vec![finding], Served::No);
     }
-    Some(match bus.check_server(LazySync::Refuse).await {
+    let mut findings = vec![match bus.check_server(LazySync::Refuse).await {
         Ok(facts) => Finding::ok("NATS", format!("{} at {shown}, syncs each message", facts.version)),
         Err(error) if lazy_sync(environment) == LazySync::Allow => Finding::warning(
             "NATS",
@@ -44,10 +56,13 @@ pub(super) async fn nats(session: &Session, state: Option<&HomeState>) -> Option
             "MESH_ALLOW_LAZY_SYNC accepts it: a power cut may lose what was accepted",
         ),
         Err(error) => Finding::wrong("NATS", causes(&error), "change the server's configuration as it says"),
-    })
+    }];
+    let (heard, served) = roads::look(&bus, environment.nats_replicas, state.is_some()).await;
+    findings.extend(heard);
+    (findings, served)
 }
 
-pub(super) async fn database(session: &Session, state: Option<&HomeState>) -> Vec<Finding> {
+pub(super) async fn database(session: &Session, state: Option<&HomeState>, served: Served, pools: u32) -> Vec<Finding> {
     let named = session
         .environment
         .database_url
@@ -57,7 +72,7 @@ pub(super) async fn database(session: &Session, state: Option<&HomeState>) -> Ve
         return Vec::new();
     };
     let shown = without_password(&url);
-    match tokio::time::timeout(PROBE_TIMEOUT, look_at_database(&url, &shown)).await {
+    match tokio::time::timeout(DATABASE_TIMEOUT, look_at_database(&url, &shown, served, pools)).await {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
             let found = format!("{shown}: {error}");
@@ -75,7 +90,7 @@ pub(super) async fn database(session: &Session, state: Option<&HomeState>) -> Ve
     }
 }
 
-async fn look_at_database(url: &str, shown: &str) -> Result<Vec<Finding>, sqlx::Error> {
+async fn look_at_database(url: &str, shown: &str, served: Served, pools: u32) -> Result<Vec<Finding>, sqlx::Error> {
     const LOOK: &str = "SELECT current_setting('server_version'), current_setting('fsync'), clock_timestamp(),
         to_regclass('public._sqlx_migrations') IS NOT NULL";
     const SCHEMA: &str = "SELECT coalesce(max(version), 0) FROM public._sqlx_migrations WHERE success";
@@ -111,6 +126,9 @@ async fn look_at_database(url: &str, shown: &str) -> Result<Vec<Finding>, sqlx::
     if skew > SKEW_MAX {
         let found = format!("the database's differs by {:.1} s", skew.as_secs_f64());
         findings.push(Finding::warning("clock", found, "let both machines keep time by NTP"));
+    }
+    if schema >= wanted {
+        findings.extend(rows::look(&mut connection, served, pools).await?);
     }
     Ok(findings)
 }

@@ -15,7 +15,7 @@ async fn a_taken_port_is_not_the_end_of_the_node() {
         folder: world.folder.path().to_owned(),
     };
     let key = world.local_key();
-    assert_eq!(start(world.address.port(), parts, &world.context).await, None);
+    assert_eq!(start(world.address, parts, &world.context).await, None);
     assert_eq!(world.local_key(), key, "the other one's key stays");
 }
 

@@ -83,8 +83,8 @@ fn a_dead_node_is_replaced_at_once_and_says_so() {
     assert_eq!(
         sentences(&plan),
         [
-            "place a v1 on n2 in place of n0 because n0 has been silent for 4 s",
-            "remove a v1 from n0 because n0 has been silent for 4 s"
+            "place a v1 on n2 in place of n0 because n0 has been silent for 4 s (limit 3 s)",
+            "remove a v1 from n0 because n0 has been silent for 4 s (limit 3 s)"
         ]
     );
     assert!(fleet.settle(3).is_some());

@@ -99,6 +99,7 @@ async fn a_node_is_rung_when_somebody_else_configured_it() {
     let mut bells = mesh.bus.subscribe(&Filter::Only(bell)).await.unwrap();
     mesh.bus.flush().await.unwrap();
     let itself = Caller {
+        role: None,
         tenant: tenant("default"),
         actor: "node:kitchen".into(),
         request_id: None,

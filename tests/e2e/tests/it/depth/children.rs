@@ -87,7 +87,7 @@ async fn a_cancelled_parent_takes_its_running_children_with_it() {
     let id = field
         .start(&parent, &json!({"payload": {"text": r#"{"hangs": true}"#}}))
         .await;
-    until(20, "the child runs", || async { field.outside.entries(&place).pop() }).await;
+    until(30, "the child runs", || async { field.outside.entries(&place).pop() }).await;
     field
         .post(&format!("/api/v1/invocations/{id}/cancel"), &json!({}))
         .await;
@@ -99,7 +99,7 @@ async fn a_cancelled_parent_takes_its_running_children_with_it() {
     let child = field.children(&id, 1).await[0]["id"].as_str().unwrap().to_owned();
     let ended = field.http().until_ended(&child).await;
     assert_eq!(ended["state"], "cancelled", "{ended}");
-    until(5, "the child's call is cut", || async {
+    until(30, "the child's call is cut", || async {
         field.outside.entries(&place).pop()?.dropped
     })
     .await;

@@ -72,7 +72,7 @@ impl Field {
 
     /// The invocation, once it is in that state.
     pub(super) async fn until_state(&self, id: &str, state: &str) -> Value {
-        until(20, &format!("{id} is {state}"), || async {
+        until(30, &format!("{id} is {state}"), || async {
             let path = format!("/api/v1/invocations/{id}");
             let answer = self.http().try_get(&path).await.filter(|answer| answer.status == 200)?;
             (answer.body["state"] == state).then_some(answer.body)
@@ -82,7 +82,7 @@ impl Field {
 
     /// Its children, oldest first, once there are so many.
     pub(super) async fn children(&self, parent: &str, count: usize) -> Vec<Value> {
-        until(20, &format!("{parent} has {count} children"), || async {
+        until(30, &format!("{parent} has {count} children"), || async {
             let path = format!("/api/v1/invocations?parent={parent}");
             let mut children = items(&self.http().get(&path).await);
             children.reverse();
@@ -93,7 +93,7 @@ impl Field {
 
     /// What waits for a person in that invocation, once something does.
     pub(super) async fn approval(&self, id: &str) -> Value {
-        until(20, &format!("{id} waits for a person"), || async {
+        until(30, &format!("{id} waits for a person"), || async {
             let approvals = items(&self.http().get("/api/v1/approvals").await);
             approvals.into_iter().find(|one| one["invocation"] == id)
         })

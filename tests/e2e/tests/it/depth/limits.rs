@@ -59,7 +59,7 @@ async fn each_limit_ends_an_invocation_with_its_name() {
         );
         assert!(ended["error"]["detail"].as_str().unwrap().contains(names), "{ended}");
         // The list may lag a little.
-        until(10, "the list of invocations says why", || async {
+        until(30, "the list of invocations says why", || async {
             let shown = field.cli(&["invocations", "--agent", &agent]).await;
             (shown.stdout.contains(reason) || shown.stdout.contains(names)).then_some(())
         })

@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+
+use crate::harness::Aside;
 
 /// Of a call that is to hang until its caller goes away; no test lasts so long.
 const FOR_EVER: Duration = Duration::from_secs(600);
@@ -37,45 +38,24 @@ type Ledger = Arc<Mutex<Vec<Entry>>>;
 /// On a thread of its own; ends with this value.
 pub(super) struct Outside {
     ledger: Ledger,
-    port: u16,
-    _stop: oneshot::Sender<Infallible>,
+    aside: Aside,
 }
 
 impl Outside {
     pub(super) fn start() -> Self {
         let ledger = Ledger::default();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
-        let port = listener.local_addr().expect("it is bound").port();
         let router = Router::new()
             .route("/tool/{place}", post(tool))
             .route("/page", get(|| async { "a page of this machine" }))
             .route("/mcp", post(mcp))
             .route("/v1/chat/completions", post(model))
             .with_state(Arc::clone(&ledger));
-        let (stop, stopped) = oneshot::channel::<Infallible>();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
-                tokio::select! {
-                    served = axum::serve(listener, router) => served.expect("it serves"),
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self {
-            ledger,
-            port,
-            _stop: stop,
-        }
+        let aside = Aside::serve(router);
+        Self { ledger, aside }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.port)
+        format!("http://127.0.0.1:{}/{path}", self.aside.port)
     }
 
     /// Every call of that place so far, in the order they came.

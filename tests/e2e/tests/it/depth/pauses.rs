@@ -43,9 +43,9 @@ async fn a_paused_invocation_stops_at_its_next_step_and_goes_on_from_there() {
     let agent = field.agent("paused", two_steps(field, &place)).await;
     let free = field.agent("free", llm("mock:script:echo", json!([]))).await;
     let id = field.start(&agent, &body()).await;
-    until(20, "it runs", || async { field.outside.entries(&place).pop() }).await;
+    until(30, "it runs", || async { field.outside.entries(&place).pop() }).await;
     field.cli(&["pause", &id, "--reason", "looking into it"]).await;
-    until(20, "it is let go", || async {
+    until(30, "it is let go", || async {
         let now = field.get(&id).await;
         (now["state"] == "queued" && now["paused"] == true).then_some(())
     })

@@ -17,7 +17,9 @@ pub(super) fn scripts() -> Value {
             {"name": "helper", "arguments": {"text": "second of {{last}}"}},
             {"name": "helper", "arguments": {"text": "third of {{last}}"}},
         ]}, results],
-        "words": [{"tokens": (0..40).map(|n| format!("w{n} ")).collect::<Vec<_>>(), "per_token_ms": 25}],
+        // Three seconds, in which a busy machine still sees it speak.
+        "words": [{"tokens": (0..40).map(|n| format!("w{n} ")).collect::<Vec<_>>(), "per_token_ms": 75}],
+        "ramble": [{"tokens": (0..600).map(|n| format!("w{n} ")).collect::<Vec<_>>(), "per_token_ms": 100}],
         "halfway": [{"tokens": (0..20).map(|n| format!("w{n} ")).collect::<Vec<_>>(), "per_token_ms": 10,
             "fail": {"status": 503, "after_tokens": 10, "times": 1}}],
         "counted": [

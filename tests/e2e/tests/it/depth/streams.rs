@@ -58,7 +58,7 @@ async fn a_reader_that_loses_its_connection_shows_the_final_text() {
 #[tokio::test]
 async fn tokens_come_while_the_model_speaks() {
     let field = Field::shared().await;
-    let agent = field.agent("talker", llm("mock:script:words", json!([]))).await;
+    let agent = field.agent("talker", llm("mock:script:ramble", json!([]))).await;
     let id = field.start(&agent, &json!({"payload": {"text": "talk"}})).await;
     let http = field.http();
     let mut most = 3;
@@ -71,6 +71,7 @@ async fn tokens_come_while_the_model_speaks() {
     };
     let state = field.get(&id).await["state"].clone();
     assert_eq!(state, "running", "the whole answer was waited for: {early:?}");
+    field.cli(&["cancel", &id]).await;
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn tools_of_each_effect_class_run_together_and_their_results_come_back() {
     // What is not declared runs at most once.
     tools[2].as_object_mut().unwrap().remove("effect");
     let agent = field.agent("classes", llm("mock:script:tools", json!(tools))).await;
-    let asked = json!({CITY: "Kyiv", "delay_ms": 400}).to_string();
+    let asked = json!({CITY: "Kyiv", "delay_ms": 2_000}).to_string();
     let ended = field.ask(&agent, &asked).await;
     assert_eq!(text(&ended).matches("Kyiv").count(), 3, "{ended}");
     let id = ended["id"].as_str().unwrap();

@@ -21,6 +21,9 @@ async fn the_replicas_and_invocations_of_a_killed_node_go_on_elsewhere_within_10
     for prefix in ["one", "two", "three"] {
         nodes.push(ground.node(prefix, 32).await);
     }
+    // A node that the reconciler still waits for would get nothing that it could lose.
+    let everywhere = ground.agent(3, SHORT, "idempotent", "").await;
+    ground.all_answer(&[everywhere], 3).await;
     let mut agents = Vec::new();
     for _ in 0..AGENTS {
         agents.push(ground.agent(2, SHORT, "idempotent", "").await);

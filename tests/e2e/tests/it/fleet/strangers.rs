@@ -10,7 +10,7 @@ use super::nodes::Order;
 use crate::harness::{unique, until};
 
 async fn refused(ground: &Ground, what: &str, is_it: impl Fn(&Value) -> bool) {
-    until(20, &format!("the audit tells of {what}"), || async {
+    until(30, &format!("the audit tells of {what}"), || async {
         ground.refusals().await.iter().any(&is_it).then_some(())
     })
     .await;
@@ -149,7 +149,7 @@ async fn a_node_that_turns_bad_speaks_for_nobody_else_and_reads_no_other_tenants
     let _everything = client.subscribe("mesh.>").await.unwrap();
     let _inboxes = client.subscribe("_INBOX.>").await.unwrap();
     client.flush().await.unwrap();
-    until(10, "the server refuses all three", || async {
+    until(30, "the server refuses all three", || async {
         let refusals = refusals.lock().unwrap();
         let is_refused = |of: &str| {
             refusals

@@ -133,6 +133,11 @@ impl Mesh {
         key.expect("the first start wrote it").trim().to_owned()
     }
 
+    /// Its MESH_HOME.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
     pub(crate) fn nats_port(&self) -> u16 {
         self.nats_port
     }
@@ -153,6 +158,11 @@ impl Mesh {
         let options = PgPoolOptions::new().max_connections(2);
         let pool = options.connect(&self.state().database).await;
         pool.expect("Postgres takes connections")
+    }
+
+    /// What `mesh up` wrote into the log of its home so far.
+    pub(crate) fn log_file(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("mesh.log")).unwrap_or_default()
     }
 
     fn has_ended(&self) -> bool {
@@ -225,12 +235,6 @@ impl Drop for Reaper {
     }
 }
 
-/// Below the ports that systems hand out for connections, so that none is taken between choice and use.
 pub(crate) fn free_port() -> u16 {
-    use std::hash::{BuildHasher, RandomState};
-    let seed = RandomState::new().hash_one("port");
-    (0..2_000)
-        .map(|offset| 20_000 + u16::try_from((seed + offset * 7) % 12_000).expect("below 12,000"))
-        .find(|port| mesh_servers::check_free(*port, "MESH_HTTP_PORT").is_ok())
-        .expect("one of so many ports is free")
+    mesh_servers::free_port().expect("a port is free")
 }

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+
+use super::aside::Aside;
 
 /// What the model does with a prompt whose last user message contains `of`.
 #[derive(Debug, Clone, Default)]
@@ -40,42 +41,21 @@ type Shared = Arc<Mutex<Kept>>;
 /// On a thread of its own, so that meshes of other tests may use it; ends with this value.
 pub(crate) struct FakeModel {
     kept: Shared,
-    port: u16,
-    _stop: oneshot::Sender<Infallible>,
+    aside: Aside,
 }
 
 impl FakeModel {
     pub(crate) fn start() -> Self {
         let kept = Shared::default();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
-        let port = listener.local_addr().expect("it is bound").port();
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
             .with_state(Arc::clone(&kept));
-        let (stop, stopped) = oneshot::channel::<Infallible>();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
-                tokio::select! {
-                    served = axum::serve(listener, router) => served.expect("it serves"),
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self {
-            kept,
-            port,
-            _stop: stop,
-        }
+        let aside = Aside::serve(router);
+        Self { kept, aside }
     }
 
     pub(crate) fn base_url(&self) -> String {
-        format!("http://127.0.0.1:{}/v1", self.port)
+        format!("http://127.0.0.1:{}/v1", self.aside.port)
     }
 
     /// From now on; the newest script that fits counts.
