@@ -66,11 +66,13 @@ impl Tasks {
             tasks: self.clone(),
             number,
         };
+        // In a box at once: each layer around it would move it, and hold the place that it was moved from.
+        let future = Box::pin(AssertUnwindSafe(future).catch_unwind());
         let body = async move {
             // Moved in, so that the name leaves the list also when the task is dropped.
             let guard = guard;
             tokio::select! {
-                ended = AssertUnwindSafe(future).catch_unwind() => {
+                ended = future => {
                     if let Err(panic) = ended {
                         guard.tasks.inner.panics.add(1, &[("task", name)]);
                         tracing::error!(task = name, panic = panic_text(panic.as_ref()), "a task panicked");

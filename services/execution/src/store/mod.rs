@@ -19,6 +19,7 @@ pub(crate) mod prune;
 pub(crate) mod read;
 pub(crate) mod shards;
 pub(crate) mod source;
+mod statement;
 pub(crate) mod summary;
 pub(crate) mod wide;
 pub(crate) mod write;

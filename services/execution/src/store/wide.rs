@@ -10,7 +10,7 @@ use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::columns::{InvocationColumns, Time, big, columns, int, json, time};
-use super::write::STATEMENT;
+use super::statement::{END, NARROW};
 use crate::core::{Decision, Links, Meta, OpenRow, RunState};
 
 #[derive(Debug, Default)]
@@ -157,11 +157,9 @@ fn bind_open<'q>(query: Bound<'q>, rows: &'q WideOpenColumns) -> Bound<'q> {
 
 /// Both halves in one statement.
 pub(super) static WIDE: LazyLock<String> = LazyLock::new(|| {
-    let narrow = STATEMENT.trim_end().trim_end_matches(END).trim_end();
-    format!("{narrow}, {PARTS}\n{END}")
+    let narrow = NARROW.trim_end_matches(END);
+    format!("{narrow}, {PARTS}{END}")
 });
-
-const END: &str = "SELECT id FROM fence";
 
 const PARTS: &str = r"linked AS (
     INSERT INTO execution.invocation (id, tenant, shard, agent, version, artifact, entrypoint, session, key, priority,
@@ -176,7 +174,7 @@ const PARTS: &str = r"linked AS (
         $116::int4[], $117::int2[])
         AS r(shard, id, tenant, agent, version, artifact, entrypoint, session, key, priority, created_at, deadline_at,
             request_hash, reply_to, actor, input, parent, parent_step, root, fork_of, fork_step, depth)
-    JOIN fence ON fence.id = r.shard
+    WHERE r.shard = ANY (ARRAY(SELECT id FROM fence))
 ), wide_opened AS (
     INSERT INTO execution.open (invocation, tenant, shard, state, epoch, node, incarnation, waits_for, wake_at,
         session_order, priority, paused, cancel_requested, losses, started_at)
@@ -187,7 +185,7 @@ const PARTS: &str = r"linked AS (
         $132::timestamptz[])
         AS r(shard, id, tenant, state, epoch, node, incarnation, waits_for, wake_at, session_order, priority, paused,
             cancel_requested, losses, started_at)
-    JOIN fence ON fence.id = r.shard
+    WHERE r.shard = ANY (ARRAY(SELECT id FROM fence))
 ), wide_changed AS (
     UPDATE execution.open o
     SET state = r.state, epoch = r.epoch, node = r.node, incarnation = r.incarnation, waits_for = r.waits_for,
@@ -198,21 +196,19 @@ const PARTS: &str = r"linked AS (
         $147::timestamptz[])
         AS r(shard, id, tenant, state, epoch, node, incarnation, waits_for, wake_at, session_order, priority, paused,
             cancel_requested, losses, started_at)
-    JOIN fence ON fence.id = r.shard
-    WHERE o.invocation = r.id
+    WHERE r.shard = ANY (ARRAY(SELECT id FROM fence)) AND o.invocation = r.id
 ), mail AS (
     INSERT INTO execution.mail (id, tenant, shard, kind, sender, recipient, body)
     SELECT r.id, r.tenant, r.recipient_shard, r.kind, r.sender, r.recipient, r.body
     FROM unnest($148::int2[], $149::uuid[], $150::text[], $151::int2[], $152::text[], $153::uuid[], $154::uuid[],
         $155::bytea[])
         AS r(shard, id, tenant, recipient_shard, kind, sender, recipient, body)
-    JOIN fence ON fence.id = r.shard
+    WHERE r.shard = ANY (ARRAY(SELECT id FROM fence))
     ON CONFLICT DO NOTHING
 ), letter AS (
     DELETE FROM execution.mail m
     USING unnest($156::int2[], $157::uuid[]) AS r(shard, id)
-    JOIN fence ON fence.id = r.shard
-    WHERE m.id = r.id
+    WHERE r.shard = ANY (ARRAY(SELECT id FROM fence)) AND m.id = r.id
 )";
 
 #[cfg(test)]

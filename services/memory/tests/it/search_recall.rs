@@ -123,6 +123,54 @@ async fn two_tenants_by_turns_on_one_connection_find_their_own_only() {
     }
 }
 
+/// Those that wait while another is answered share one reading of the owner's vectors.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_beside_others_gets_what_each_gets_alone() {
+    let embedder = Arc::new(HashEmbedder::new(Blocking::default()));
+    let mesh = Mesh::start_with(embedder, |config| config.exact_rows_max = 100).await;
+    let mut rows = Rows::new(mesh.database.pool().await);
+    let contents: Vec<String> = (0..90).map(|number| format!("memory {number}")).collect();
+    let ids = rows.put(&ann(), "agent", &contents).await;
+    rows.put_vectors(MODEL, &ids, &clustered(1, 90, 20)).await;
+    for copy in COPY {
+        sqlx::query(copy).execute(&rows.pool).await.unwrap();
+    }
+    rows.analyze().await;
+    let mut questions = Vec::new();
+    for (number, vector) in clustered(2, 40, 20).into_iter().enumerate() {
+        let tenant = if number % 3 == 0 { "other" } else { "default" };
+        // Of the same question in another number nothing may be shared.
+        let k = if number % 4 == 0 { 5 } else { K };
+        let mut request = by_vector(vector, MODEL, vec![Scope::Agent]);
+        request.k = k as u32;
+        questions.push((tenant, k, request));
+    }
+    let answer = async |(tenant, k, request): &(&str, usize, QueryRequest)| {
+        let reply = mesh
+            .context
+            .bus
+            .call::<MemoryQuery>(&mesh.caller(tenant), request)
+            .await;
+        let hits = reply.unwrap().items;
+        let beginning = if *tenant == "other" { "other memory " } else { "memory " };
+        assert!(
+            hits.iter().all(|hit| hit.memory.content.starts_with(beginning)),
+            "{hits:?}"
+        );
+        assert_eq!(hits.len(), *k);
+        let told = |hit: Hit| (hit.memory.id, hit.scores.vector.map(|score| (score * 1e6).round()));
+        hits.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let mut alone = Vec::new();
+    for question in &questions {
+        alone.push(answer(question).await);
+    }
+    for _ in 0..5 {
+        let together = futures::future::join_all(questions.iter().map(&answer)).await;
+        assert_eq!(together, alone);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_of_two_models_are_never_compared() {
     let mesh = mesh().await;

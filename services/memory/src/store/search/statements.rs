@@ -3,6 +3,15 @@
 use super::super::columns;
 use crate::embed::Dimensions;
 
+/// A statement that needs nothing but the settings of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plain {
+    /// Answers each vector by a reading of its own.
+    pub(super) alone: &'static str,
+    /// Answers several by one reading, where that is less work.
+    pub(super) together: Option<&'static str>,
+}
+
 /// Which lists of candidates a search makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lists {
@@ -115,14 +124,58 @@ macro_rules! memories_in_view {
     };
 }
 
+/// As [`memories_plainly`] by a sort, for up to eight vectors ($4 to $11; NULL: none) that read the owners' vectors once
+/// for all: finding and pinning the page of each costs more than its distances. $12 wanted, $13 read, $14 with superseded
+/// ones, $15 now, $16 how many vectors there are.
+macro_rules! memories_sorted_together {
+    ($n:literal) => {
+        concat!(
+            "SELECT hit.*
+            FROM (SELECT set_config('mesh.tenant', $1, true) AS tenant OFFSET 0) AS caller
+            CROSS JOIN LATERAL (
+                WITH away AS MATERIALIZED (
+                    SELECT v.item,
+                        v.embedding OPERATOR(public.<=>) $4 AS d1, v.embedding OPERATOR(public.<=>) $5 AS d2,
+                        v.embedding OPERATOR(public.<=>) $6 AS d3, v.embedding OPERATOR(public.<=>) $7 AS d4,
+                        v.embedding OPERATOR(public.<=>) $8 AS d5, v.embedding OPERATOR(public.<=>) $9 AS d6,
+                        v.embedding OPERATOR(public.<=>) $10 AS d7, v.embedding OPERATOR(public.<=>) $11 AS d8
+                    FROM memory.memory_vector_",
+            $n,
+            " AS v WHERE v.tenant = caller.tenant AND v.owner = ANY ($2) AND v.model = $3
+                )
+                SELECT each.*, asked.number FROM generate_series(1::bigint, $16) AS asked (number)
+                CROSS JOIN LATERAL (SELECT m.*, found.distance, true AS is_near, found.listed FROM (
+                    SELECT near.item, near.distance, count(*) OVER () AS listed FROM (
+                        SELECT away.item, CASE asked.number WHEN 1 THEN away.d1 WHEN 2 THEN away.d2
+                            WHEN 3 THEN away.d3 WHEN 4 THEN away.d4 WHEN 5 THEN away.d5 WHEN 6 THEN away.d6
+                            WHEN 7 THEN away.d7 ELSE away.d8 END AS distance
+                        FROM away ORDER BY distance LIMIT $12
+                    ) AS near
+                ) AS found",
+            memories!("NULL::double precision", "$14", "$15"),
+            " LIMIT $13) AS each
+            ) AS hit"
+        )
+    };
+}
+
+/// Vectors that [`memories_sorted_together`] takes.
+pub(super) const SORTED_TOGETHER: usize = 8;
+
 /// By vector alone and without filters, by a sort of all: what is asked most needs no function.
-pub(super) const fn memories_sorted(dimensions: Dimensions) -> &'static str {
-    by_table!(dimensions, memories_sorted)
+pub(super) const fn memories_sorted(dimensions: Dimensions) -> Plain {
+    Plain {
+        alone: by_table!(dimensions, memories_sorted),
+        together: Some(by_table!(dimensions, memories_sorted_together)),
+    }
 }
 
 /// As [`memories_sorted`], by one look at the graph with what the connection keeps in view.
-pub(super) const fn memories_in_view(dimensions: Dimensions) -> &'static str {
-    by_table!(dimensions, memories_in_view)
+pub(super) const fn memories_in_view(dimensions: Dimensions) -> Plain {
+    Plain {
+        alone: by_table!(dimensions, memories_in_view),
+        together: None,
+    }
 }
 
 /// $1 tenant, $2 owners, $3 kind, $4 tags, $5 least importance, $6 since, $7 until, $8 invocation, $9 with superseded

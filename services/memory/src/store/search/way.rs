@@ -1,7 +1,7 @@
 //! How one search is run, and what is tried when it finds too little.
 
 use super::found::Found;
-use super::statements::{self, Lists};
+use super::statements::{self, Lists, Plain};
 use super::{Asked, EF_SEARCH_MIN};
 
 /// How the nearest vectors are found.
@@ -36,7 +36,7 @@ pub(super) struct Way {
 
 impl Way {
     /// The statement that needs nothing but the settings of the connection, where there is one.
-    pub(super) fn plainly(self, lists: Lists, ef_search: u32) -> Option<&'static str> {
+    pub(super) fn plainly(self, lists: Lists, ef_search: u32) -> Option<Plain> {
         match (lists, self.method) {
             _ if self.is_filtered => None,
             (Lists::Near(dimensions), Method::Exact) => Some(statements::memories_sorted(dimensions)),
