@@ -14,11 +14,10 @@ use crate::mesh::{Mesh, SOON, request};
 #[tokio::test]
 async fn a_message_whose_acceptance_was_committed_and_not_acknowledged_is_one_invocation() {
     let (mesh, process) = Mesh::start().await;
-    // Both lanes have prepared their statement: from now on they send all of it at once.
+    // Both lanes have prepared the statement of what has a key, as messages have: from now on they send all of it at once.
     for n in 0..32 {
-        mesh.accept("noop", request(json!({"payload": {"n": n}})), SOON)
-            .await
-            .unwrap();
+        let keyed = json!({"payload": {"n": n}, "idempotency_key": format!("key-{n}")});
+        mesh.accept("noop", request(keyed), SOON).await.unwrap();
     }
     mesh.all_ended(32).await;
     // The commit waits for this lock, and does not notice that its process dies.
