@@ -12,7 +12,7 @@ export const test = base.extend<{ person: (role: string) => Promise<string> }>({
 	person: async ({ meshUrl }, use, info) => {
 		const key = readFileSync(join(process.env.BROWSER_CLOSED_HOME ?? "", "api-key"), "utf8").trim();
 		await use(async (role) => {
-			const login = `ann-${info.testId.slice(-12)}-${role}`;
+			const login = `ann-${info.testId.slice(-12)}-${info.retry}-${role}`;
 			const response = await fetch(`${meshUrl}/api/v1/users`, {
 				method: "POST",
 				headers: { "content-type": "application/json", "X-Service-API-Key": key },
