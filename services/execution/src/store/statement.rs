@@ -148,4 +148,12 @@ mod tests {
             parts - 3
         );
     }
+
+    /// What `write::planted` takes out: a text that is not there would plant nothing.
+    #[test]
+    fn what_planted_bugs_change_is_there() {
+        assert_eq!(USUAL.matches(" AND s.epoch = g.epoch AND s.batch = g.batch").count(), 1);
+        assert_eq!(USUAL.matches("AND o.invocation = r.id\n), record AS").count(), 1);
+        assert_eq!(NARROW.matches("ORDER BY r.tenant, r.key\n").count(), 1);
+    }
 }

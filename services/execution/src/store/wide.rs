@@ -222,5 +222,9 @@ mod tests {
         }
         assert!(!WIDE.contains("$158"));
         assert_eq!(WIDE.matches(END).count(), 1);
+        let parts = WIDE.matches(" AS (\n").count();
+        // All but `given`, `fence` and `feed`.
+        let held = WIDE.matches("r.shard = ANY (ARRAY(SELECT id FROM fence))").count();
+        assert_eq!(held, parts - 3, "a part without the fence");
     }
 }
