@@ -17,7 +17,8 @@ pub enum StoreError {
 }
 
 /// Whether the same statement may succeed later without a change: connection lost, no free connection, server starting
-/// or stopping, deadlock, lock or statement timeout. After a commit it means "unknown", not "failed".
+/// or stopping, deadlock, lock or statement timeout, a type that a migration has yet to add. After a commit it means
+/// "unknown", not "failed".
 pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -25,7 +26,8 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::TypeNotFound { .. } => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             // Classes: connection, resources, operator intervention (57014: timed out); then serialization failure,
             // deadlock, lock not available, idle and whole transaction timeouts.

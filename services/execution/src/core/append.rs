@@ -139,7 +139,7 @@ impl Writer {
             usage: usage_after(row.usage, &self.records),
             ..row.clone()
         };
-        After::Changed { row, wide: true }
+        After::Changed { row }
     }
 }
 

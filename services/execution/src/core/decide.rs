@@ -102,8 +102,7 @@ pub(crate) fn claim(meta: &Arc<Meta>, row: &OpenRow, holder: &Holder, now: Times
     }
     let (record, mut claimed) = claim_row(row, holder, now);
     claimed.losses += u32::from(is_loss);
-    let wide = !row.is_plain() || !claimed.is_plain();
-    Decision::new(Arc::clone(meta), vec![record], After::Changed { row: claimed, wide })
+    Decision::new(Arc::clone(meta), vec![record], After::Changed { row: claimed })
 }
 
 fn claim_row(row: &OpenRow, holder: &Holder, now: Timestamp) -> (Record, OpenRow) {

@@ -172,15 +172,6 @@ impl OpenRow {
             },
         }
     }
-
-    /// Has nothing that only the wide statement writes.
-    pub(crate) const fn is_plain(&self) -> bool {
-        !self.paused
-            && !self.cancelling
-            && self.losses == 0
-            && self.session_order == 0
-            && !matches!(self.state, RunState::Waiting(_))
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,10 +268,9 @@ pub(crate) enum After {
     Grew {
         seq: u32,
     },
-    /// The open row changed; `wide` where more than the plain columns did.
+    /// The open row changed.
     Changed {
         row: OpenRow,
-        wide: bool,
     },
     Ended(Box<EndRow>),
     /// Accepted and ended in one: it joined another one of its session.

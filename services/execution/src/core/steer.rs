@@ -70,7 +70,7 @@ fn set_paused(meta: &Arc<Meta>, row: &OpenRow, fact: Fact, paused: bool, now: Ti
         seq: record.seq,
         ..row.clone()
     };
-    Decision::new(Arc::clone(meta), vec![record], After::Changed { row, wide: true })
+    Decision::new(Arc::clone(meta), vec![record], After::Changed { row })
 }
 
 /// Taken back from a worker of this process that lets go, without a loss.
@@ -84,7 +84,7 @@ pub(crate) fn release(meta: &Arc<Meta>, row: &OpenRow, reason: &str, now: Timest
         seq: record.seq,
         ..row.clone()
     };
-    Decision::new(Arc::clone(meta), vec![record], After::Changed { row, wide: true })
+    Decision::new(Arc::clone(meta), vec![record], After::Changed { row })
 }
 
 /// A node runs it: it is told, and has its moment to stop before the owner ends it.
@@ -99,7 +99,7 @@ pub(crate) fn ask_to_cancel(meta: &Arc<Meta>, row: &OpenRow, actor: &str, reason
         seq: record.seq,
         ..row.clone()
     };
-    Decision::new(Arc::clone(meta), vec![record], After::Changed { row, wide: true })
+    Decision::new(Arc::clone(meta), vec![record], After::Changed { row })
 }
 
 /// The late result of an at_most_once step settles it, also after another claim: the newest `begun` of the step is of

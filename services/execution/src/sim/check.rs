@@ -82,7 +82,7 @@ pub(super) fn leftovers(sim: &Sim) -> String {
             let facts = database.records.get(id).map_or(&[][..], Vec::as_slice).iter().rev();
             let kinds: Vec<_> = facts
                 .take(6)
-                .map(|record| (record.epoch, crate::store::columns::kind_of(&record.fact)))
+                .map(|record| (record.epoch, crate::store::rows::kind_of(&record.fact)))
                 .collect();
             let agent = database
                 .invocations

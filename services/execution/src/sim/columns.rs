@@ -1,4 +1,4 @@
-//! The row of `open` in the model of Postgres, as the narrow and the wide statement write it.
+//! The row of `open` in the model of Postgres, as the fenced statement writes it.
 
 use mesh_api::journal::{Record, Usage};
 use std::sync::Arc;
@@ -45,38 +45,23 @@ impl OpenColumns {
     }
 }
 
-/// As `store::columns` folds it.
-pub(super) fn plain(meta: &Meta, row: &OpenRow) -> OpenColumns {
+/// As `store::rows` gathers it.
+pub(super) fn open_row(meta: &Meta, row: &OpenRow) -> OpenColumns {
+    let (holder, waits) = match &row.state {
+        RunState::Queued => (None, None),
+        RunState::Running(holder) => (Some(holder.clone()), None),
+        RunState::Waiting(waits) => (None, Some(Arc::clone(waits))),
+    };
     OpenColumns {
         state: row.state.state().as_str(),
         epoch: row.epoch,
-        holder: match &row.state {
-            RunState::Running(holder) => Some(holder.clone()),
-            RunState::Queued | RunState::Waiting(_) => None,
-        },
-        waits_for: None,
-        wake_at: meta.wake_at,
-        session_order: 0,
-        paused: false,
-        cancelling: false,
-        losses: 0,
-        started_at: row.started_at,
-    }
-}
-
-/// As `store::wide` folds it.
-pub(super) fn wide(meta: &Meta, row: &OpenRow) -> OpenColumns {
-    let waits = match &row.state {
-        RunState::Waiting(waits) => Some(Arc::clone(waits)),
-        RunState::Queued | RunState::Running(_) => None,
-    };
-    OpenColumns {
+        holder,
         wake_at: waits.as_ref().map_or(meta.wake_at, |waits| waits.wake_at()),
         waits_for: waits,
         session_order: row.session_order,
         paused: row.paused,
         cancelling: row.cancelling,
         losses: row.losses,
-        ..plain(meta, row)
+        started_at: row.started_at,
     }
 }

@@ -1,4 +1,4 @@
-//! A model of Postgres: the tables of `execution`, and what `store::{write, wide, load, mail, shards}` do to them in SQL.
+//! A model of Postgres: the tables of `execution`, and what `store::{rows, write, load, mail, shards}` do to them in SQL.
 //! Each statement happens at one instant. Knows nothing of lanes; invariants that a commit may break are checked here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,7 +9,7 @@ use mesh_types::InvocationId;
 use uuid::Uuid;
 
 use super::bugs::Bug;
-use super::columns::{OpenColumns, plain, wide};
+use super::columns::{OpenColumns, open_row};
 use crate::core::mail::Mail;
 use crate::core::{After, Decision, EndRow, Meta};
 use crate::shards::{SHARDS, ShardId};
@@ -145,24 +145,15 @@ impl Database {
         match &decision.after {
             After::Opened(row) => {
                 self.insert(meta);
-                let plain = plain(meta, row);
-                let columns = if row.is_plain() { plain } else { wide(meta, row) };
-                self.open.insert(id, columns);
+                self.open.insert(id, open_row(meta, row));
                 if let Some(session) = session(meta) {
                     self.sessions.entry(session).or_default().push_back(id);
                 }
             }
             After::Grew { .. } => {}
-            After::Changed { row, wide: is_wide } => {
+            After::Changed { row } => {
                 if let Some(open) = self.open.get_mut(&id) {
-                    let before = open.clone();
-                    *open = if *is_wide { wide(meta, row) } else { plain(meta, row) };
-                    if !is_wide {
-                        open.waits_for = before.waits_for;
-                        open.session_order = before.session_order;
-                        (open.paused, open.cancelling) = (before.paused, before.cancelling);
-                        open.losses = before.losses;
-                    }
+                    *open = open_row(meta, row);
                 }
             }
             After::Ended(end) => {

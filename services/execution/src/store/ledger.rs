@@ -8,8 +8,8 @@ use mesh_types::{InvocationId, Timestamp};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::columns::Columns;
 use super::load::{self, Known, Loaded};
+use super::rows::Rows;
 use super::shards::{self, ShardRow};
 use super::write::{Fence, write};
 use crate::core::Decision;
@@ -98,13 +98,13 @@ impl Ledger for PgLedger {
         decisions: &[&Decision],
         at: Timestamp,
     ) -> Result<Vec<i16>, LedgerError> {
-        let mut columns = Columns::default();
+        let mut rows = Rows::default();
         for decision in decisions {
-            columns.push(decision);
+            rows.push(decision);
         }
         let connection = self.connection().await?;
         fail_point!(async "execution.commit.before", LedgerError::Aborted("failpoint".into()));
-        let standing = in_time(write(connection, fences, &columns, at.to_chrono())).await?;
+        let standing = in_time(write(connection, fences, &rows, at.to_chrono())).await?;
         fail_point!(async "execution.commit.after", LedgerError::Unknown("failpoint".into()));
         Ok(standing)
     }

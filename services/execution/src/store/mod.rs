@@ -3,7 +3,6 @@
 pub(crate) mod approvals;
 pub(crate) mod body;
 pub(crate) mod chain;
-pub(crate) mod columns;
 pub(crate) mod dead_letters;
 pub(crate) mod feed;
 pub(crate) mod housekeeping;
@@ -17,9 +16,9 @@ pub(crate) mod overview;
 pub(crate) mod pauses;
 pub(crate) mod prune;
 pub(crate) mod read;
+pub(crate) mod rows;
 pub(crate) mod shards;
 pub(crate) mod source;
 mod statement;
 pub(crate) mod summary;
-pub(crate) mod wide;
 pub(crate) mod write;

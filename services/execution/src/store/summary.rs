@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::rows::WrittenSummary;
 use crate::core::Meta;
 use crate::core::summary::Summary;
 
@@ -27,13 +28,7 @@ INSERT INTO execution.summary (invocation, tenant, agent, version, entrypoint, s
 SELECT r.id, r.tenant, r.agent, r.version, r.entrypoint, r.session, r.priority, r.root, r.state, r.attempt,
     r.created_at, r.started_at, r.ended_at, r.input_tokens, r.output_tokens, r.cost_usd, r.provider, r.short_text,
     r.error, r.shard, r.batch, r.ordinal, r.parent, r.fork_of, r.fork_step, r.waits_for, r.paused, r.seq
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::text[], $6::text[], $7::int2[], $8::text[], $9::int4[],
-    $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::int8[], $14::int8[], $15::float8[], $16::text[],
-    $17::text[], $18::text[], $19::int2[], $20::int8[], $21::int4[], $22::uuid[], $23::uuid[], $24::uuid[], $25::int4[],
-    $26::text[], $27::bool[], $28::int4[])
-    AS r(id, tenant, agent, version, entrypoint, session, priority, state, attempt, created_at, started_at, ended_at,
-        input_tokens, output_tokens, cost_usd, provider, short_text, error, shard, batch, ordinal, root, parent,
-        fork_of, fork_step, waits_for, paused, seq)
+FROM unnest($1::execution.summary_row[]) AS r
 ON CONFLICT (invocation) DO UPDATE SET state = excluded.state, attempt = excluded.attempt,
     started_at = excluded.started_at, ended_at = excluded.ended_at, input_tokens = excluded.input_tokens,
     output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd, provider = excluded.provider,
@@ -43,45 +38,46 @@ WHERE (summary.batch, summary.ordinal) < (excluded.batch, excluded.ordinal)";
 
 /// At most one row an invocation in `rows`.
 pub(crate) async fn upsert(db: impl PgExecutor<'_>, rows: &[SummaryWrite<'_>]) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(rows: &'a [SummaryWrite<'a>], of: impl Fn(&'a SummaryWrite<'a>) -> T) -> Vec<T> {
-        rows.iter().map(of).collect()
+    let rows: Vec<_> = rows.iter().map(SummaryWrite::row).collect();
+    sqlx::query(UPSERT).bind(rows).execute(db).await.map(drop)
+}
+
+impl SummaryWrite<'_> {
+    fn row(&self) -> WrittenSummary<'_> {
+        let (meta, summary) = (self.meta, self.summary);
+        let (parent, fork) = (meta.parent(), meta.fork());
+        let big = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        WrittenSummary {
+            id: meta.id.to_uuid(),
+            tenant: meta.tenant.as_str(),
+            agent: meta.agent.as_str(),
+            version: meta.version.cast_signed(),
+            entrypoint: &meta.entrypoint,
+            session: meta.session.as_deref(),
+            priority: meta.priority.into(),
+            state: summary.state.as_str(),
+            attempt: summary.attempt.cast_signed(),
+            created_at: meta.created_at.to_chrono(),
+            started_at: summary.started_at.map(Timestamp::to_chrono),
+            ended_at: summary.ended_at.map(Timestamp::to_chrono),
+            input_tokens: big(summary.usage.input_tokens),
+            output_tokens: big(summary.usage.output_tokens),
+            cost_usd: summary.usage.cost_usd,
+            provider: summary.provider.as_deref(),
+            short_text: summary.shown_text(meta),
+            error: summary.error.as_deref(),
+            shard: meta.shard.cast_signed(),
+            batch: self.batch,
+            ordinal: self.ordinal,
+            root: meta.root().to_uuid(),
+            parent: parent.map(|parent| parent.invocation.to_uuid()),
+            fork_of: fork.map(|fork| fork.of.to_uuid()),
+            fork_step: fork.map(|fork| fork.from_step.cast_signed()),
+            waits_for: summary.waits_for.as_deref(),
+            paused: summary.paused,
+            seq: summary.seq.cast_signed(),
+        }
     }
-    let time = |at: Timestamp| at.to_chrono();
-    let big = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    sqlx::query(UPSERT)
-        .bind(column(rows, |r| r.meta.id.to_uuid()))
-        .bind(column(rows, |r| r.meta.tenant.as_str()))
-        .bind(column(rows, |r| r.meta.agent.as_str()))
-        .bind(column(rows, |r| r.meta.version.cast_signed()))
-        .bind(column(rows, |r| r.meta.entrypoint.as_str()))
-        .bind(column(rows, |r| r.meta.session.as_deref()))
-        .bind(column(rows, |r| i16::from(r.meta.priority)))
-        .bind(column(rows, |r| r.summary.state.as_str()))
-        .bind(column(rows, |r| r.summary.attempt.cast_signed()))
-        .bind(column(rows, |r| time(r.meta.created_at)))
-        .bind(column(rows, |r| r.summary.started_at.map(time)))
-        .bind(column(rows, |r| r.summary.ended_at.map(time)))
-        .bind(column(rows, |r| big(r.summary.usage.input_tokens)))
-        .bind(column(rows, |r| big(r.summary.usage.output_tokens)))
-        .bind(column(rows, |r| r.summary.usage.cost_usd))
-        .bind(column(rows, |r| r.summary.provider.as_deref()))
-        .bind(column(rows, |r| r.summary.shown_text(r.meta)))
-        .bind(column(rows, |r| r.summary.error.as_deref()))
-        .bind(column(rows, |r| r.meta.shard.cast_signed()))
-        .bind(column(rows, |r| r.batch))
-        .bind(column(rows, |r| r.ordinal))
-        .bind(column(rows, |r| r.meta.root().to_uuid()))
-        .bind(column(rows, |r| {
-            r.meta.parent().map(|parent| parent.invocation.to_uuid())
-        }))
-        .bind(column(rows, |r| r.meta.fork().map(|fork| fork.of.to_uuid())))
-        .bind(column(rows, |r| r.meta.fork().map(|fork| fork.from_step.cast_signed())))
-        .bind(column(rows, |r| r.summary.waits_for.as_deref()))
-        .bind(column(rows, |r| r.summary.paused))
-        .bind(column(rows, |r| r.summary.seq.cast_signed()))
-        .execute(db)
-        .await
-        .map(drop)
 }
 
 #[derive(Debug, FromRow)]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::harness::{Harness, completed, database, done, meta};
 use crate::lane::command::{Accepted, AppendAnswer};
-use crate::store::columns::Columns;
+use crate::store::rows::Rows;
 use crate::store::shards;
 use crate::store::write::{Fence, write};
 
@@ -111,7 +111,7 @@ async fn a_takeover_that_waited_for_a_batch_misses() {
     };
     let now = mesh_types::Timestamp::EPOCH.to_chrono();
     assert_eq!(
-        write(&mut batch, std::slice::from_ref(&fence), &Columns::default(), now)
+        write(&mut batch, std::slice::from_ref(&fence), &Rows::default(), now)
             .await
             .unwrap(),
         [5]
@@ -133,9 +133,7 @@ async fn a_takeover_that_waited_for_a_batch_misses() {
     };
     let batch = tokio::spawn(async move {
         let mut connection = pool.acquire().await.unwrap();
-        write(&mut connection, &[fence], &Columns::default(), now)
-            .await
-            .unwrap()
+        write(&mut connection, &[fence], &Rows::default(), now).await.unwrap()
     });
     mesh_testkit::wait_until(std::time::Duration::from_secs(10), || async { waiting(&admin).await }).await;
     takeover.commit().await.unwrap();
@@ -151,9 +149,9 @@ async fn the_same_batch_twice_writes_once() {
     let mut owner = Harness::new(database.url(), "one", &[0]).await;
     let _answered = owner.accept(meta(1, 0)).await;
     let planned = owner.lane.plan().await;
-    let mut columns = Columns::default();
+    let mut rows = Rows::default();
     for planned in &planned {
-        columns.push(&planned.decision);
+        rows.push(&planned.decision);
     }
     let row = shards::some(&owner.pool, &[0]).await.unwrap().remove(0);
     let fence = [Fence {
@@ -165,8 +163,8 @@ async fn the_same_batch_twice_writes_once() {
     }];
     let mut connection = owner.pool.acquire().await.unwrap();
     let now = mesh_types::Timestamp::EPOCH.to_chrono();
-    assert_eq!(write(&mut connection, &fence, &columns, now).await.unwrap(), [0]);
-    assert!(write(&mut connection, &fence, &columns, now).await.unwrap().is_empty());
+    assert_eq!(write(&mut connection, &fence, &rows, now).await.unwrap(), [0]);
+    assert!(write(&mut connection, &fence, &rows, now).await.unwrap().is_empty());
     assert_eq!(owner.records().await, 2);
     assert_eq!(owner.count("SELECT count(*) FROM execution.invocation").await, 1);
 }
