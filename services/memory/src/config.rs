@@ -39,6 +39,9 @@ pub struct Config {
     pub reembed_tick_ms: u64,
     /// Owners of at most so many memories are searched exactly, larger ones through the graph.
     pub exact_rows_max: u32,
+    /// Memory for vectors of owners that are searched again and again, so that Postgres need not read them each time. 0:
+    /// none are kept.
+    pub kept_vectors_bytes: usize,
     /// How long working memories are kept that name no time of their own.
     pub working_ttl_seconds: u64,
     /// Whether a memory that says the same as another one of its owner is counted there instead of kept beside it.
@@ -88,6 +91,7 @@ impl Default for Config {
             // research/speed.md: an exact sort of 1,000 rows beats the filtered graph five times at recall 1; its
             // cost grows with the rows, so the two meet about here.
             exact_rows_max: 10_000,
+            kept_vectors_bytes: 64 * 1024 * 1024,
             working_ttl_seconds: 24 * 3_600,
             deduplicate: true,
             expire_tick_ms: 60_000,

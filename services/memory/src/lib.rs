@@ -66,7 +66,8 @@ pub async fn run_with(config: Config, context: Context, embedder: Arc<dyn Embedd
         () = mesh_store::wait_ready(&pool) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
-    let searches = Searches::new(&pool, config.database.connections, config.exact_rows_max);
+    let connections = config.database.connections;
+    let searches = Searches::new(&pool, connections, config.exact_rows_max, config.kept_vectors_bytes);
     let state = Arc::new(State {
         searches,
         embed_cache: Cache::new(config.embed_cache_bytes),

@@ -3,6 +3,7 @@
 pub(crate) mod consolidate;
 mod embed_pending;
 mod expire;
+mod keep;
 mod reembed;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(crate) fn start(state: &Arc<State>) {
     start_reembedding(state);
     start_expiry(state);
     start_consolidation(state);
+    start_keeping(state);
 }
 
 fn start_reembedding(state: &Arc<State>) {
@@ -70,4 +72,25 @@ fn start_consolidation(state: &Arc<State>) {
         move || consolidate::pass(Arc::clone(&loop_state), Arc::clone(&specs)),
     );
     state.context.tasks.spawn("memory-consolidate", consolidate);
+}
+
+fn start_keeping(state: &Arc<State>) {
+    let loop_state = Arc::clone(state);
+    let keep = run_loop(
+        state.context.clone(),
+        "memory-keep",
+        state.searches.kept_bell(),
+        keep::TICK,
+        move || keep::pass(Arc::clone(&loop_state)),
+    );
+    state.context.tasks.spawn("memory-keep", keep);
+    let pool = state.pool.clone();
+    let prune = run_loop(
+        state.context.clone(),
+        "memory-prune",
+        Doorbell::new(),
+        keep::PRUNE_TICK,
+        move || keep::prune(pool.clone()),
+    );
+    state.context.tasks.spawn("memory-prune", prune);
 }

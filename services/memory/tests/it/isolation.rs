@@ -222,6 +222,7 @@ async fn fill_table(pool: &PgPool, table: &str) {
             (_, "ARRAY") => "'{}'".to_owned(),
             (_, "boolean") => "false".to_owned(),
             (_, "bytea") => "'\\x00'".to_owned(),
+            ("dimensions", _) => "384".to_owned(),
             (_, "integer" | "bigint" | "double precision") => "1".to_owned(),
             (_, "timestamp with time zone") => "now()".to_owned(),
             (_, "USER-DEFINED") if udt == "halfvec" => format!("array_fill(0.5::real, ARRAY[{dims}])::public.halfvec"),
@@ -272,7 +273,7 @@ async fn every_table_is_behind_row_level_security_and_shows_another_tenant_nothi
         connections_max: 1,
     };
     let pool = mesh_store::connect(&options).await.unwrap();
-    for (tenant, expected) in [("default", 1_i64), ("other", 0)] {
+    for (tenant, expected) in [("default", true), ("other", false)] {
         for table in &tables {
             let mut tx = tenant_tx(&pool, &tenant.parse().unwrap()).await.unwrap();
             let statement = format!("SELECT count(*) FROM memory.{table}");
@@ -280,7 +281,7 @@ async fn every_table_is_behind_row_level_security_and_shows_another_tenant_nothi
                 .fetch_one(&mut *tx)
                 .await
                 .unwrap();
-            assert_eq!(count, expected, "{table} as {tenant}");
+            assert_eq!(count > 0, expected, "{table} as {tenant}: {count}");
         }
     }
     // What the loops may see of all tenants: ids, times and names, and no table that holds a text of somebody's.

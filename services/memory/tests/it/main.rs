@@ -9,6 +9,8 @@ mod erase;
 mod events;
 mod expiry;
 mod isolation;
+mod kept;
+mod kept_store;
 mod knowledge;
 mod knowledge_files;
 mod life;

@@ -9,6 +9,7 @@
 //! ```
 
 mod found;
+pub(crate) mod kept;
 mod lanes;
 mod population;
 mod statements;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use mesh_api::memory::{MemoryType, QueryFilters};
+use mesh_runtime::Doorbell;
 use mesh_store::{IdExt as _, tenant_tx};
 use mesh_types::{Tenant, Timestamp};
 use pgvector::HalfVector;
@@ -32,6 +34,7 @@ use super::vectors::Vector;
 use crate::embed::Dimensions;
 use crate::rank::{Candidate, Embeddings};
 use found::Found;
+use kept::{Kept, Key};
 use lanes::Lanes;
 use population::{COUNTED_MAX, Population, Populations};
 use statements::Lists;
@@ -120,16 +123,19 @@ enum Table {
 pub(crate) struct Searches {
     lanes: Lanes,
     together: Together,
+    kept: Kept,
     pool: PgPool,
     populations: Populations,
     exact_rows_max: u32,
 }
 
 impl Searches {
-    pub(crate) fn new(pool: &PgPool, connections_max: u32, exact_rows_max: u32) -> Self {
+    /// Vectors are kept in so many bytes; 0: none.
+    pub(crate) fn new(pool: &PgPool, connections_max: u32, exact_rows_max: u32, kept_bytes: usize) -> Self {
         Self {
             lanes: Lanes::new(pool.clone(), connections_max),
             together: Together::default(),
+            kept: Kept::new(exact_rows_max, kept_bytes),
             pool: pool.clone(),
             populations: Populations::default(),
             exact_rows_max,
@@ -191,6 +197,18 @@ impl Searches {
         Ok(rows.into_iter().map(|(id, half)| (id, numbers(half))).collect())
     }
 
+    /// Rings when vectors are to be read into this process.
+    pub(crate) fn kept_bell(&self) -> Doorbell {
+        self.kept.bell()
+    }
+
+    /// Reads the vectors that are worth keeping, and drops those that nobody asks for; how many sets came and went.
+    pub(crate) async fn keep(&self) -> Result<usize, sqlx::Error> {
+        let dropped = self.kept.sweep();
+        let read = self.kept.read_wished(&self.pool, &self.lanes).await?;
+        Ok(dropped + read)
+    }
+
     fn way(&self, population: Population, asked: &Asked<'_>, is_filtered: bool) -> Way {
         let method = if population.is_small(self.exact_rows_max, asked.wanted) {
             Method::Exact
@@ -214,16 +232,22 @@ impl Searches {
         way: Way,
     ) -> Result<Vec<Found<Row>>, sqlx::Error> {
         if let (Some(statement), Some(vector)) = (way.plainly(lists, ef_search(asked)), asked.vector) {
-            let alike = Alike {
-                statement,
+            let of = Key {
                 tenant: asked.tenant.clone(),
                 owners: asked.owners.to_vec(),
                 model: Arc::clone(&vector.model.name),
+                dimensions: vector.model.dimensions,
+            };
+            let alike = Alike {
+                statement,
+                is_kept: way.method == Method::Exact && self.kept.has(&of, way.population),
+                of: Arc::new(of),
                 wanted: asked.wanted,
                 read: asked.read,
                 superseded: filter.filters.superseded,
             };
-            return self.together.rows(&self.lanes, alike, vector.half(), filter.now).await;
+            let (lanes, kept) = (&self.lanes, &self.kept);
+            return self.together.rows(lanes, kept, alike, vector.half(), filter.now).await;
         }
         let question = || {
             let query = sqlx::query(statements::memories(lists));

@@ -32,6 +32,7 @@ macro_rules! by_table {
         }
     };
 }
+pub(super) use by_table;
 
 /// What is found by words, best first, from the rows of `asked`; `$limit` of them.
 macro_rules! worded {
@@ -83,6 +84,7 @@ macro_rules! memories {
         )
     };
 }
+pub(super) use memories as memories_of;
 
 /// The tenant is set by the row that the nearest are looked for with: row level security has it before it is asked.
 /// $1 tenant, $2 owners, $3 model, $4 vectors, $5 wanted, $6 read, $7 with superseded ones, $8 now; each row says last

@@ -8,7 +8,7 @@ mod queue;
 
 use std::sync::Arc;
 
-use mesh_types::{Tenant, Timestamp};
+use mesh_types::Timestamp;
 use pgvector::HalfVector;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -16,6 +16,7 @@ use sqlx::{Postgres, Row as _};
 use tokio::sync::oneshot;
 
 use super::found::{Found, Item};
+use super::kept::{Kept, Key, Questions};
 use super::lanes::Lanes;
 use super::statements::{Plain, SORTED_TOGETHER};
 use crate::store::Row;
@@ -25,12 +26,19 @@ use queue::{Queue, Turn, Waiting};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alike {
     pub(super) statement: Plain,
-    pub(super) tenant: Tenant,
-    pub(super) owners: Vec<String>,
-    pub(super) model: Arc<str>,
+    pub(super) of: Arc<Key>,
+    /// Whether their vectors are kept here; where that fails, the statement answers.
+    pub(super) is_kept: bool,
     pub(super) wanted: u32,
     pub(super) read: u32,
     pub(super) superseded: bool,
+}
+
+impl Alike {
+    /// Whether several are less work than each by itself, so that they wait for each other.
+    fn shares(&self) -> bool {
+        !self.is_kept && self.statement.together.is_some()
+    }
 }
 
 type Rows = Vec<Found<Row>>;
@@ -44,6 +52,7 @@ impl Together {
     pub(super) async fn rows(
         &self,
         lanes: &Lanes,
+        kept: &Kept,
         alike: Alike,
         vector: HalfVector,
         now: Timestamp,
@@ -78,21 +87,17 @@ impl Together {
                     Err(_) => continue,
                 }
             };
-            return ask(lanes, group).await;
+            return ask(lanes, kept, group).await;
         }
     }
 }
 
 /// Answers the others, and returns the rows of the first.
-async fn ask(lanes: &Lanes, group: Vec<Waiting>) -> Result<Rows, sqlx::Error> {
-    let rows = lanes.fetch_on(|| question(&group)).await?;
-    let mut answers: Vec<Rows> = group.iter().map(|_| Rows::new()).collect();
-    for row in &rows {
-        let number = number(row)?;
-        if let Some(answer) = answers.get_mut(number) {
-            answer.push(Found::read(row)?);
-        }
-    }
+async fn ask(lanes: &Lanes, kept: &Kept, group: Vec<Waiting>) -> Result<Rows, sqlx::Error> {
+    let answers = match by_kept(lanes, kept, &group).await? {
+        Some(answers) => answers,
+        None => by_statement(lanes, &group).await?,
+    };
     let mut answers = answers.into_iter();
     let own = answers.next().unwrap_or_default();
     for (waiting, rows) in group.into_iter().skip(1).zip(answers) {
@@ -102,16 +107,49 @@ async fn ask(lanes: &Lanes, group: Vec<Waiting>) -> Result<Rows, sqlx::Error> {
     Ok(own)
 }
 
+async fn by_kept(lanes: &Lanes, kept: &Kept, group: &[Waiting]) -> Result<Option<Vec<Rows>>, sqlx::Error> {
+    let alike = &group[0].alike;
+    if !alike.is_kept {
+        return Ok(None);
+    }
+    let numbers = |waiting: &Waiting| waiting.vector.as_slice().iter().map(|half| half.to_f32()).collect();
+    let asked = Questions {
+        key: &alike.of,
+        vectors: group.iter().map(numbers).collect(),
+        wanted: alike.wanted,
+        read: alike.read,
+        superseded: alike.superseded,
+        now: latest(group),
+    };
+    kept.answers(lanes, &asked).await
+}
+
+async fn by_statement(lanes: &Lanes, group: &[Waiting]) -> Result<Vec<Rows>, sqlx::Error> {
+    let rows = lanes.fetch_on(|| question(group)).await?;
+    let mut answers: Vec<Rows> = group.iter().map(|_| Rows::new()).collect();
+    for row in &rows {
+        let number = number(row)?;
+        if let Some(answer) = answers.get_mut(number) {
+            answer.push(Found::read(row)?);
+        }
+    }
+    Ok(answers)
+}
+
+/// What had expired when one of them was asked must not be seen.
+fn latest(group: &[Waiting]) -> Timestamp {
+    let now = group.iter().map(|waiting| waiting.now).max();
+    now.unwrap_or(Timestamp::EPOCH)
+}
+
 fn question(group: &[Waiting]) -> Query<'_, Postgres, PgArguments> {
     let alike = &group[0].alike;
-    // The latest: what had expired when one of them was asked must not be seen.
-    let now = group.iter().map(|waiting| waiting.now).max();
-    let now = now.unwrap_or(Timestamp::EPOCH);
+    let of = &alike.of;
     let shared = alike.statement.together.filter(|_| group.len() > 1);
     let mut query = sqlx::query(shared.unwrap_or(alike.statement.alone))
-        .bind(alike.tenant.as_str())
-        .bind(&alike.owners)
-        .bind(&*alike.model);
+        .bind(of.tenant.as_str())
+        .bind(&of.owners)
+        .bind(&*of.model);
     if shared.is_some() {
         for number in 0..SORTED_TOGETHER {
             query = query.bind(group.get(number).map(|waiting| waiting.vector.clone()));
@@ -123,7 +161,7 @@ fn question(group: &[Waiting]) -> Query<'_, Postgres, PgArguments> {
         .bind(alike.wanted.cast_signed())
         .bind(alike.read.cast_signed())
         .bind(alike.superseded)
-        .bind(now.to_chrono());
+        .bind(latest(group).to_chrono());
     match shared {
         Some(_) => query.bind(i64::try_from(group.len()).unwrap_or(1)),
         None => query,

@@ -64,7 +64,7 @@ impl Queue {
         let mut state = lock(&self.0);
         state.places += 1;
         let place = state.places;
-        let (promote, turn) = if alike.statement.together.is_none() {
+        let (promote, turn) = if !alike.shares() {
             (None, Turn::Now(None))
         } else if state.may_lead(&alike, 1) {
             state.leads.push(alike.clone());
@@ -98,7 +98,7 @@ impl Queue {
             .iter()
             .filter(|waiting| waiting.alike == own.alike)
             .count();
-        let shares = own.alike.statement.together.is_some();
+        let shares = own.alike.shares();
         let others = if shares { alike } else { alike.div_ceil(2) };
         let mut group = vec![own];
         for _ in 0..others.min(TOGETHER_MAX - 1) {
@@ -162,6 +162,8 @@ mod tests {
     use mesh_types::Tenant;
 
     use super::*;
+    use crate::embed::Dimensions;
+    use crate::store::search::kept::Key;
     use crate::store::search::statements::Plain;
 
     fn alike(owner: &str, shares: bool) -> Alike {
@@ -170,9 +172,13 @@ mod tests {
                 alone: "",
                 together: shares.then_some(""),
             },
-            tenant: Tenant::default(),
-            owners: vec![owner.to_owned()],
-            model: "m".into(),
+            of: Arc::new(Key {
+                tenant: Tenant::default(),
+                owners: vec![owner.to_owned()],
+                model: "m".into(),
+                dimensions: Dimensions::D384,
+            }),
+            is_kept: false,
             wanted: 15,
             read: 10,
             superseded: false,
