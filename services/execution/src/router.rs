@@ -107,7 +107,8 @@ impl Router {
                     Err(problem) => (problem, false),
                 },
                 Owner::There(instance) => {
-                    match self.forward(caller, &prepared, &instance, wait).await {
+                    // Boxed, as all that few calls come to: the future of each call is moved as a whole.
+                    match Box::pin(self.forward(caller, &prepared, &instance, wait)).await {
                         Ok(invocation) => return Ok(invocation),
                         // Nobody listens there: the owner is gone and will be followed.
                         Err(problem) => {
@@ -283,7 +284,8 @@ impl Router {
             }
             Ok(Some(now))
         };
-        read.await
+        Box::pin(read)
+            .await
             .map_err(|error| mesh_store::to_problem(error, "read an invocation"))
     }
 
@@ -297,7 +299,7 @@ impl Router {
             let mut tx = mesh_store::tenant_tx(&self.readers, &ended.tenant).await?;
             steps::attach(&mut tx, &mut whole).await
         };
-        match read.await {
+        match Box::pin(read).await {
             Ok(()) => whole,
             Err(error) => {
                 // The end itself is what matters; the steps can be read.

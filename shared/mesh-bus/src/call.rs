@@ -83,7 +83,8 @@ impl Bus {
         let mut headers = Headers::of_caller(caller);
         let mut span = traced::asking::<E>(&subject);
         headers.insert_trace(span.place());
-        let answered = self.ask_patiently::<E>(subject, headers, payload, deadline, nobody_listens);
+        // Boxed: a caller's future holds one for each place that asks, and is moved with all of them.
+        let answered = Box::pin(self.ask_patiently::<E>(subject, headers, payload, deadline, nobody_listens));
         traced::answered(&mut span, answered.await)
     }
 

@@ -24,7 +24,7 @@ pub(super) async fn call(state: Arc<State>, request: RawRequest) {
 async fn answer(state: Arc<State>, request: RawRequest) {
     let streams = match prepare(&request) {
         Ok(call) if call.body.stream => {
-            let answered = stream(&state, &request, call).await;
+            let answered = Box::pin(stream(&state, &request, call)).await;
             respond(&request, &answered).await;
             true
         }
