@@ -265,8 +265,9 @@ fn bind_ended<'q>(query: Bound<'q>, template: &'q Template, rows: &[&'q Entry], 
 }
 
 /// `execution::store::statement` without what a `noop` invocation never writes, on a shard table of its own, and with the
-/// list's row, which the mesh writes after its commit: a commit less. Its parts join the fence, as the mesh's once did: it
-/// stays as it is, so that its figures can be compared with older ones (docs/benchmarks.md says what the change would give).
+/// list's row, which the mesh writes after its commit: a commit less. Its parts take an array a column and join the fence, as
+/// the mesh's once did: it stays as it is, so that its figures can be compared with older ones (docs/benchmarks.md says what
+/// the changes would give).
 const STATEMENT: &str = r"
 WITH given AS (
     SELECT * FROM unnest($1::int2[], $2::int8[], $3::int8[], $4::int8[], $5::bytea[])

@@ -99,7 +99,7 @@ impl<K: Hash + Eq + Clone, T: Clone> Shelf<K, T> {
         self.kept.get(key).map(|held| held.set.clone())
     }
 
-    /// What is to be read; each must end in [`Shelf::put`] or [`Shelf::refuse`].
+    /// What is to be read; each must end in [`Shelf::put`], [`Shelf::refuse`] or [`Shelf::forget`].
     pub(super) fn take_wishes(&mut self) -> Vec<K> {
         std::mem::take(&mut self.wishes)
     }
