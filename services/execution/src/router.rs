@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::Caller;
 use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest};
+use mesh_api::{Caller, Endpoint as _};
 use mesh_runtime::Context;
 use mesh_types::{AgentName, Code, InvocationId, Problem, Subject};
 use sqlx::PgPool;
@@ -331,7 +331,7 @@ impl Router {
         };
         self.context
             .bus
-            .call_at::<InvocationAccept>(&subject, caller, &request, wait + ACCEPT_DEADLINE)
+            .call_at::<InvocationAccept>(&subject, caller, &request, InvocationAccept::deadline_of(&request))
             .await
     }
 }

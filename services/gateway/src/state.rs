@@ -97,9 +97,9 @@ impl App {
         }))
     }
 
-    /// Asks a service within its endpoint's deadline.
+    /// Asks a service within the request's own deadline.
     pub(crate) async fn call<E: Endpoint>(&self, caller: &Caller, request: &E::Request) -> Result<E::Reply, Failure> {
-        self.call_within::<E>(caller, request, E::DEADLINE).await
+        self.call_within::<E>(caller, request, E::deadline_of(request)).await
     }
 
     /// As [`Self::call`] with a deadline of the caller's.

@@ -13,6 +13,7 @@ use mesh_api::memory::{
 };
 use mesh_api::messaging::{ChannelHistory, HistoryRequest, Message, MessagePost, PostRequest};
 use mesh_api::node::{Ticket, TokenBatch};
+use mesh_runtime::fail_point;
 use mesh_types::tool::{ToolCall, ToolReply};
 use mesh_types::{AgentName, ChannelId, Clock, InvocationId, Problem};
 use mesh_worker::{
@@ -46,7 +47,10 @@ impl NodeEffects {
     /// Asks another service, once an effect may start.
     async fn ask<E: Endpoint>(&self, request: E::Request) -> Result<E::Reply, Problem> {
         self.may_start().await;
-        self.node.execution.ask_for::<E>(&self.held.ticket, request).await
+        fail_point!(async "node.ask.before");
+        let answered = self.node.execution.ask_for::<E>(&self.held.ticket, request).await;
+        fail_point!(async "node.ask.after");
+        answered
     }
 
     async fn may_start(&self) {
@@ -58,7 +62,10 @@ impl NodeEffects {
 
 impl Journal for NodeEffects {
     async fn append(&self, facts: Vec<Fact>, then: Then) -> Result<Appended, AppendError> {
-        self.journal.append(facts, then).await
+        fail_point!(async "node.append.before");
+        let appended = self.journal.append(facts, then).await;
+        fail_point!(async "node.append.after");
+        appended
     }
 }
 
@@ -98,6 +105,7 @@ impl Model for NodeEffects {
         mut on_chunk: impl FnMut(Chunk) + Send,
     ) -> Result<Completion, Problem> {
         self.may_start().await;
+        fail_point!(async "node.model.before");
         let answered = match self.node.models.own_endpoint()? {
             Some(local) => local.stream(&request, &mut on_chunk).await,
             None => {
@@ -107,6 +115,7 @@ impl Model for NodeEffects {
                     .await
             }
         };
+        fail_point!(async "node.model.after");
         answered.inspect(|completion| self.node.load.add_tokens(completion.usage.output_tokens))
     }
 }
@@ -114,7 +123,10 @@ impl Model for NodeEffects {
 impl Outside for NodeEffects {
     async fn call(&self, call: ToolCall, on_text: impl FnMut(String) + Send) -> Result<ToolReply, Problem> {
         self.may_start().await;
-        self.node.toolbox.call(call, on_text).await
+        fail_point!(async "node.tool.before");
+        let reply = self.node.toolbox.call(call, on_text).await;
+        fail_point!(async "node.tool.after");
+        reply
     }
 }
 

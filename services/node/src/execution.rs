@@ -42,7 +42,8 @@ impl Execution {
     /// As [`Bus::call_at`].
     pub(crate) async fn ask<E: Endpoint>(&self, request: &E::Request) -> Result<E::Reply, Problem> {
         let subject = self.road(E::SERVICE, E::NAME)?;
-        self.bus().call_at::<E>(&subject, &nobody(), request, E::DEADLINE).await
+        let deadline = E::deadline_of(request);
+        self.bus().call_at::<E>(&subject, &nobody(), request, deadline).await
     }
 
     /// Asks a service in the name of an invocation that is held.

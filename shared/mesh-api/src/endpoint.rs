@@ -12,11 +12,17 @@ pub trait Endpoint: Send + Sync + 'static {
     const NAME: &'static str;
     type Request: Serialize + DeserializeOwned + Send + Sync + 'static;
     type Reply: Serialize + DeserializeOwned + Send + 'static;
-    /// How long a caller waits before the answer is unknown.
+    /// How long a caller waits before the answer is unknown, at most.
     const DEADLINE: Duration = Duration::from_secs(5);
     const ACCESS: Access;
     /// Whether the same request may be sent again when its answer is unknown.
     const REPEATABLE: bool = true;
+
+    /// The same for this very request: shorter where only some requests take as long as [`Endpoint::DEADLINE`]. An
+    /// answer that is lost with its process is waited for until then.
+    fn deadline_of(_request: &Self::Request) -> Duration {
+        Self::DEADLINE
+    }
 
     fn subject() -> Subject {
         let token = |text: &str| text.parse().expect("endpoint names are tokens");

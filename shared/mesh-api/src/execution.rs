@@ -4,12 +4,12 @@ use mesh_types::{AgentName, DeadLetterId, InvocationId, Problem, Tenant, Timesta
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::accept::{AcceptRequest, InvocationAccept};
 use crate::journal::{Effect, JournalPage, Outcome, StepKind, Usage};
 use crate::page::{Page, PageQuery};
 pub use crate::status::{AgentDemand, Demand, DemandRequest, ExecutionStatusView, ShardView};
 
 endpoints! { "execution";
-    InvocationAccept = "invocation-accept", AcceptRequest => Invocation, Program, 330 s;
     InvocationGet = "invocation-get", InvocationRequest => Invocation, Viewer, 5 s;
     InvocationList = "invocation-list", ListRequest => Page<Invocation>, Viewer, 10 s;
     InvocationCounts = "invocation-counts", InvocationFilter => Counts, Viewer, 10 s;
@@ -135,16 +135,6 @@ impl RouterRequest {
         };
         Ok((tenant, agent, request))
     }
-}
-
-/// Accepts for the caller's tenant; the reply comes when it is durable or, with `wait_ms`, when it has ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AcceptRequest {
-    pub agent: AgentName,
-    pub request: InvokeRequest,
-    /// Wait at most so long for the end; at most 300,000.
-    #[serde(default)]
-    pub wait_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 #[macro_use]
 pub mod endpoint;
 
+mod accept;
 pub mod audit;
 pub mod execution;
 pub mod fleet;

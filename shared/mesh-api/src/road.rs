@@ -29,6 +29,10 @@ impl<E: Endpoint> Endpoint for ByNode<E> {
     const DEADLINE: Duration = E::DEADLINE;
     const ACCESS: Access = Access::Service;
     const REPEATABLE: bool = E::REPEATABLE;
+
+    fn deadline_of(request: &Self::Request) -> Duration {
+        E::deadline_of(&request.request)
+    }
 }
 
 impl<E: StreamEndpoint> StreamEndpoint for ByNode<E> {

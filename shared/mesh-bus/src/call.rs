@@ -30,13 +30,13 @@ enum NobodyListens {
 }
 
 impl Bus {
-    /// Asks an endpoint, at its own deadline.
+    /// Asks an endpoint, at the request's own deadline.
     ///
     /// # Errors
     /// The endpoint's problem; `Unavailable` when nobody listened for 2 s; `Timeout` when the
     /// answer is unknown.
     pub async fn call<E: Endpoint>(&self, caller: &Caller, request: &E::Request) -> Result<E::Reply, Problem> {
-        self.call_within::<E>(caller, request, E::DEADLINE).await
+        self.call_within::<E>(caller, request, E::deadline_of(request)).await
     }
 
     /// As [`Bus::call`], at another deadline.

@@ -55,6 +55,8 @@ pub struct Journal {
     pub shards: Vec<Shard>,
     /// Messages in `dead_letter` that were no invocation.
     pub dead_messages: Vec<String>,
+    /// Memories by the invocation that stored them; what was found to be known already counts, too.
+    pub memories: BTreeMap<InvocationId, u64>,
     /// Agents' messages by channel.
     pub replies_by_channel: BTreeMap<String, u64>,
 }

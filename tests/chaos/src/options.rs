@@ -60,10 +60,24 @@ pub enum With {
     Tools,
     Children,
     Approvals,
+    /// agents that create invocations of their own
+    Tasks,
+    /// agents that remember
+    Memories,
+    /// agents on two nodes
+    Nodes,
 }
 
 impl With {
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Tools, Self::Children, Self::Approvals];
+    pub const ALL: [Self; 7] = [
+        Self::Sessions,
+        Self::Tools,
+        Self::Children,
+        Self::Approvals,
+        Self::Tasks,
+        Self::Memories,
+        Self::Nodes,
+    ];
 }
 
 /// Kinds of faults.
@@ -73,6 +87,10 @@ pub enum Fault {
     KillExecution,
     /// SIGSTOP of an execution process, often for longer than its shards wait
     FreezeExecution,
+    /// kill -9 of a node
+    KillNode,
+    /// SIGSTOP of a node, now and then for longer than its leases
+    FreezeNode,
     /// a start with failpoints
     Failpoint,
     /// kill -9 of the process of all other services
@@ -91,9 +109,11 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::KillExecution,
         Self::FreezeExecution,
+        Self::KillNode,
+        Self::FreezeNode,
         Self::Failpoint,
         Self::KillEdge,
         Self::FreezeEdge,
@@ -110,6 +130,8 @@ impl Fault {
         match self {
             Self::KillExecution => "kill execution",
             Self::FreezeExecution => "freeze execution",
+            Self::KillNode => "kill node",
+            Self::FreezeNode => "freeze node",
             Self::Failpoint => "failpoint",
             Self::KillEdge => "kill edge",
             Self::FreezeEdge => "freeze edge",

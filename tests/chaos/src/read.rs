@@ -95,8 +95,23 @@ pub(crate) async fn journal(database: &str) -> anyhow::Result<Journal> {
         .into_iter()
         .map(|(channel, count)| (channel, u64::try_from(count).unwrap_or_default()));
     journal.replies_by_channel = replies.collect();
+    journal.memories = memories(db).await?;
     connection.close().await?;
     Ok(journal)
+}
+
+async fn memories(db: &mut PgConnection) -> Result<BTreeMap<InvocationId, u64>, sqlx::Error> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT source_invocation FROM memory.memory WHERE source_invocation IS NOT NULL \
+         UNION ALL SELECT source_invocation FROM memory.alias WHERE source_invocation IS NOT NULL",
+    )
+    .fetch_all(db)
+    .await?;
+    let mut memories = BTreeMap::new();
+    for invocation in rows {
+        *memories.entry(of(invocation)).or_default() += 1;
+    }
+    Ok(memories)
 }
 
 fn of(id: Uuid) -> InvocationId {

@@ -164,6 +164,11 @@ impl fmt::Display for RunReport {
         for (resume, when) in [
             (figures.resume, ""),
             (figures.resume_undisturbed, " while nothing else was wrong"),
+            (figures.resume_of_node, " after a node's death"),
+            (
+                figures.resume_of_node_undisturbed,
+                " after a node's death while nothing else was wrong",
+            ),
         ] {
             if let Resume {
                 count,

@@ -54,7 +54,7 @@ async fn run_seed(
     points: &[String],
 ) -> anyhow::Result<(RunReport, Hits)> {
     let began = Instant::now();
-    let ground = Arc::new(Ground::start(program, seed, options.planted.as_deref()).await?);
+    let ground = Arc::new(Ground::start(program, seed, options).await?);
     let mut faults = Faults::tend(&ground, seed);
     let outcome = judge(options, seed, &ground, &mut faults, points).await;
     let log = faults.log();

@@ -1,7 +1,5 @@
 //! `/api/v1/invocations` and `POST /api/v1/agents/{agent}/invocations`: start, read, cancel.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,8 +20,6 @@ use crate::state::App;
 
 /// Longest `?wait=` in seconds.
 pub(super) const WAIT_SECONDS_MAX: u32 = 300;
-/// What the answer of a waiting call may take besides the wait itself.
-const WAIT_SLACK: Duration = Duration::from_secs(10);
 /// Longest idempotency key in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -84,14 +80,12 @@ pub(super) async fn accept(
         // The call may be sent again when its answer is lost: with an id of its own it stays one invocation.
         request.invocation_id = Some(app.ids.next());
     }
-    let wait = Duration::from_secs(wait_seconds.into());
     let request = AcceptRequest {
         agent,
         request,
         wait_ms: u64::from(wait_seconds) * 1_000,
     };
-    app.call_within::<InvocationAccept>(caller, &request, wait + WAIT_SLACK)
-        .await
+    app.call::<InvocationAccept>(caller, &request).await
 }
 
 /// Invocations of the tenant, newest first.

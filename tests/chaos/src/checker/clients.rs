@@ -7,6 +7,7 @@ use std::time::Duration;
 use mesh_api::journal::{Done, Fact};
 use serde_json::Value;
 
+use super::results::is_task;
 use super::{Violation, violation};
 use crate::evidence::{Entry, Evidence, Followed, Told};
 
@@ -21,7 +22,7 @@ pub(super) fn one_invocation_a_key(evidence: &Evidence, found: &mut Vec<Violatio
         match invocation.key.as_deref() {
             Some(key) => {
                 *by_key.entry(key).or_default() += 1;
-                if !asked.contains(key) {
+                if !asked.contains(key) && !is_task(evidence, key) {
                     found.push(violation(id, format!("nobody asked for key {key}")));
                 }
             }

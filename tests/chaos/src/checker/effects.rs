@@ -182,7 +182,7 @@ fn used(invocation: &Invocation) -> Usage {
     each.fold(Usage::default(), Usage::plus)
 }
 
-fn dones(evidence: &Evidence) -> impl Iterator<Item = (InvocationId, Timestamp, &Done)> {
+pub(super) fn dones(evidence: &Evidence) -> impl Iterator<Item = (InvocationId, Timestamp, &Done)> {
     evidence.journal.invocations.iter().flat_map(|(id, invocation)| {
         invocation.records.iter().filter_map(|entry| match &entry.fact {
             Some(Fact::Done(done)) => Some((*id, entry.at, done.as_ref())),

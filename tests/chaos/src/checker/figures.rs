@@ -7,6 +7,7 @@ use mesh_types::Timestamp;
 use serde::Serialize;
 
 use crate::evidence::{Evidence, Faults, Invocation};
+use crate::ground::NODES;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
@@ -28,6 +29,9 @@ pub struct Figures {
     pub resume: Resume,
     /// Those of them in which nothing else was down, frozen or killed meanwhile.
     pub resume_undisturbed: Resume,
+    /// The same after the death of a node, whose leases must end first.
+    pub resume_of_node: Resume,
+    pub resume_of_node_undisturbed: Resume,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -40,7 +44,7 @@ pub struct Resume {
 
 pub fn figures(evidence: &Evidence) -> Figures {
     let invocations = &evidence.journal.invocations;
-    let resumes = resumes(evidence);
+    let (of_node, resumes): (Vec<_>, Vec<_>) = resumes(evidence).into_iter().partition(|one| one.is_of_node);
     let (model_repeats, repeated_tokens) = repeats(evidence);
     let claims = invocations.values().map(|one| one.of_kind("claimed").count());
     Figures {
@@ -55,8 +59,10 @@ pub fn figures(evidence: &Evidence) -> Figures {
         model_repeats,
         repeated_tokens,
         taken_over: claims.map(|count| count.saturating_sub(1)).sum(),
-        resume: Resume::of(resumes.iter().map(|(ms, _)| *ms)),
-        resume_undisturbed: Resume::of(resumes.iter().filter(|(_, alone)| *alone).map(|(ms, _)| *ms)),
+        resume: Resume::of(&resumes, false),
+        resume_undisturbed: Resume::of(&resumes, true),
+        resume_of_node: Resume::of(&of_node, false),
+        resume_of_node_undisturbed: Resume::of(&of_node, true),
     }
 }
 
@@ -76,8 +82,9 @@ fn repeats(evidence: &Evidence) -> (usize, u64) {
 }
 
 impl Resume {
-    fn of(samples: impl Iterator<Item = u64>) -> Self {
-        let mut sorted: Vec<u64> = samples.collect();
+    fn of(samples: &[Sample], only_alone: bool) -> Self {
+        let wanted = samples.iter().filter(|one| one.is_alone || !only_alone);
+        let mut sorted: Vec<u64> = wanted.map(|one| one.ms).collect();
         sorted.sort_unstable();
         Self {
             count: sorted.len(),
@@ -88,16 +95,26 @@ impl Resume {
     }
 }
 
-/// Milliseconds from each death to the next record of each invocation that the dead process held, and whether it was
-/// the only fault meanwhile.
-fn resumes(evidence: &Evidence) -> Vec<(u64, bool)> {
+/// From a death to the next record of an invocation that the dead process held.
+struct Sample {
+    ms: u64,
+    /// Whether it was the only fault meanwhile.
+    is_alone: bool,
+    is_of_node: bool,
+}
+
+fn resumes(evidence: &Evidence) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (instance, at) in &evidence.faults.kills {
         for invocation in evidence.journal.invocations.values() {
             if is_held(invocation, instance, *at)
                 && let Some(next) = invocation.records.iter().find(|entry| entry.at > *at)
             {
-                samples.push((whole_ms(next.at.since(*at)), is_alone(&evidence.faults, *at, next.at)));
+                samples.push(Sample {
+                    ms: whole_ms(next.at.since(*at)),
+                    is_alone: is_alone(&evidence.faults, *at, next.at),
+                    is_of_node: NODES.contains(&instance.as_str()),
+                });
             }
         }
     }

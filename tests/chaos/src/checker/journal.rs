@@ -48,12 +48,30 @@ pub(super) fn ended_once(evidence: &Evidence, found: &mut Vec<Violation>) {
 
 pub(super) fn nothing_open(evidence: &Evidence, found: &mut Vec<Violation>) {
     for (id, state) in &evidence.journal.open {
-        found.push(violation(id, format!("is still open, {state}")));
+        let invocation = evidence.journal.invocations.get(id);
+        let tail = invocation.map(where_it_stands).unwrap_or_default();
+        found.push(violation(id, format!("is still open, {state}{tail}")));
     }
     if evidence.journal.mail > 0 {
         let detail = format!("{} rows that nobody took", evidence.journal.mail);
         found.push(violation("mail", detail));
     }
+}
+
+/// Its agent and its last records, for who looks for the reason.
+fn where_it_stands(invocation: &Invocation) -> String {
+    let last = &invocation.records[invocation.records.len().saturating_sub(4)..];
+    let each = last.iter().map(|entry| {
+        let step = match &entry.fact {
+            Some(Fact::Begun(fact)) => format!(" step {} {}", fact.step, fact.name),
+            Some(Fact::Done(fact)) => format!(" step {} {}", fact.step, fact.name),
+            Some(Fact::Claimed(fact)) => format!(" by {}", fact.holder),
+            _ => String::new(),
+        };
+        format!("{} {}{step} at {}", entry.seq, entry.kind, entry.at)
+    });
+    let each: Vec<String> = each.collect();
+    format!("; of {}, last records: {}", invocation.agent, each.join(", "))
 }
 
 pub(super) fn journal_whole(evidence: &Evidence, found: &mut Vec<Violation>) {

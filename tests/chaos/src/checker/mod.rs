@@ -4,6 +4,7 @@ mod clients;
 mod effects;
 mod figures;
 mod journal;
+mod results;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub(crate) use effects::LEDGER_TOOL;
 pub use figures::{Figures, Resume, figures};
+pub(crate) use results::TASK_TOOL;
 
 use crate::evidence::Evidence;
 
@@ -57,6 +59,8 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("effect_happened", effects::effect_happened),
     ("recorded_not_repeated", effects::recorded_not_repeated),
     ("usage_as_answered", effects::usage_as_answered),
+    ("task_created_once", results::task_created_once),
+    ("remembered_once", results::remembered_once),
     ("session_in_order", sessions::in_order),
     ("session_one_at_a_time", sessions::one_at_a_time),
 ];

@@ -144,6 +144,8 @@ impl Answer {
 fn arguments(tool: &str, key: &str) -> Value {
     if tool.starts_with(crate::checker::LEDGER_TOOL) {
         json!({"op": format!("{key}:{tool}")})
+    } else if tool == crate::checker::TASK_TOOL {
+        json!({"agent": crate::load::plan::NOOP, "text": format!("{key}-task say")})
     } else {
         json!({"text": format!("{key}-{tool} say")})
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use self::plan::{Plan, Step, is_of_execution};
+use self::plan::{Plan, Step, role_of};
 use crate::draw::Draw;
-use crate::ground::{Change, Cut, Ground, Server};
+use crate::ground::{Change, Cut, Ground, Role, Server};
 use crate::options::Fault;
 
 const TEND: Duration = Duration::from_millis(25);
@@ -112,20 +112,19 @@ fn note(ground: &Ground, log: &Mutex<Log>, tended: std::io::Result<Vec<(String, 
 }
 
 async fn inject(ground: &Arc<Ground>, step: &Step) -> anyhow::Result<()> {
-    let edge = &ground.processes[0];
-    let execution = &ground.executions()[step.instance % ground.executions().len()];
+    let one = |role: Role| ground.one_of(role, step.instance);
     match step.fault {
-        Fault::KillExecution => execution.kill(step.lasts, None),
-        Fault::FreezeExecution => execution.freeze(step.lasts, &ground.clock),
+        Fault::KillExecution => one(Role::Execution).kill(step.lasts, None),
+        Fault::FreezeExecution => one(Role::Execution).freeze(step.lasts, &ground.clock),
+        Fault::KillNode => one(Role::Node).kill(step.lasts, None),
+        Fault::FreezeNode => one(Role::Node).freeze(step.lasts, &ground.clock),
         Fault::Failpoint => {
-            let armed = step.armed.clone();
-            let is_execution = armed.as_ref().is_some_and(|armed| is_of_execution(&armed.spec));
-            let process = if is_execution { execution } else { edge };
-            process.kill(step.lasts, armed);
+            let role = step.armed.as_ref().map_or(Role::Edge, |armed| role_of(&armed.spec));
+            one(role).kill(step.lasts, step.armed.clone());
         }
-        Fault::KillEdge => edge.kill(step.lasts, None),
+        Fault::KillEdge => one(Role::Edge).kill(step.lasts, None),
         Fault::FreezeEdge => {
-            edge.freeze(step.lasts, &ground.clock);
+            one(Role::Edge).freeze(step.lasts, &ground.clock);
             tokio::time::sleep(step.lasts).await;
         }
         Fault::KillNats => ground.kill_server(Server::Nats, step.lasts).await?,

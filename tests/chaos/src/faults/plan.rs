@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::draw::Draw;
-use crate::ground::{Armed, EXECUTIONS};
+use crate::ground::{Armed, EXECUTIONS, Role};
 use crate::options::Fault;
 
 /// One fault after the other in each of two rows: one for the processes of the mesh, one for what they stand on.
@@ -18,16 +18,18 @@ pub(crate) struct Step {
     /// After the one before it is over.
     pub(crate) after: Duration,
     pub(crate) fault: Fault,
-    /// Which execution process.
+    /// Which of the processes of its kind.
     pub(crate) instance: usize,
     /// How long it lasts.
     pub(crate) lasts: Duration,
     pub(crate) armed: Option<Armed>,
 }
 
-const PROCESSES: [(u64, Fault); 6] = [
+const PROCESSES: [(u64, Fault); 8] = [
     (30, Fault::KillExecution),
     (25, Fault::FreezeExecution),
+    (8, Fault::KillNode),
+    (8, Fault::FreezeNode),
     (50, Fault::Failpoint),
     (8, Fault::KillEdge),
     (5, Fault::FreezeEdge),
@@ -48,7 +50,10 @@ pub(crate) fn plan(seed: u64, time: Duration, allowed: &[Fault], points: &[Strin
     let mut points = shuffled(points, &mut Draw::of(seed, "points")).into_iter().cycle();
     let mut weights = PROCESSES.map(|(weight, fault)| (if allowed.contains(&fault) { weight } else { 0 }, fault));
     if points.clone().next().is_none() {
-        weights[2].0 = 0;
+        weights
+            .iter_mut()
+            .filter(|(_, fault)| *fault == Fault::Failpoint)
+            .for_each(|(weight, _)| *weight = 0);
     }
     let row = |draw: &mut Draw,
                weights: &[(u64, Fault)],
@@ -88,6 +93,8 @@ fn is_short(fault: Fault) -> bool {
         fault,
         Fault::KillExecution
             | Fault::FreezeExecution
+            | Fault::KillNode
+            | Fault::FreezeNode
             | Fault::Failpoint
             | Fault::CutAfterCommit
             | Fault::CutBeforeRequest
@@ -100,6 +107,9 @@ fn lasts(fault: Fault, draw: &mut Draw) -> Duration {
         Fault::FreezeExecution if draw.percent(50) => (3_200, 6_500),
         Fault::FreezeExecution => (100, 2_500),
         // A process of the same name takes its shards at once; one that stays away loses them.
+        // Its leases are 15 s.
+        Fault::FreezeNode if draw.percent(25) => (15_500, 19_000),
+        Fault::FreezeNode => (100, 4_000),
         Fault::KillExecution | Fault::Failpoint if draw.percent(40) => (3_200, 5_000),
         Fault::FreezeNats | Fault::FreezePostgres | Fault::FreezeEdge => (200, 4_000),
         Fault::CutAfterCommit | Fault::CutBeforeRequest => (0, 1),
@@ -141,10 +151,16 @@ fn shuffled<'a>(points: &'a [String], draw: &mut Draw) -> Vec<&'a str> {
     shuffled
 }
 
-/// The process that passes a failpoint.
-pub(crate) fn is_of_execution(spec: &str) -> bool {
-    spec.split(';')
-        .any(|item| item.starts_with("execution.") || item.starts_with("worker."))
+/// The kind of process that passes a failpoint.
+pub(crate) fn role_of(spec: &str) -> Role {
+    let has = |prefix: &str| spec.split(';').any(|item| item.starts_with(prefix));
+    if has("execution.") || has("worker.") {
+        Role::Execution
+    } else if has("node.") {
+        Role::Node
+    } else {
+        Role::Edge
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_spec_says_whose_it_is() {
-        assert!(is_of_execution("seed=1;worker.b=abort@1"));
-        assert!(!is_of_execution("seed=1;gateway.c=abort@1"));
+        assert_eq!(role_of("seed=1;worker.b=abort@1"), Role::Execution);
+        assert_eq!(role_of("seed=1;node.b=abort@1"), Role::Node);
+        assert_eq!(role_of("seed=1;gateway.c=abort@1"), Role::Edge);
     }
 }

@@ -10,7 +10,8 @@ use super::group::Group;
 use super::managed::Managed;
 
 /// Configuration of the person who runs this, which must not reach what is tested.
-const PERSONAL: [&str; 9] = [
+const PERSONAL: [&str; 10] = [
+    "AGENT_",
     "NATS_URL",
     "DATABASE_URL",
     "OPENAI_",
@@ -20,6 +21,18 @@ const PERSONAL: [&str; 9] = [
     "CORS_",
     "OTEL_",
     "RUST_LOG",
+];
+
+/// Every service but execution.
+const EDGE: [&str; 8] = [
+    "registry",
+    "identity",
+    "heartbeat",
+    "messaging",
+    "memory",
+    "inference",
+    "reconciler",
+    "gateway",
 ];
 
 /// All that the commands are made of.
@@ -55,11 +68,15 @@ impl Plan {
     }
 
     fn serve(&self, services: &[&str]) -> Command {
-        let mut command = self.command();
+        let mut command = self.tested();
+        command.arg("serve").args(services);
         command
-            .arg("serve")
-            .args(services)
-            .env("MESH_FAILPOINT_HITS", &self.hits);
+    }
+
+    /// With failpoints, and with the planted bug.
+    fn tested(&self) -> Command {
+        let mut command = self.command();
+        command.env("MESH_FAILPOINT_HITS", &self.hits);
         if let Some(planted) = &self.planted {
             command.env("MESH_PLANTED_BUG", planted);
         }
@@ -81,7 +98,7 @@ pub(super) async fn migrate(plan: &Plan) -> anyhow::Result<()> {
 /// Every service but execution in one process.
 pub(super) fn edge(plan: &Plan, group: &Group, folder: &Path) -> Managed {
     managed("edge", plan, group, folder, |plan| {
-        let mut command = plan.serve(&["registry", "messaging", "memory", "inference", "gateway"]);
+        let mut command = plan.serve(&EDGE);
         command
             .env("MESH_HTTP_PORT", plan.http_port.to_string())
             .env("MESH_REGISTRY__AUTO_CREATE_TENANTS", "true")
@@ -100,6 +117,23 @@ pub(super) fn execution(plan: &Plan, instance: &'static str, group: &Group, fold
             .env("MESH_DATABASE_URL", &plan.database_by_proxy)
             .env("MESH_EXECUTION__INSTANCE", instance)
             .env("MESH_EXECUTION__TOOLS__PRIVATE_NETWORKS", r#"["loopback"]"#);
+        command
+    })
+}
+
+/// A node, which reaches the mesh over NATS only.
+pub(super) fn node(plan: &Plan, id: &'static str, group: &Group, folder: &Path) -> Managed {
+    let home = folder.join("nodes");
+    managed(id, plan, group, folder, move |plan| {
+        let mut command = plan.tested();
+        command
+            .args(["node", "--url", &plan.nats, "--id", id, "--slots", "16"])
+            .env_remove("MESH_DATABASE_URL")
+            .env("MESH_HOME", &home)
+            // Whoever is gone is soon known to be gone.
+            .env("AGENT_NODE_HEARTBEAT_SECONDS", "1")
+            .env("MESH_NODE__LOCAL", "false")
+            .env("MESH_NODE__TOOLS__PRIVATE_NETWORKS", r#"["loopback"]"#);
         command
     })
 }

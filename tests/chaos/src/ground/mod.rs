@@ -21,9 +21,21 @@ use self::managed::{family, signal};
 pub(crate) use self::proxy::{Cut, Proxy};
 use crate::evidence::Faults;
 use crate::fakes::Fakes;
+use crate::options::{Options, With};
 
 /// Instances of execution.
 pub(crate) const EXECUTIONS: [&str; 2] = ["execution-a", "execution-b"];
+/// Ids of nodes, where there are some.
+pub(crate) const NODES: [&str; 2] = ["node-a", "node-b"];
+
+/// What a process of the mesh is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Every service but execution.
+    Edge,
+    Execution,
+    Node,
+}
 
 /// A server that can be killed, frozen and started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +50,7 @@ pub(crate) struct Ground {
     pub(crate) http: String,
     pub(crate) fakes: Fakes,
     pub(crate) proxy: Proxy,
-    /// The edge first, then execution.
+    /// The edge first, then execution, then nodes.
     pub(crate) processes: Vec<Arc<Managed>>,
     pub(crate) faults: Mutex<Faults>,
     nats: Arc<Mutex<NatsServer>>,
@@ -53,7 +65,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Starts everything; `program` is the `mesh` to test.
-    pub(crate) async fn start(program: &Path, seed: u64, planted: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(program: &Path, seed: u64, options: &Options) -> anyhow::Result<Self> {
         let folder = ScratchDir::new()?;
         let group = Group::start(folder.path()).context("a shell starts")?;
         let (postgres, nats) = start_servers(folder.path().to_owned()).await?;
@@ -70,12 +82,17 @@ impl Ground {
             database_by_proxy: through(&postgres.url(), postgres.port(), proxy.port),
             model: fakes.base.clone(),
             hits: hits.clone(),
-            planted: planted.map(str::to_owned),
+            planted: options.planted.clone(),
         };
         launch::migrate(&plan).await?;
         let mut processes = vec![Arc::new(launch::edge(&plan, &group, folder.path()))];
         for instance in EXECUTIONS {
             processes.push(Arc::new(launch::execution(&plan, instance, &group, folder.path())));
+        }
+        if options.load().contains(&With::Nodes) {
+            for id in NODES {
+                processes.push(Arc::new(launch::node(&plan, id, &group, folder.path())));
+            }
         }
         Ok(Self {
             clock: SystemClock::default(),
@@ -103,8 +120,18 @@ impl Ground {
         &self.database
     }
 
-    pub(crate) fn executions(&self) -> &[Arc<Managed>] {
-        &self.processes[1..]
+    /// The process of that role and number; the edge stands in for a role that nobody has in this run.
+    pub(crate) fn one_of(&self, role: Role, number: usize) -> &Managed {
+        let is_it = |process: &&Arc<Managed>| match role {
+            Role::Edge => false,
+            Role::Execution => EXECUTIONS.contains(&process.name.as_str()),
+            Role::Node => NODES.contains(&process.name.as_str()),
+        };
+        let all: Vec<_> = self.processes.iter().filter(is_it).collect();
+        match all.len() {
+            0 => &self.processes[0],
+            count => all[number % count],
+        }
     }
 
     /// Lines that the processes wrote of their failpoints.

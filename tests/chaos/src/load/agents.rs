@@ -6,7 +6,8 @@ use anyhow::bail;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::plan::{CHANNEL, LEDGER_TOOLS, NOOP, PARENT, SESSION, TEXT, TOOLS};
+use super::plan::{CHANNEL, LEDGER_TOOLS, MEMORY, NOOP, PARENT, PLACED, SESSION, TASKS, TEXT, TOOLS};
+use crate::ground::NODES;
 use crate::options::With;
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -41,22 +42,41 @@ fn specs(ledger: &str, with: &[With]) -> Vec<(&'static str, Value)> {
         (SESSION, noop(2)),
     ];
     if with.contains(&With::Tools) || with.contains(&With::Approvals) {
-        let tools: Vec<Value> = LEDGER_TOOLS
-            .iter()
-            .map(|(name, class)| {
-                let approval = if name.ends_with("approved") { "always" } else { "never" };
-                json!({"name": name, "kind": "http", "url": format!("{ledger}/{class}"), "effect": class,
-                    "description": "writes to the ledger", "approval": approval, "timeout": "20s",
-                    "parameters": {"type": "object", "properties": {"op": {"type": "string"}}, "required": ["op"]}})
-            })
-            .collect();
-        specs.push((TOOLS, llm(json!(tools))));
+        specs.push((TOOLS, llm(json!(ledger_tools(ledger)))));
     }
     if with.contains(&With::Children) {
         let helper = json!({"name": "helper", "kind": "agent", "agent": NOOP, "description": "works it out"});
         specs.push((PARENT, llm(json!([helper]))));
     }
+    if with.contains(&With::Tasks) {
+        let mut tasks = llm(json!([{"name": "create_task", "kind": "builtin"}]));
+        tasks["capabilities"] = json!({"can_create_tasks": true});
+        specs.push((TASKS, tasks));
+    }
+    if with.contains(&With::Memories) {
+        specs.push((MEMORY, remembers(llm(json!([])))));
+    }
+    if with.contains(&With::Nodes) {
+        let mut placed = remembers(llm(json!(ledger_tools(ledger))));
+        placed["placement"] = json!({"replicas": NODES.len()});
+        specs.push((PLACED, placed));
+    }
     specs
+}
+
+fn remembers(mut spec: Value) -> Value {
+    spec["memory"] = json!({"query_top_k": 0, "writeback": true});
+    spec
+}
+
+fn ledger_tools(ledger: &str) -> Vec<Value> {
+    let each = LEDGER_TOOLS.iter().map(|(name, class)| {
+        let approval = if name.ends_with("approved") { "always" } else { "never" };
+        json!({"name": name, "kind": "http", "url": format!("{ledger}/{class}"), "effect": class,
+            "description": "writes to the ledger", "approval": approval, "timeout": "20s",
+            "parameters": {"type": "object", "properties": {"op": {"type": "string"}}, "required": ["op"]}})
+    });
+    each.collect()
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: &Value, wanted: &[u16], end: Instant) -> anyhow::Result<()> {

@@ -40,6 +40,9 @@ enum Kind {
     Tools,
     Child,
     Approval,
+    Task,
+    Memory,
+    Placed,
 }
 
 pub(crate) const NOOP: &str = "chaos-noop";
@@ -48,6 +51,9 @@ pub(crate) const CHANNEL: &str = "chaos-channel";
 pub(crate) const SESSION: &str = "chaos-session";
 pub(crate) const TOOLS: &str = "chaos-tools";
 pub(crate) const PARENT: &str = "chaos-parent";
+pub(crate) const TASKS: &str = "chaos-tasks";
+pub(crate) const MEMORY: &str = "chaos-memory";
+pub(crate) const PLACED: &str = "chaos-placed";
 
 /// Tools of the ledger by class; the last asks a person first.
 pub(crate) const LEDGER_TOOLS: [(&str, &str); 4] = [
@@ -71,6 +77,9 @@ pub(crate) fn asks(seed: u64, count: usize, milliseconds: u64, with: &[With]) ->
         (20 * has(With::Tools), Kind::Tools),
         (8 * has(With::Children), Kind::Child),
         (5 * has(With::Approvals), Kind::Approval),
+        (6 * has(With::Tasks), Kind::Task),
+        (6 * has(With::Memories), Kind::Memory),
+        (14 * has(With::Nodes), Kind::Placed),
     ];
     let mut asks: Vec<Ask> = (0..count)
         .filter_map(|number| {
@@ -92,6 +101,9 @@ fn ask(key: String, kind: Kind, milliseconds: u64, draw: &mut Draw) -> Ask {
         Kind::Tools => (TOOLS, format!("{key} use {}", tools(draw))),
         Kind::Child => (PARENT, format!("{key} use helper")),
         Kind::Approval => (TOOLS, format!("{key} use {}", LEDGER_TOOLS[3].0)),
+        Kind::Task => (TASKS, format!("{key} use create_task")),
+        Kind::Memory => (MEMORY, format!("{key} say")),
+        Kind::Placed => (PLACED, format!("{key} use {}", tools(draw))),
     };
     let mut body = Map::new();
     let mut payload = json!({"text": text});
@@ -124,8 +136,17 @@ fn ask(key: String, kind: Kind, milliseconds: u64, draw: &mut Draw) -> Ask {
         again: draw.percent(12).then(|| (other, draw.between(0, 3_000))),
         wants_reply,
         followed: draw.percent(12),
-        cancelled_after_ms: (kind != Kind::Session && draw.percent(3)).then(|| draw.between(0, 500)),
+        cancelled_after_ms: draw.percent(cancels(kind)).then(|| draw.between(0, 500)),
         key,
+    }
+}
+
+/// How many of a hundred are cancelled. A node is asked to let go of what it holds, which takes a while.
+fn cancels(kind: Kind) -> u64 {
+    match kind {
+        Kind::Session => 0,
+        Kind::Placed => 12,
+        _ => 3,
     }
 }
 
@@ -153,7 +174,7 @@ mod tests {
         assert!(plain.iter().all(|ask| [NOOP, TEXT, CHANNEL].contains(&ask.agent)));
         assert!(plain.iter().all(|ask| ask.session.is_none() && ask.at_ms < 1_000));
         let all = asks(3, 300, 1_000, &With::ALL);
-        for agent in [NOOP, TEXT, CHANNEL, SESSION, TOOLS, PARENT] {
+        for agent in [NOOP, TEXT, CHANNEL, SESSION, TOOLS, PARENT, TASKS, MEMORY, PLACED] {
             assert!(all.iter().any(|ask| ask.agent == agent), "{agent}");
         }
         let keys: std::collections::BTreeSet<_> = all.iter().map(|ask| &ask.key).collect();

@@ -140,6 +140,15 @@ pub(super) const HARMS: &[(&str, &str, Harm)] = &[
     ("usage_as_answered", "its end says", |e| {
         first(e).ended.as_mut().unwrap().usage.input_tokens = 20;
     }),
+    ("task_created_once", "there is none", |e| {
+        record(e, 3).fact = Some(done(1, StepKind::Tool, "create_task", Effect::Idempotent, json!(1)));
+    }),
+    ("remembered_once", "2 memories", |e| {
+        drop(e.journal.memories.insert(id(1), 2))
+    }),
+    ("remembered_once", "no memory is of it", |e| {
+        record(e, 3).fact = Some(done(1, StepKind::MemoryStore, "", Effect::Idempotent, json!(1)));
+    }),
     ("session_in_order", "ran before it", |e| {
         record(e, 2).places = vec![(30, 0)]
     }),
