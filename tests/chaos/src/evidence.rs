@@ -53,6 +53,8 @@ pub struct Journal {
     pub mail: u64,
     pub keys: BTreeMap<String, InvocationId>,
     pub shards: Vec<Shard>,
+    /// Every time that a shard was taken or handed over.
+    pub takeovers: Vec<Takeover>,
     /// Messages in `dead_letter` that were no invocation.
     pub dead_messages: Vec<String>,
     /// Memories by the invocation that stored them; what was found to be known already counts, too.
@@ -104,6 +106,15 @@ pub struct Shard {
     pub relayed_batch: i64,
     /// Batches in `feed`, in order.
     pub fed: Vec<i64>,
+}
+
+/// One change of a shard's owner, also from a process to the one that was started in its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Takeover {
+    pub shard: i16,
+    pub owner: String,
+    pub epoch_before: i64,
+    pub epoch: i64,
 }
 
 /// One call that reached the ledger.

@@ -11,9 +11,9 @@ pub struct Options {
     /// First seed; it decides load and faults.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Seeds in a row, each a run on fresh servers.
-    #[arg(long, default_value_t = 1)]
-    pub seeds: u64,
+    /// Seeds in a row, each a run on fresh servers [default: 1; of a planted bug at most 6, until it is found]
+    #[arg(long)]
+    pub seeds: Option<u64>,
     /// Seconds that faults and load of one run last.
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
@@ -45,6 +45,8 @@ pub struct Options {
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
 }
+
+const PLANTED_SEEDS: u64 = 6;
 
 const EXAMPLES: &str = "Examples:
   cargo xtask chaos
@@ -149,6 +151,12 @@ impl Fault {
 impl Options {
     pub(crate) fn load(&self) -> Vec<With> {
         self.with.clone().unwrap_or_else(|| With::ALL.to_vec())
+    }
+
+    /// A bug shows only where faults meet it: what one seed does not bring about another one may.
+    pub(crate) fn seeds(&self) -> u64 {
+        let default = if self.planted.is_some() { PLANTED_SEEDS } else { 1 };
+        self.seeds.unwrap_or(default)
     }
 
     pub(crate) fn allowed(&self) -> Vec<Fault> {

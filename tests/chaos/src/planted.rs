@@ -29,6 +29,7 @@ pub(crate) const PLANTED: &[(&str, &[&str])] = &[
     (
         "no_epoch_raise",
         &[
+            "takeover_raises_epoch",
             "epochs_rise",
             "steps_done_once",
             "feed_whole",

@@ -7,7 +7,7 @@ use mesh_types::{Id as _, InvocationId, Timestamp};
 use sqlx::types::{Uuid, chrono};
 use sqlx::{Connection as _, FromRow, PgConnection};
 
-use crate::evidence::{EndedRow, Entry, Invocation, Journal, Shard};
+use crate::evidence::{EndedRow, Entry, Invocation, Journal, Shard, Takeover};
 
 /// Bytes of one entry of `feed`: a 16-byte id and a 4-byte seq, big-endian.
 const FEED_ENTRY: usize = 20;
@@ -55,13 +55,47 @@ impl Progress {
     }
 }
 
+/// Notes who takes a shard: neither a batch nor a sign of life, and gone from the tables once the next one has it.
+const NOTE_TAKEOVERS: &str = "
+    CREATE SCHEMA chaos;
+    CREATE TABLE chaos.takeover (number bigserial, shard smallint, owner text, epoch_before bigint, epoch bigint);
+    CREATE FUNCTION chaos.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $note$
+    BEGIN
+        INSERT INTO chaos.takeover (shard, owner, epoch_before, epoch) VALUES (NEW.id, NEW.owner, OLD.epoch, NEW.epoch);
+        RETURN NULL;
+    END $note$;
+    CREATE TRIGGER note AFTER UPDATE ON execution.shard FOR EACH ROW
+        WHEN (NEW.batch = OLD.batch AND NEW.beat = OLD.beat) EXECUTE FUNCTION chaos.note();";
+
+pub(crate) async fn note_takeovers(database: &str) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect(database).await?;
+    sqlx::raw_sql(NOTE_TAKEOVERS).execute(&mut connection).await?;
+    connection.close().await
+}
+
+async fn takeovers(db: &mut PgConnection) -> Result<Vec<Takeover>, sqlx::Error> {
+    let rows: Vec<(i16, String, i64, i64)> =
+        sqlx::query_as("SELECT shard, owner, epoch_before, epoch FROM chaos.takeover ORDER BY number")
+            .fetch_all(db)
+            .await?;
+    let each = rows.into_iter().map(|(shard, owner, epoch_before, epoch)| Takeover {
+        shard,
+        owner,
+        epoch_before,
+        epoch,
+    });
+    Ok(each.collect())
+}
+
 /// All of it.
 pub(crate) async fn journal(database: &str) -> anyhow::Result<Journal> {
     let mut connection = PgConnection::connect(database).await?;
     let db = &mut connection;
     let (shards, mut places) = feed(db).await?;
+    let takeovers = takeovers(db).await?;
     let mut journal = Journal {
         shards,
+        takeovers,
         invocations: invocations(db).await?,
         ..Journal::default()
     };

@@ -54,7 +54,7 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(options: &Options, failpoints: Vec<String>) -> Self {
-        let is_long = options.seconds.saturating_mul(options.seeds) >= POINTS_SECONDS;
+        let is_long = options.seconds.saturating_mul(options.seeds()) >= POINTS_SECONDS;
         Self {
             runs: Vec::new(),
             planted: options.planted.clone(),

@@ -1,7 +1,7 @@
 //! Rules over the journal alone: every accepted invocation ended exactly once, its records are whole and in order, the
 //! feed and the lists tell all of it, nothing is left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mesh_api::journal::{Fact, StepKind};
@@ -110,6 +110,18 @@ pub(super) fn epochs_rise(evidence: &Evidence, found: &mut Vec<Violation>) {
                 found.push(violation(id, detail));
             }
             epoch = epoch.max(entry.epoch);
+        }
+    }
+}
+
+/// Whoever takes a shard shuts the one before out by a higher epoch; that batches are numbered is a second lock only.
+pub(super) fn takeover_raises_epoch(evidence: &Evidence, found: &mut Vec<Violation>) {
+    let mut last: BTreeMap<i16, i64> = BTreeMap::new();
+    for one in &evidence.journal.takeovers {
+        let before = last.insert(one.shard, one.epoch).unwrap_or(0).max(one.epoch_before);
+        if one.epoch <= before {
+            let detail = format!("{} took it with epoch {} after {before}", one.owner, one.epoch);
+            found.push(violation(format!("shard {}", one.shard), detail));
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("nothing_open", journal::nothing_open),
     ("journal_whole", journal::journal_whole),
     ("epochs_rise", journal::epochs_rise),
+    ("takeover_raises_epoch", journal::takeover_raises_epoch),
     ("steps_done_once", journal::steps_done_once),
     ("delay_kept", journal::delay_kept),
     ("feed_whole", journal::feed_whole),

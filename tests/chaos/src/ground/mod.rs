@@ -22,6 +22,7 @@ pub(crate) use self::proxy::{Cut, Proxy};
 use crate::evidence::Faults;
 use crate::fakes::Fakes;
 use crate::options::{Options, With};
+use crate::read;
 
 /// Instances of execution.
 pub(crate) const EXECUTIONS: [&str; 2] = ["execution-a", "execution-b"];
@@ -85,6 +86,7 @@ impl Ground {
             planted: options.planted.clone(),
         };
         launch::migrate(&plan).await?;
+        read::note_takeovers(&postgres.url()).await?;
         let mut processes = vec![Arc::new(launch::edge(&plan, &group, folder.path()))];
         for instance in EXECUTIONS {
             processes.push(Arc::new(launch::execution(&plan, instance, &group, folder.path())));

@@ -4,7 +4,7 @@ use mesh_api::journal::{Effect, StepKind};
 use serde_json::json;
 
 use super::good::{at, begun, claimed, done, first, id, invocation, record};
-use crate::evidence::{Evidence, ModelCall};
+use crate::evidence::{Evidence, ModelCall, Takeover};
 
 pub(super) type Harm = fn(&mut Evidence);
 
@@ -35,6 +35,13 @@ pub(super) const HARMS: &[(&str, &str, Harm)] = &[
     ("epochs_rise", "did not raise", |e| {
         let entry = record(e, 3);
         (entry.kind, entry.fact) = ("claimed".into(), Some(claimed()));
+    }),
+    ("takeover_raises_epoch", "with epoch 1 after 1", |e| {
+        e.journal.takeovers.push(Takeover {
+            epoch_before: 1,
+            epoch: 1,
+            ..Takeover::default()
+        });
     }),
     ("steps_done_once", "done twice", |e| {
         record(e, 5).fact = Some(done(1, StepKind::Model, "gpt-4", Effect::Idempotent, json!(1)));
@@ -144,7 +151,7 @@ pub(super) const HARMS: &[(&str, &str, Harm)] = &[
         record(e, 3).fact = Some(done(1, StepKind::Tool, "create_task", Effect::Idempotent, json!(1)));
     }),
     ("remembered_once", "2 memories", |e| {
-        drop(e.journal.memories.insert(id(1), 2))
+        e.journal.memories.insert(id(1), 2);
     }),
     ("remembered_once", "no memory is of it", |e| {
         record(e, 3).fact = Some(done(1, StepKind::MemoryStore, "", Effect::Idempotent, json!(1)));
