@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest};
+use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest, WAIT_MAX};
 use mesh_api::{Caller, Endpoint as _};
 use mesh_runtime::Context;
 use mesh_types::{AgentName, Code, InvocationId, Problem, Subject};
@@ -31,8 +31,6 @@ const MOVED_TRIES: u32 = 40;
 const MOVED_PAUSE: Duration = Duration::from_millis(150);
 /// An end that nobody here tells, as the shard moved: how often it is looked for.
 const END_POLL: Duration = Duration::from_millis(200);
-/// Longest wait for an end.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(300);
 
 pub(crate) struct Router {
     pub(crate) context: Context,

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint::{Access, Endpoint};
 use crate::execution::{Invocation, InvokeRequest};
 
-/// Accepts an invocation and waits for its end as long as it is asked to.
+/// Accepts an invocation and waits for its end as long as it is asked to. It is asked again when its answer is late or
+/// lost: only with an id or a key is that one invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct InvocationAccept;
 
-/// Longest wait for an end.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+/// Longest wait for an end that a request may ask for.
+pub const WAIT_MAX: Duration = Duration::from_secs(300);
 /// What accepting takes besides, at most: a takeover of its shard.
 const ACCEPT: Duration = Duration::from_secs(10);
 
@@ -36,7 +37,7 @@ impl Endpoint for InvocationAccept {
 pub struct AcceptRequest {
     pub agent: AgentName,
     pub request: InvokeRequest,
-    /// Wait at most so long for the end; at most 300,000.
+    /// Wait at most so long for the end; at most [`WAIT_MAX`].
     #[serde(default)]
     pub wait_ms: u64,
 }

@@ -4,7 +4,7 @@ use mesh_types::{AgentName, DeadLetterId, InvocationId, Problem, Tenant, Timesta
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use crate::accept::{AcceptRequest, InvocationAccept};
+pub use crate::accept::{AcceptRequest, InvocationAccept, WAIT_MAX};
 use crate::journal::{Effect, JournalPage, Outcome, StepKind, Usage};
 use crate::page::{Page, PageQuery};
 pub use crate::status::{AgentDemand, Demand, DemandRequest, ExecutionStatusView, ShardView};

@@ -46,6 +46,7 @@ pub struct Options {
     pub keep: Option<PathBuf>,
 }
 
+/// For a planted bug.
 const PLANTED_SEEDS: u64 = 6;
 
 const EXAMPLES: &str = "Examples:
@@ -159,7 +160,16 @@ impl Options {
         self.seeds.unwrap_or(default)
     }
 
+    /// Without those of nodes where there are none.
     pub(crate) fn allowed(&self) -> Vec<Fault> {
-        self.faults.clone().unwrap_or_else(|| Fault::ALL.to_vec())
+        let mut faults = self.faults.clone().unwrap_or_else(|| Fault::ALL.to_vec());
+        if !self.has_nodes() {
+            faults.retain(|fault| !matches!(fault, Fault::KillNode | Fault::FreezeNode));
+        }
+        faults
+    }
+
+    pub(crate) fn has_nodes(&self) -> bool {
+        self.load().contains(&With::Nodes)
     }
 }

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::checker::{check, figures};
 use crate::evidence::Evidence;
 use crate::faults::Faults;
-use crate::faults::plan::plan;
+use crate::faults::plan::{plan, role_of};
 use crate::faults::points::{self, Hits};
-use crate::ground::Ground;
+use crate::ground::{Ground, Role};
 use crate::load::plan::asks;
 use crate::load::{Load, Told};
 use crate::options::Options;
@@ -35,8 +35,15 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let points = points::in_sources(&options.sources.clone().unwrap_or_else(checkout))
         .context("the sources are read for their failpoints")?;
     let mut report = Report::new(options, points.clone());
+    let armed: Vec<String> = match options.has_nodes() {
+        true => points,
+        false => points
+            .into_iter()
+            .filter(|point| role_of(point) != Role::Node)
+            .collect(),
+    };
     for seed in options.seed..options.seed + options.seeds() {
-        let one = Box::pin(run_seed(options, seed, &program, &points)).await;
+        let one = Box::pin(run_seed(options, seed, &program, &armed)).await;
         let (run, hits) = one.with_context(|| format!("seed {seed}"))?;
         if !options.json {
             println!("{run}");

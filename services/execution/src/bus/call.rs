@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_api::Caller;
-use mesh_api::execution::{Invocation, InvokeRequest};
+use mesh_api::execution::{Invocation, InvokeRequest, WAIT_MAX};
 use mesh_bus::{Headers, RawRequest, Subscription};
 use mesh_types::subject::Filter;
 use mesh_types::{AgentName, Code, Problem, Subject, Tenant};
 
 use crate::intake::parse_body;
 use crate::request::said_actor;
-use crate::router::WAIT_MAX;
 use crate::state::State;
 use crate::traced;
 

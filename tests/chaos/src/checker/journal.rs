@@ -124,6 +124,14 @@ pub(super) fn takeover_raises_epoch(evidence: &Evidence, found: &mut Vec<Violati
             found.push(violation(format!("shard {}", one.shard), detail));
         }
     }
+    // What is not noted is not judged.
+    for shard in &evidence.journal.shards {
+        let noted = last.get(&shard.id).copied().unwrap_or(0);
+        if noted != shard.epoch {
+            let detail = format!("has epoch {}, the last takeover noted {noted}", shard.epoch);
+            found.push(violation(format!("shard {}", shard.id), detail));
+        }
+    }
 }
 
 /// The late `done` of an at-most-once step settles it under the epoch of its `begun` (EXECUTION.md §6.3).

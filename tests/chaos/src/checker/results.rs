@@ -7,6 +7,7 @@ use mesh_api::journal::StepKind;
 use super::effects::dones;
 use super::{Violation, violation};
 use crate::evidence::{Evidence, parse_key};
+use crate::load::plan::TASKS;
 
 /// The builtin tool by which an agent creates an invocation that it does not wait for.
 pub(crate) const TASK_TOOL: &str = "create_task";
@@ -28,14 +29,11 @@ pub(super) fn task_created_once(evidence: &Evidence, found: &mut Vec<Violation>)
     }
 }
 
-/// Whether a step of that name created it.
+/// Whether the key is that of a step of an agent that creates tasks. The step's record may be missing: the agent may have
+/// been cancelled after the task was created.
 pub(super) fn is_task(evidence: &Evidence, key: &str) -> bool {
-    let Some((id, step)) = parse_key(key) else { return false };
-    let Some(invocation) = evidence.journal.invocations.get(&id) else {
-        return false;
-    };
-    // Its record may be missing: the agent may have been cancelled after the task was created.
-    invocation.agent == crate::load::plan::TASKS && step > 0
+    let creator = parse_key(key).and_then(|(id, _)| evidence.journal.invocations.get(&id));
+    creator.is_some_and(|creator| creator.agent == TASKS)
 }
 
 /// A step that says it stored a memory stored one, however often it ran.

@@ -21,7 +21,7 @@ use self::managed::{family, signal};
 pub(crate) use self::proxy::{Cut, Proxy};
 use crate::evidence::Faults;
 use crate::fakes::Fakes;
-use crate::options::{Options, With};
+use crate::options::Options;
 use crate::read;
 
 /// Instances of execution.
@@ -91,7 +91,7 @@ impl Ground {
         for instance in EXECUTIONS {
             processes.push(Arc::new(launch::execution(&plan, instance, &group, folder.path())));
         }
-        if options.load().contains(&With::Nodes) {
+        if options.has_nodes() {
             for id in NODES {
                 processes.push(Arc::new(launch::node(&plan, id, &group, folder.path())));
             }
@@ -122,18 +122,15 @@ impl Ground {
         &self.database
     }
 
-    /// The process of that role and number; the edge stands in for a role that nobody has in this run.
+    /// One of the processes of that role. Faults of nodes are planned only where there are some.
     pub(crate) fn one_of(&self, role: Role, number: usize) -> &Managed {
-        let is_it = |process: &&Arc<Managed>| match role {
-            Role::Edge => false,
-            Role::Execution => EXECUTIONS.contains(&process.name.as_str()),
-            Role::Node => NODES.contains(&process.name.as_str()),
+        let nodes = 1 + EXECUTIONS.len();
+        let all = match role {
+            Role::Edge => &self.processes[..1],
+            Role::Execution => &self.processes[1..nodes],
+            Role::Node => &self.processes[nodes..],
         };
-        let all: Vec<_> = self.processes.iter().filter(is_it).collect();
-        match all.len() {
-            0 => &self.processes[0],
-            count => all[number % count],
-        }
+        &all[number % all.len()]
     }
 
     /// Lines that the processes wrote of their failpoints.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest};
+use mesh_api::execution::{AcceptRequest, Invocation, InvocationAccept, InvokeRequest, WAIT_MAX};
 use mesh_bus::Bus;
 use mesh_types::{Code, InvocationId};
 use serde_json::json;
@@ -17,8 +17,7 @@ use crate::bench::calls;
 use crate::bench::place::Place;
 
 const PAUSE: Duration = Duration::from_millis(20);
-/// Longest wait for an end that one request may ask for.
-const WAIT_MS_MAX: u64 = 300_000;
+const WAIT_MS_MAX: u64 = WAIT_MAX.as_secs() * 1_000;
 
 /// A request that says this.
 pub(super) fn saying(text: &str) -> InvokeRequest {

@@ -4,7 +4,7 @@ use mesh_api::journal::{Accepted, Begun, Claimed, Done, Effect, Ended, Fact, Out
 use mesh_types::{Id as _, InvocationId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::evidence::{Asked, Call, EndedRow, Entry, Evidence, Followed, Invocation, ModelCall, Shard, Told};
+use crate::evidence::{Asked, Call, EndedRow, Entry, Evidence, Followed, Invocation, ModelCall, Shard, Takeover, Told};
 
 pub(super) const AT_MOST_ONCE: &str = "ledger_at_most_once";
 pub(super) const USAGE: Usage = Usage {
@@ -206,6 +206,12 @@ pub(super) fn good() -> Evidence {
     });
     evidence.poison.push("poison-1".to_owned());
     evidence.journal.dead_messages.push("{\"poison-1\": 1}".to_owned());
+    evidence.journal.takeovers.push(Takeover {
+        shard: 0,
+        owner: "execution-a".to_owned(),
+        epoch_before: 0,
+        epoch: 1,
+    });
     evidence.journal.shards.push(Shard {
         id: 0,
         epoch: 1,

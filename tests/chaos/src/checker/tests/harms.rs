@@ -37,12 +37,13 @@ pub(super) const HARMS: &[(&str, &str, Harm)] = &[
         (entry.kind, entry.fact) = ("claimed".into(), Some(claimed()));
     }),
     ("takeover_raises_epoch", "with epoch 1 after 1", |e| {
+        let again = e.journal.takeovers[0].clone();
         e.journal.takeovers.push(Takeover {
             epoch_before: 1,
-            epoch: 1,
-            ..Takeover::default()
+            ..again
         });
     }),
+    ("takeover_raises_epoch", "noted 0", |e| e.journal.takeovers.clear()),
     ("steps_done_once", "done twice", |e| {
         record(e, 5).fact = Some(done(1, StepKind::Model, "gpt-4", Effect::Idempotent, json!(1)));
     }),
